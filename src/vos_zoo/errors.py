@@ -1,0 +1,69 @@
+"""Every error that vos_zoo raises on purpose.
+
+Each class also inherits the built-in exception that fits, so ``except ValueError`` keeps working.
+A message has three parts: what was found, what was expected, and what to do.
+"""
+
+
+class VosZooError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class ShapeError(VosZooError, ValueError):
+    """Tensors or arrays whose shapes do not fit together."""
+
+
+class EmptyMemoryError(VosZooError, RuntimeError):
+    """A memory was read before anything was memorised."""
+
+
+class MemoryBudgetError(VosZooError, ValueError):
+    """A byte budget is too small for the least that a model has to remember."""
+
+
+class VideoError(VosZooError, ValueError):
+    """A video or a folder of frames that cannot be read, or has no frames."""
+
+
+class MaskError(VosZooError, ValueError):
+    """A mask that is no map of object ids, or does not fit its frame."""
+
+
+class MissingFileError(VosZooError, FileNotFoundError):
+    """A file or folder that does not exist."""
+
+
+class OutputExistsError(VosZooError, FileExistsError):
+    """Writing would replace something that a user made."""
+
+
+class ConfigError(VosZooError, ValueError):
+    """A configuration with unknown keys, wrong types or values out of range."""
+
+
+class UnknownModelError(VosZooError, KeyError):
+    """A model or weight name that the registry does not hold."""
+
+    def __str__(self) -> str:
+        """Return the message as it is; KeyError would print its repr."""
+        return str(self.args[0]) if self.args else ""
+
+
+class CheckpointError(VosZooError, ValueError):
+    """A weight file that is not what it claims to be, or does not fit its model."""
+
+
+class DataError(VosZooError, ValueError):
+    """A data root that does not have the layout of its format."""
+
+
+class EvaluationError(VosZooError, ValueError):
+    """Results and annotations that cannot be compared."""
+
+
+class OutOfMemoryError(VosZooError, MemoryError):
+    """The device ran out of memory; the session that raised it stays usable."""
+
+
+class MissingExtraError(VosZooError, ImportError):
+    """An optional dependency is not installed."""
