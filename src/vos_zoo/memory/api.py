@@ -59,8 +59,8 @@ def read_memory(
     query = query_key.flatten(2).mT
     values, keys = read_reference(query, memory, top_k)
     return MemoryReadout(
-        values.to(memory.values.dtype).mT.unflatten(2, (h, w)),
-        keys.to(memory.keys.dtype).mT.unflatten(2, (h, w)) if read_keys else None,
+        values.to(memory.values.dtype).mT.reshape(values.shape[0], -1, h, w),
+        keys.to(memory.keys.dtype).mT.reshape(keys.shape[0], -1, h, w) if read_keys else None,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vos_zoo.errors import ConfigError, EmptyMemoryError, ShapeError
-from vos_zoo.memory.storage import BlockStorage, GraphStorage
+from vos_zoo.memory.storage import BlockStorage, GraphStorage, Rows
 from vos_zoo.memory.tokens import MemoryTokens, Similarity, similarity_terms
 
 
@@ -252,7 +252,7 @@ class MemoryBank:
     def _put(self, slot: int, keys: Tensor, values: Tensor, stored: StoredFrame) -> None:
         self._slots.extend([None] * (slot + 1 - len(self._slots)))
         scale, bias = similarity_terms(keys, self._similarity, scale=self._scale)
-        self._storage.put(slot, keys, bias, values, scale, self._max_frames)
+        self._storage.put(slot, Rows(keys, bias, values), scale, self._max_frames)
         self._slots[slot] = stored
 
     def _release(self, slot: int) -> None:
