@@ -36,6 +36,4 @@ def demo_clip() -> DemoClip:
         60
     """
     folder = Path(__file__).parent / "chair"
-    return DemoClip(
-        name="chair", frames=folder / "frames", annotations=folder / "masks", credit=folder / "CREDIT.md"
-    )
+    return DemoClip(name="chair", frames=folder / "frames", annotations=folder / "masks", credit=folder / "CREDIT.md")

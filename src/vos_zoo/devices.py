@@ -1,0 +1,42 @@
+"""Which device a model runs on."""
+
+from __future__ import annotations
+
+import torch
+
+from vos_zoo.errors import ConfigError
+
+__all__ = ["find_device"]
+
+
+def find_device(device: str | torch.device = "auto") -> torch.device:
+    """Return a device that exists.
+
+    Args:
+        device: ``"auto"`` takes the first of CUDA, MPS and CPU that is there; anything else is taken as torch reads
+            it, for example ``"cpu"`` or ``"cuda:1"``.
+
+    Raises:
+        ConfigError: If torch does not know the name or the machine has no such device.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
+    """
+    has_mps = torch.backends.mps.is_available()
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"Device {device!r} is unknown. Use auto, cpu, cuda, cuda:1 or mps.") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"Device {str(found)!r} is not there: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
+            "devices. Use 'auto' or 'cpu', or install a driver and a torch build for CUDA."
+        )
+    if found.type == "mps" and not has_mps:
+        raise ConfigError("Device 'mps' is not there: this torch sees no Apple GPU. Use 'auto' or 'cpu'.")
+    if found.type not in {"cpu", "cuda", "mps"}:
+        raise ConfigError(f"Device {str(found)!r} is not supported. Use auto, cpu, cuda, cuda:1 or mps.")
+    return found

@@ -1,0 +1,298 @@
+"""Every model and every published weight, as plain data.
+
+This module imports neither torch nor any model: the classes of an architecture are named by their import path and
+are loaded when somebody asks for them. Weights are named ``architecture.tag``; an architecture's first weight is what
+its plain name stands for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from vos_zoo.errors import UnknownModelError
+
+__all__ = [
+    "ARCHITECTURES",
+    "WEIGHTS",
+    "Architecture",
+    "DataSource",
+    "Paper",
+    "Score",
+    "Variant",
+    "Weight",
+    "find_architecture",
+    "find_weight",
+    "list_models",
+]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a model was published."""
+
+    title: str
+    authors: str
+    venue: str
+    year: int
+    url: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One size of an architecture.
+
+    Attributes:
+        name: ``r50`` is the paper's size, ``small`` the bundled one, ``tiny`` is for tests and examples.
+        factory: Class method of the architecture's config class that gives this size.
+        about: Backbone and purpose in a few words.
+    """
+
+    name: str
+    factory: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One paper's model.
+
+    Attributes:
+        name: Registry name, lower case.
+        title: Name as the paper writes it.
+        paper: Where it was published.
+        config_class: Import path ``module:class`` of the frozen dataclass with all hyper-parameters.
+        network_class: Import path of the plain torch network.
+        module_class: Import path of the LightningModule.
+        variants: Sizes, the paper's first.
+    """
+
+    name: str
+    title: str
+    paper: Paper
+    config_class: str
+    network_class: str
+    module_class: str
+    variants: tuple[Variant, ...]
+
+    def load_class(self, kind: str) -> Any:
+        """Import one of the architecture's classes.
+
+        Args:
+            kind: ``config``, ``network`` or ``module``.
+        """
+        module_name, class_name = getattr(self, f"{kind}_class").split(":")
+        return getattr(importlib.import_module(module_name), class_name)
+
+    def new_config(self, variant: str) -> Any:
+        """Return the config of one size.
+
+        Raises:
+            UnknownModelError: If there is no such size.
+        """
+        for candidate in self.variants:
+            if candidate.name == variant:
+                return getattr(self.load_class("config"), candidate.factory)()
+        known = ", ".join(candidate.name for candidate in self.variants)
+        raise UnknownModelError(f"{self.title} has no size {variant!r}. Choose one of: {known}.")
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """One data set that a weight was trained on."""
+
+    name: str
+    licence: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a weight reached on one data set, in percent.
+
+    Attributes:
+        data: Data set and split.
+        j_and_f: Mean of ``j`` and ``f``.
+        j: Mean region similarity.
+        f: Mean boundary accuracy.
+        protocol: Which frames and which resolution were scored.
+    """
+
+    data: str
+    j_and_f: float
+    j: float
+    f: float
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One published weight.
+
+    Attributes:
+        name: ``architecture.tag``.
+        variant: Size of the architecture.
+        folder: Folder below ``checkpoints/`` that holds ``model.safetensors``, ``config.json`` and ``README.md``.
+        num_bytes: Size of ``model.safetensors`` in bytes.
+        sha256: Checksum of ``model.safetensors``, hexadecimal.
+        licence: Licence of the weight.
+        trained_on: Data sets it was trained on, each with its licence.
+        scores: Measured scores; empty if nobody measured.
+    """
+
+    name: str
+    variant: str
+    folder: str
+    num_bytes: int
+    sha256: str
+    licence: str
+    trained_on: tuple[DataSource, ...]
+    scores: tuple[Score, ...] = ()
+
+    @property
+    def architecture(self) -> str:
+        """Registry name of the architecture."""
+        return self.name.split(".", 1)[0]
+
+    @property
+    def tag(self) -> str:
+        """Name without the architecture."""
+        return self.name.split(".", 1)[1]
+
+
+_R50 = Variant("r50", "r50", "the paper's size, ResNet-50 keys")
+_SMALL = Variant("small", "small", "ResNet-18 class, at most 10 M parameters")
+_TINY = Variant("tiny", "tiny", "for tests and examples, untrained")
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "rde": Architecture(
+        name="rde",
+        title="RDE-VOS",
+        paper=Paper(
+            title="Recurrent Dynamic Embedding for Video Object Segmentation",
+            authors="Mingxing Li, Li Hu, Zhiwei Xiong, Bang Zhang, Pan Pan, Dong Liu",
+            venue="CVPR",
+            year=2022,
+            url="https://arxiv.org/abs/2205.03761",
+        ),
+        config_class="vos_zoo.models.rde:RDEConfig",
+        network_class="vos_zoo.models.rde:RDENetwork",
+        module_class="vos_zoo.models.rde:RDEModule",
+        variants=(_R50, _SMALL, _TINY),
+    ),
+    "stcn": Architecture(
+        name="stcn",
+        title="STCN",
+        paper=Paper(
+            title="Rethinking Space-Time Networks with Improved Memory Coverage for Efficient Video Object "
+            "Segmentation",
+            authors="Ho Kei Cheng, Yu-Wing Tai, Chi-Keung Tang",
+            venue="NeurIPS",
+            year=2021,
+            url="https://arxiv.org/abs/2106.05210",
+        ),
+        config_class="vos_zoo.models.stcn:STCNConfig",
+        network_class="vos_zoo.models.stcn:STCNNetwork",
+        module_class="vos_zoo.models.stcn:STCNModule",
+        variants=(_R50, _SMALL, _TINY),
+    ),
+    "stm": Architecture(
+        name="stm",
+        title="STM",
+        paper=Paper(
+            title="Video Object Segmentation using Space-Time Memory Networks",
+            authors="Seoung Wug Oh, Joon-Young Lee, Ning Xu, Seon Joo Kim",
+            venue="ICCV",
+            year=2019,
+            url="https://arxiv.org/abs/1904.00607",
+        ),
+        config_class="vos_zoo.models.stm:STMConfig",
+        network_class="vos_zoo.models.stm:STMNetwork",
+        module_class="vos_zoo.models.stm:STMModule",
+        variants=(_R50, _SMALL, _TINY),
+    ),
+}
+
+# An architecture's first weight is its default.
+WEIGHTS: dict[str, Weight] = {}
+
+
+def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
+    """List the names that :func:`vos_zoo.load_model` knows, in alphabetical order.
+
+    Args:
+        pattern: Shell pattern that a name has to match, for example ``"rde*"``.
+        pretrained: List the published weights (``"rde.small"``) instead of the architectures (``"rde"``).
+
+    Example:
+        >>> list_models()
+        ['rde', 'stcn', 'stm']
+        >>> list_models("st*")
+        ['stcn', 'stm']
+    """
+    names = WEIGHTS if pretrained else ARCHITECTURES
+    return sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
+
+
+def find_architecture(name: str) -> Architecture:
+    """Look an architecture up.
+
+    Raises:
+        UnknownModelError: If there is none of this name; the message lists the nearest names.
+
+    Example:
+        >>> find_architecture("rde").title
+        'RDE-VOS'
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    raise _unknown(name)
+
+
+def find_weight(name: str) -> Weight:
+    """Look a weight up by its full name or by its architecture's name, which means the first weight.
+
+    Raises:
+        UnknownModelError: If there is no such name, or if it is a model for which no weight is published. The message
+            says what can be done instead.
+    """
+    if name in WEIGHTS:
+        return WEIGHTS[name]
+    architecture_name, dot, tag = name.partition(".")
+    architecture = ARCHITECTURES.get(architecture_name)
+    if architecture is None:
+        raise _unknown(name)
+    published = [weight for weight in WEIGHTS.values() if weight.architecture == architecture_name]
+    if not dot and published:
+        return published[0]
+    if dot and tag not in {variant.name for variant in architecture.variants}:
+        raise _unknown(name)
+    raise UnknownModelError(_unpublished(architecture, tag, [weight.name for weight in published]))
+
+
+def _unpublished(architecture: Architecture, tag: str, published: list[str]) -> str:
+    """Say that a known model has no weight, and what to do."""
+    what = f"{architecture.title} in size {tag!r}" if tag else architecture.title
+    ways = []
+    if published:
+        ways.append(f"use {', '.join(repr(name) for name in published)}")
+    if tag in {"", "r50"}:
+        ways.append(
+            f"convert the authors' file with `vos-zoo convert --from {architecture.name} FILE --out DIR` and load DIR"
+        )
+    ways.append(f"train one with `lightning fit --config recipes/{architecture.name}.yaml`")
+    return f"No published weight for {what}. You can {'; or '.join(ways)}."
+
+
+def _unknown(name: str) -> UnknownModelError:
+    """Say that a name is unknown and list the nearest ones."""
+    known = [*WEIGHTS, *ARCHITECTURES]
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
+    hint = f"Did you mean {' or '.join(repr(match) for match in near)}? " if near else ""
+    return UnknownModelError(
+        f"Unknown model {name!r}. {hint}Known names: {', '.join(sorted(known))}. "
+        "For a checkpoint of your own give its folder, as `path/to/folder` or `local-dir:path/to/folder`."
+    )

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import configparser
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+import vos_zoo
+from vos_zoo.demo import demo_clip
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "cv2", "av", "timm", "pytorch_lightning", "albumentations", "torchmetrics", "numpy")
+
+needs_source_tree = pytest.mark.skipif(
+    not (ROOT / "src" / "vos_zoo").is_dir(), reason="the installed package is tested without its source tree"
+)
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+@needs_source_tree
+def test_setup_cfg_names_every_package_on_disk():
+    listed = set(setup_cfg()["options"]["packages"].split())
+    source = ROOT / "src"
+    on_disk = {".".join(file.parent.relative_to(source).parts) for file in source.rglob("__init__.py")}
+    assert listed == on_disk | {"vos_zoo.checkpoints"}
+    # Modules without an __init__.py beside them would be left out of the wheel.
+    assert {".".join(file.parent.relative_to(source).parts) for file in source.rglob("*.py")} == on_disk
+
+
+@needs_source_tree
+def test_every_requirement_has_a_bound_and_a_reason():
+    lines = (ROOT / "setup.cfg").read_text(encoding="utf-8").splitlines()
+    start = lines.index("install_requires =")
+    section = [line.strip() for line in lines[start + 1 : lines.index("[options.package_data]")] if line.strip()]
+    requirements = [line for line in section if re.match(r"[a-z_\-\[\]]+[<>=]=", line)]
+    assert len(requirements) >= 15
+    for requirement in requirements:
+        assert section[section.index(requirement) - 1].startswith("#"), requirement
+
+
+@needs_source_tree
+def test_every_bundled_checkpoint_is_in_the_registry():
+    on_disk = {path.parent.name for path in (ROOT / "checkpoints").glob("*/model.safetensors")}
+    assert on_disk == {weight.folder for weight in vos_zoo.registry.WEIGHTS.values()}
+
+
+@pytest.mark.parametrize("module", ["vos_zoo", "vos_zoo.cli.main", "vos_zoo.registry", "vos_zoo.errors"])
+def test_importing_loads_nothing_heavy(module):
+    code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list"], ["list", "--weights", "--json"]])
+def test_light_commands_load_nothing_heavy(arguments):
+    code = (
+        "import sys\nfrom vos_zoo.cli.main import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr.strip() == "[]"
+    assert result.stdout
+
+
+@pytest.mark.parametrize("name", vos_zoo.__all__)
+def test_public_names_load(name):
+    assert getattr(vos_zoo, name) is not None
+    assert name in dir(vos_zoo)
+
+
+def test_a_wrong_name_lists_the_right_ones():
+    with pytest.raises(AttributeError, match=r"no attribute 'load'.*load_model"):
+        _ = vos_zoo.load  # type: ignore[attr-defined]
+
+
+def test_the_package_is_typed():
+    assert (Path(vos_zoo.__file__).parent / "py.typed").is_file()
+
+
+def test_the_demo_clip_is_whole():
+    clip = demo_clip()
+    frames = sorted(path.stem for path in clip.frames.glob("*.jpg"))
+    masks = sorted(path.stem for path in clip.annotations.glob("*.png"))
+    assert frames == masks == [f"{index:05d}" for index in range(60)]
+    credit = clip.credit.read_text(encoding="utf-8")
+    for word in ("CC BY 4.0", "PUMaVOS", "XMem++", "Changes"):
+        assert word in credit
+
+
+@pytest.mark.parametrize("command", ["vos-zoo", "lightning"])
+def test_console_scripts_can_be_imported(command):
+    found = [entry for entry in entry_points(group="console_scripts") if entry.name == command]
+    if not found:  # the source tree is on the path, the package is not installed
+        target = setup_cfg()["options.entry_points"]["console_scripts"]
+        assert re.search(rf"^{command} = vos_zoo\.cli\.", target, flags=re.MULTILINE)
+        return
+    assert all(callable(entry.load()) for entry in found)
