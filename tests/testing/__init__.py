@@ -1,0 +1,1 @@
+"""Helpers that several tests share; the package itself never imports them."""
