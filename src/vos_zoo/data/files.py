@@ -1,0 +1,144 @@
+"""What a file is, judged by its first bytes, and writing a file completely or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PARTIAL_SUFFIX = ".part"
+"""Ending of files that are still being written; they are hidden and never a result."""
+
+_HEAD_BYTES = 512
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What the first bytes of a file say about it.
+
+    Attributes:
+        name: A phrase for messages, with its article ("a PNG image").
+        family: One of "image", "video", "audio", "document", "text", "archive", "empty", "unknown".
+    """
+
+    name: str
+    family: str
+
+
+_SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", FileKind("a PNG image", "image")),
+    (0, b"\xff\xd8\xff", FileKind("a JPEG image", "image")),
+    (0, b"GIF8", FileKind("a GIF image", "video")),  # may be animated
+    (0, b"BM", FileKind("a BMP image", "image")),
+    (0, b"II*\x00", FileKind("a TIFF image", "image")),
+    (0, b"MM\x00*", FileKind("a TIFF image", "image")),
+    (8, b"WEBP", FileKind("a WebP image", "image")),
+    (8, b"AVI ", FileKind("an AVI video", "video")),
+    (8, b"WAVE", FileKind("a WAV sound file", "audio")),
+    (4, b"ftyphe", FileKind("a HEIC image", "image")),
+    (4, b"ftypmif1", FileKind("a HEIC image", "image")),
+    (4, b"ftypavif", FileKind("an AVIF image", "image")),
+    (4, b"ftypM4A", FileKind("an M4A sound file", "audio")),
+    (4, b"ftyp", FileKind("an MP4 or MOV video", "video")),
+    (0, b"\x1aE\xdf\xa3", FileKind("a Matroska or WebM video", "video")),
+    (0, b"ID3", FileKind("an MP3 sound file", "audio")),
+    (0, b"fLaC", FileKind("a FLAC sound file", "audio")),
+    (0, b"%PDF", FileKind("a PDF document", "document")),
+    (0, b"\x93NUMPY", FileKind("a NumPy array file", "document")),
+    (0, b"\x89HDF", FileKind("an HDF5 file", "document")),
+    (0, b"PK\x03\x04", FileKind("a zip archive", "archive")),
+    (0, b"\x1f\x8b", FileKind("a gzip archive", "archive")),
+    (0, b"7z\xbc\xaf", FileKind("a 7z archive", "archive")),
+    (0, b"Rar!", FileKind("a RAR archive", "archive")),
+)
+
+
+def file_kind(path: str | Path) -> FileKind:
+    """Tell what a file is by its first bytes; the name of the file plays no part.
+
+    Args:
+        path: An existing, readable file.
+
+    Returns:
+        The kind, with a phrase for messages.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "a.mp4").write_text("<!DOCTYPE html><title>404</title>")
+        ...     file_kind(Path(folder) / "a.mp4").name
+        'an HTML page'
+    """
+    with Path(path).open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if not head:
+        return FileKind("an empty file", "empty")
+    for offset, signature, kind in _SIGNATURES:
+        if head[offset : offset + len(signature)] == signature:
+            return kind
+    if head.startswith(b"version https://git-lfs"):
+        return FileKind("a Git LFS pointer, not the file itself (run `git lfs pull`)", "text")
+    if not any(head):
+        return FileKind("a file of zero bytes, as an interrupted copy leaves behind", "unknown")
+    if _is_text(head):
+        is_html = re.match(rb"(?i)\s*(<!doctype html|<html)", head) is not None
+        return FileKind("an HTML page" if is_html else "a text file", "text")
+    return FileKind("a binary file of unknown format", "unknown")
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder, which becomes ``path`` when the block ends well.
+
+    A reader therefore never sees half a file, and a failed write leaves the older file as it was.
+    Missing parent folders are made.
+
+    Args:
+        path: The final path.
+
+    Yields:
+        The path to write to. Its name starts with a dot and ends in ``PARTIAL_SUFFIX``.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Process and thread in the name: two writers of one file must not write into each other's half.
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL_SUFFIX}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Give a sort key by which "frame2" comes before "frame10".
+
+    Args:
+        name: A file name or stem.
+
+    Returns:
+        A key for ``sorted``; names that differ only in leading zeros stay apart.
+
+    Example:
+        >>> sorted(["f10", "f2", "f1"], key=natural_key)
+        ['f1', 'f2', 'f10']
+    """
+    parts = re.split(r"([0-9]+)", name)
+    # Text and numbers alternate, so equal positions always compare equal kinds.
+    key = tuple((1, int(part), "") if i % 2 else (0, 0, part.lower()) for i, part in enumerate(parts))
+    return (*key, (2, 0, name))
+
+
+def _is_text(head: bytes) -> bool:
+    if b"\x00" in head:
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # A character cut at the end of the head is no sign of binary data.
+        return error.start >= len(head) - 3 and len(head) == _HEAD_BYTES
+    return not any(byte < 9 for byte in head)

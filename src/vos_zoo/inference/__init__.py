@@ -1,0 +1,1 @@
+"""One video at a time: sessions, readers, writers and overlays."""
