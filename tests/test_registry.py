@@ -50,7 +50,7 @@ def test_every_size_has_a_config(name, variant):
 
 
 def test_an_unknown_size_is_refused():
-    with pytest.raises(UnknownModelError, match="no size 'huge'.*r50, small, tiny"):
+    with pytest.raises(UnknownModelError, match=r"no size 'huge'.*r50, small, tiny"):
         find_architecture("rde").new_config("huge")
 
 

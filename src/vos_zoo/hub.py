@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 
 import vos_zoo
 from vos_zoo.configs import config_from_dict, config_to_dict
+from vos_zoo.data.files import file_kind
 from vos_zoo.devices import find_device
 from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, OutputExistsError
 from vos_zoo.registry import ARCHITECTURES, WEIGHTS, find_architecture, find_weight
@@ -64,7 +65,7 @@ _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _logger = logging.getLogger(__name__)
 
 
-def load_model(name: str | Path, device: str | torch.device = "auto") -> VOSModule[Any]:
+def load_model(name: str | Path, device: str | torch.device = "auto") -> VOSModule:
     """Return a trained model in eval mode, ready for a video.
 
     Args:
@@ -84,9 +85,10 @@ def load_model(name: str | Path, device: str | torch.device = "auto") -> VOSModu
         False
     """
     target = find_device(device)
-    network = load_network(_find_folder(name))
-    module_class = ARCHITECTURES[_architecture_name(network)].load_class("module")
-    module: VOSModule[Any] = module_class(network=network)
+    folder = _find_folder(name)
+    architecture, config, tensors = _read_folder(folder)
+    module: VOSModule = architecture.load_class("module")(config)
+    _fill(module.network, tensors, folder / WEIGHTS_FILE)
     return module.eval().to(target)
 
 
@@ -102,14 +104,7 @@ def load_network(folder: str | Path) -> VOSNetwork[Any, Any]:
         ConfigError: If ``config.json`` is not what the architecture expects.
     """
     folder = Path(folder)
-    for path in (folder, folder / CONFIG_FILE, folder / WEIGHTS_FILE):
-        if not path.exists():
-            raise MissingFileError(
-                f"{path} does not exist. A checkpoint is a folder with {WEIGHTS_FILE} and {CONFIG_FILE}. "
-                "Check the path, or write one with `vos-zoo convert`."
-            )
-    architecture, config = _read_config(folder / CONFIG_FILE)
-    tensors = _read_tensors(folder / WEIGHTS_FILE)
+    architecture, config, tensors = _read_folder(folder)
     network: VOSNetwork[Any, Any] = architecture.load_class("network")(config)
     _fill(network, tensors, folder / WEIGHTS_FILE)
     return network.eval()
@@ -209,28 +204,17 @@ def describe_file(path: str | Path) -> str:
         ...     page = Path(folder) / "model.safetensors"
         ...     _ = page.write_text("<!DOCTYPE html><html>")
         ...     describe_file(page)
-        'an HTML page, usually the page around a download instead of the file itself'
+        'an HTML page'
     """
     with Path(path).open("rb") as file:
-        head = file.read(512)
-    text = head.lstrip().lower()
-    if not head:
-        return "an empty file"
-    if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
-        return "an HTML page, usually the page around a download instead of the file itself"
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer instead of the file itself"
+        head = file.read(9)
     if head.startswith(b"PK\x03\x04"):
         return "a zip archive, as torch.save writes it"
-    if head.startswith(b"\x80") and len(head) > 1 and head[1] <= 5:
-        return "a Python pickle, as older torch.save writes it"
-    if head.startswith(b"\x1f\x8b"):
-        return "a gzip archive"
-    if len(head) > 8 and head[8:9] == b"{":
+    if len(head) > 1 and head[0] == 0x80 and head[1] <= 5:  # opcode PROTO and the protocol's number
+        return "a Python pickle, as older versions of torch.save write it"
+    if head[8:] == b"{":  # eight bytes of length, then the header's JSON
         return "a safetensors file"
-    if text.startswith((b"{", b"[")):
-        return "a JSON text"
-    return "of no known format"
+    return file_kind(path).name
 
 
 def _find_folder(name: str | Path) -> Path:
@@ -261,6 +245,18 @@ def _architecture_name(network: VOSNetwork[Any, Any]) -> str:
         if type(network).__name__ == architecture.network_class.split(":")[1]:
             return architecture.name
     raise ConfigError(f"{type(network).__name__} is no network of this package. Register its architecture first.")
+
+
+def _read_folder(folder: Path) -> tuple[Architecture, Any, dict[str, Tensor]]:
+    """Read both files of a checkpoint."""
+    for path in (folder, folder / CONFIG_FILE, folder / WEIGHTS_FILE):
+        if not path.exists():
+            raise MissingFileError(
+                f"{path} does not exist. A checkpoint is a folder with {WEIGHTS_FILE} and {CONFIG_FILE}. "
+                "Check the path, or write one with `vos-zoo convert`."
+            )
+    architecture, config = _read_config(folder / CONFIG_FILE)
+    return architecture, config, _read_tensors(folder / WEIGHTS_FILE)
 
 
 def _read_config(path: Path) -> tuple[Architecture, Any]:
@@ -300,9 +296,10 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         head = file.read(8)
         header_bytes = struct.unpack("<Q", head)[0] if len(head) == 8 else size
         if header_bytes > min(size - 8, _MAX_HEADER_BYTES):
-            cut = "a safetensors file that was cut off" if describe_file(path) == "a safetensors file" else None
+            kind = describe_file(path)
+            cut_off = ", but cut off" if kind == "a safetensors file" else ""
             raise CheckpointError(
-                f"{path} is {cut or describe_file(path)} ({size} bytes). Expected a safetensors file. "
+                f"{path} is {kind}{cut_off} ({size} bytes). Expected a whole safetensors file. "
                 "Fetch it again; files of torch.save go through `vos-zoo convert`."
             )
         header = file.read(header_bytes)

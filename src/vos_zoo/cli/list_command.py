@@ -1,0 +1,68 @@
+"""``vos-zoo list``: models and weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+from vos_zoo.registry import ARCHITECTURES, WEIGHTS
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vos_zoo.registry import Weight
+
+SUMMARY = "List models and published weights."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--weights", action="store_true", help="list the weights instead of the models")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the registry."""
+    chosen = WEIGHTS if arguments.weights else ARCHITECTURES
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(entry) for entry in chosen.values()], indent=2))
+        return 0
+    for row in _aligned(_weight_rows() if arguments.weights else _model_rows()):
+        print(row)
+    return 0
+
+
+def _model_rows() -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("MODEL", "PAPER", "SIZES", "WEIGHTS")]
+    for architecture in ARCHITECTURES.values():
+        weights = [weight.name for weight in WEIGHTS.values() if weight.architecture == architecture.name]
+        rows.append(
+            (
+                architecture.name,
+                f"{architecture.title}, {architecture.paper.venue} {architecture.paper.year}",
+                " ".join(variant.name for variant in architecture.variants),
+                " ".join(weights) or "none published; see `vos-zoo convert`",
+            )
+        )
+    return rows
+
+
+def _weight_rows() -> list[tuple[str, ...]]:
+    heading = ("WEIGHT", "SIZE", "LICENCE", "TRAINED ON", "J&F")
+    return [heading, *map(_weight_row, WEIGHTS.values())]
+
+
+def _weight_row(weight: Weight) -> tuple[str, ...]:
+    return (
+        weight.name,
+        f"{weight.num_bytes / 2**20:.1f} MiB",
+        weight.licence,
+        ", ".join(source.name for source in weight.trained_on),
+        ", ".join(f"{score.j_and_f:.1f} on {score.data}" for score in weight.scores),
+    )
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,87 @@
+"""The console command ``vos-zoo``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+import vos_zoo
+from vos_zoo.cli import convert, demo, doctor, evaluate, list_command, segment
+from vos_zoo.errors import VosZooError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class Command(Protocol):
+    """What a module of this package offers: it imports nothing heavy before ``run``."""
+
+    SUMMARY: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's arguments."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do the work and return the exit code."""
+
+
+_COMMANDS: dict[str, Command] = {
+    "segment": segment,
+    "evaluate": evaluate,
+    "demo": demo,
+    "list": list_command,
+    "convert": convert,
+    "doctor": doctor,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``vos-zoo`` and return its exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted.
+
+    Args:
+        argv: Arguments without the program's name; None takes them from the command line.
+    """
+    arguments = _parser().parse_args(argv)
+    command = _COMMANDS[arguments.command]
+    try:
+        return command.run(arguments)
+    except VosZooError as error:
+        if arguments.debug:
+            raise
+        print(f"vos-zoo: error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        if arguments.debug:
+            raise
+        print("vos-zoo: stopped.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`vos-zoo list | head -1`): nothing to report and nobody to report to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vos-zoo",
+        description="Segment objects through videos: give a video and the masks of one frame.",
+        epilog="`vos-zoo COMMAND --help` explains a command. Training: `lightning fit --config recipes/rde.yaml`.",
+    )
+    parser.add_argument("--version", action="version", version=f"vos-zoo {vos_zoo.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in _COMMANDS.items():
+        child = commands.add_parser(name, help=command.SUMMARY, description=command.SUMMARY)
+        child.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        command.add_arguments(child)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
