@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 PARTIAL_SUFFIX = ".part"
 """Ending of files that are still being written; they are hidden and never a result."""
@@ -142,3 +143,71 @@ def _is_text(head: bytes) -> bool:
         # A character cut at the end of the head is no sign of binary data.
         return error.start >= len(head) - 3 and len(head) == _HEAD_BYTES
     return not any(byte < 9 for byte in head)
+
+
+def missing_bytes(path: str | Path) -> int:
+    """Count the bytes that a video file announces in its headers but does not have.
+
+    MP4/MOV, Matroska/WebM and AVI say how long they are, so a copy or recording that was cut short shows. Other formats
+    do not say it.
+
+    Args:
+        path: An existing, readable file.
+
+    Returns:
+        Missing bytes; 0 if the file is whole, or if its format does not tell.
+
+    Source: ISO/IEC 14496-12 section 4.2 (boxes), RFC 8794 sections 4 to 6 (EBML sizes), Microsoft RIFF.
+    """
+    path = Path(path)
+    length = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[4:8] == b"ftyp":
+            announced = _end_of_boxes(file, length)
+        elif head.startswith(b"\x1aE\xdf\xa3"):
+            announced = _end_of_segment(file)
+        elif head.startswith(b"RIFF") and 0 < int.from_bytes(head[4:8], "little") < 2**32 - 1:
+            announced = 8 + int.from_bytes(head[4:8], "little")
+        else:
+            announced = 0
+    return max(0, announced - length)
+
+
+def _end_of_boxes(file: BinaryIO, length: int) -> int:
+    """Walk the top-level boxes of an MP4 file to where the last of them should end."""
+    end = 0
+    while end < length:
+        file.seek(end)
+        header = file.read(16)
+        size = int.from_bytes(header[:4], "big")
+        if size == 1 and len(header) == 16:
+            size = int.from_bytes(header[8:], "big")
+        # Size 0 means "up to the end of the file"; other small values are padding or damage, which tell nothing.
+        if size < 8 or not header[4:8].isalnum():
+            break
+        end += size
+    return end
+
+
+def _end_of_segment(file: BinaryIO) -> int:
+    """Find where the Segment element of a Matroska file should end; 0 if it does not say."""
+    file.seek(4)
+    header_size = _ebml_size(file)
+    if header_size is None:
+        return 0
+    file.seek(header_size, os.SEEK_CUR)
+    if file.read(4) != b"\x18S\x80g":
+        return 0
+    size = _ebml_size(file)
+    return 0 if size is None else file.tell() + size
+
+
+def _ebml_size(file: BinaryIO) -> int | None:
+    """Read a variable-length size; None if it is unknown, as in live recordings."""
+    first = file.read(1)
+    if not first or first[0] == 0:
+        return None
+    extra = 8 - first[0].bit_length()
+    value = int.from_bytes(bytes([first[0] ^ (0x80 >> extra)]) + file.read(extra), "big")
+    return None if value == (1 << 7 * (extra + 1)) - 1 else value
