@@ -33,7 +33,7 @@ class DecodedMask:
 
     Attributes:
         ids: Values, shape (H, W); uint8 when all fit, int32 otherwise.
-        is_black_and_white: Whether this is a grey picture that holds only 0 and full white (255 or 65535).
+        is_black_and_white: Whether this is an 8-bit grey picture that holds only 0 and 255.
     """
 
     ids: Mask
@@ -123,8 +123,8 @@ def _decode_grey(values: NDArray[Any], path: Path, *, is_jpeg: bool) -> DecodedM
     low, high = int(levels[0]), int(levels[-1])
     if low < 0 or high > MAX_ID:
         raise MaskError(f"Mask `{path}` holds values from {low} to {high}. Object ids go from 0 to {MAX_ID}; renumber.")
-    white = 255 if values.dtype == np.uint8 else MAX_ID
-    is_black_and_white = high == white and all(level in (0, white) for level in levels)
+    # 16-bit masks are made on purpose, so every value in them is an id.
+    is_black_and_white = values.dtype == np.uint8 and high == 255 and all(level in (0, 255) for level in levels)
     if is_jpeg and len(levels) > 2:
         raise MaskError(
             f"Mask `{path}` is a JPEG image with {len(levels)} grey levels. JPEG changes pixel values, so its "

@@ -51,7 +51,7 @@ def davis_palette() -> NDArray[np.uint8]:
 def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, void: int | None = None) -> Mask:
     """Read a file of object ids.
 
-    Palette, grey (8 or 16 bit) and 1-bit images are read. A grey mask that holds only 0 and full white is taken as
+    Palette, grey (8 or 16 bit) and 1-bit images are read. An 8-bit grey mask that holds only 0 and 255 is taken as
     one object with id 1, which is said once through logging; with ``void`` given, all values stay as they are.
 
     Args:
