@@ -1,12 +1,14 @@
-"""Which device a model runs on."""
+"""Which device a model runs on, and how much memory that took."""
 
 from __future__ import annotations
+
+import sys
 
 import torch
 
 from vos_zoo.errors import ConfigError
 
-__all__ = ["find_device"]
+__all__ = ["find_device", "peak_memory"]
 
 
 def find_device(device: str | torch.device = "auto") -> torch.device:
@@ -40,3 +42,20 @@ def find_device(device: str | torch.device = "auto") -> torch.device:
     if found.type not in {"cpu", "cuda", "mps"}:
         raise ConfigError(f"Device {str(found)!r} is not supported. Use auto, cpu, cuda, cuda:1 or mps.")
     return found
+
+
+def peak_memory(device: str | torch.device) -> int | None:
+    """Return the most bytes in use so far: of torch on a CUDA device, otherwise of this process.
+
+    Returns:
+        Bytes; None where the system does not tell.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB, macOS bytes

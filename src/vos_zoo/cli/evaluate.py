@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import check_new_files
+from vos_zoo.cli.output import check_new_files, progress_bar
 
 if TYPE_CHECKING:
     import argparse
@@ -20,27 +21,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         default="davis2017",
-        help="which frames count and what void means (default: davis2017, semi-supervised)",
+        metavar="NAME",
+        help="which frames count and what 255 means: davis2017 (default), davis2016 or youtube-vos",
+    )
+    parser.add_argument("--sequences", metavar="LIST", help="text file of video names, or an image set such as val")
+    parser.add_argument("--meta", type=Path, metavar="FILE", help="meta.json of a YouTube-VOS set")
+    parser.add_argument("--seen", type=Path, metavar="FILE", help="meta.json of the training set, for seen and unseen")
+    parser.add_argument(
+        "--breakdown",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also score parts of the frames: length or occlusion; may be given twice",
     )
     parser.add_argument("--processes", type=int, metavar="N", help="worker processes (default: one per CPU core)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers as JSON")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write one line per object as CSV")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number as JSON")
+    parser.add_argument("--csv", type=Path, metavar="DIR", help="also write the two CSV files of the DAVIS evaluation")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, print the table, write the files."""
-    files = [path for path in (arguments.json, arguments.csv) if path is not None]
-    check_new_files(files, overwrite=arguments.overwrite)
+    csv_files = [] if arguments.csv is None else sorted(arguments.csv.glob("*_results-*.csv"))
+    check_new_files([*csv_files, *filter(None, [arguments.json])], overwrite=arguments.overwrite)
     from vos_zoo.metrics import evaluate
 
-    report = evaluate(
-        arguments.results, arguments.annotations, protocol=arguments.protocol, processes=arguments.processes
-    )
+    with progress_bar("videos") as progress:
+        report = evaluate(
+            arguments.results,
+            arguments.annotations,
+            protocol=arguments.protocol,
+            sequences=arguments.sequences,
+            meta=arguments.meta,
+            seen_categories=arguments.seen,
+            breakdown=arguments.breakdown,
+            processes=arguments.processes or os.cpu_count(),
+            progress=lambda done, total, _: progress(done, total),
+        )
     print(report.table())
-    for path, text in ((arguments.json, report.to_json), (arguments.csv, report.to_csv)):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text(), encoding="utf-8")
+    if arguments.json is not None:
+        report.to_json(arguments.json)
+        print(f"Wrote {arguments.json}")
+    if arguments.csv is not None:
+        for path in report.to_csv(arguments.csv):
             print(f"Wrote {path}")
     return 0

@@ -1,16 +1,22 @@
-"""What the commands share when they write and print."""
+"""What the commands share when they read sizes, write and print."""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import re
+import sys
 from typing import TYPE_CHECKING
 
 from vos_zoo.errors import OutputExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["check_new_files", "format_bytes"]
+__all__ = ["byte_count", "check_new_files", "format_bytes", "progress_bar"]
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def check_new_files(paths: Iterable[Path], *, overwrite: bool) -> None:
@@ -24,6 +30,40 @@ def check_new_files(paths: Iterable[Path], *, overwrite: bool) -> None:
             raise OutputExistsError(f"{path} exists. Choose another name, or replace a file with `--overwrite`.")
 
 
+@contextlib.contextmanager
+def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Show progress on the terminal, and nothing where the output is no terminal.
+
+    Yields:
+        A function that takes how much is done and how much there is.
+    """
+    from tqdm import tqdm
+
+    with tqdm(unit=f" {unit}", file=sys.stderr, disable=None, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def byte_count(text: str) -> int:
+    """Read a number of bytes such as ``800M`` or ``2.5GiB``; units are powers of 1024.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is no such number.
+
+    Example:
+        >>> byte_count("2GiB")
+        2147483648
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), flags=re.IGNORECASE)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes; write it like 800M or 2GiB")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
 def format_bytes(count: int) -> str:
     """Return a number of bytes for people.
 
@@ -33,6 +73,4 @@ def format_bytes(count: int) -> str:
         >>> format_bytes(5 * 2**30)
         '5.0 GiB'
     """
-    if count < 2**30:
-        return f"{count / 2**20:.1f} MiB"
-    return f"{count / 2**30:.1f} GiB"
+    return f"{count / 2**20:.1f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"

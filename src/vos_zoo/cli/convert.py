@@ -1,0 +1,35 @@
+"""``vos-zoo convert``: turn the authors' weight files into checkpoints of this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+SUMMARY = "Turn a weight file released by a paper's authors into a checkpoint folder."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="the authors' file, as torch.save wrote it")
+    parser.add_argument(
+        "--from", dest="kind", required=True, choices=("stm", "stcn", "rde"), help="model that the file belongs to"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--fresh-aggregation",
+        action="store_true",
+        help="rde: accept a file without aggregation module and start that module anew, for training",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert and say how to use the result."""
+    from vos_zoo.models.conversion import convert_file
+
+    folder = convert_file(arguments.kind, arguments.file, arguments.out, fresh_aggregation=arguments.fresh_aggregation)
+    print(f"Wrote {folder}")
+    print(f"Use it with `vos-zoo segment VIDEO MASKS --out DIR --model {folder}` or `load_model({str(folder)!r})`.")
+    return 0

@@ -1,0 +1,121 @@
+"""``vos-zoo segment``: a video and some masks in, a mask for every frame out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vos_zoo.cli.output import byte_count, progress_bar
+from vos_zoo.errors import VosZooError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vos_zoo.inference.segment import SegmentationReport
+
+SUMMARY = "Segment objects through a video, given the masks of one frame."
+
+_EXIT_INTERRUPTED = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("video", type=Path, metavar="VIDEO", help="video file, or folder of frames")
+    parser.add_argument(
+        "masks",
+        type=Path,
+        metavar="MASKS",
+        help="palette or grey PNG for the first frame, or folder of masks named like frames",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the masks")
+    parser.add_argument(
+        "--model", default="rde", metavar="NAME", help="name of `vos-zoo list` or folder (default: rde)"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    parser.add_argument(
+        "--size", type=int, default=480, metavar="PIXELS", help="short side the network works at (default: 480)"
+    )
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="default: fp32")
+    parser.add_argument(
+        "--overlay",
+        nargs="?",
+        const=True,
+        default=False,
+        type=Path,
+        metavar="FILE",
+        help="also write a video with the masks drawn in (default FILE: overlay.mp4 in DIR)",
+    )
+    parser.add_argument("--start", type=int, metavar="N", help="first frame, counted from 0")
+    parser.add_argument("--end", type=int, metavar="N", help="frame to stop before")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take every n-th frame only")
+    parser.add_argument("--resize-mask", action="store_true", help="resample masks of another size than their frame")
+    parser.add_argument(
+        "--memory-budget", type=byte_count, metavar="BYTES", help="most bytes of the network's memory, e.g. 2GiB"
+    )
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true", help="go on where an earlier run in DIR stopped")
+    existing.add_argument("--overwrite", action="store_true", help="replace masks in DIR")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Segment, show progress, and say what is on the disk whatever happens."""
+    from vos_zoo.inference.segment import segment_video
+
+    finished = (0, 0)
+    try:
+        with progress_bar("frames") as progress:
+
+            def count(done: int, total: int) -> None:
+                nonlocal finished
+                finished = done, total
+                progress(done, total)
+
+            report = segment_video(
+                arguments.video,
+                arguments.masks,
+                out=arguments.out,
+                model=arguments.model,
+                device=arguments.device,
+                size=arguments.size,
+                precision=arguments.precision,
+                start=arguments.start,
+                end=arguments.end,
+                every=arguments.every,
+                overlay=arguments.overlay,
+                resize_mask=arguments.resize_mask,
+                memory_budget=arguments.memory_budget,
+                resume=arguments.resume,
+                overwrite=arguments.overwrite,
+                progress=count,
+            )
+    except VosZooError:
+        _say_what_is_kept(arguments.out, finished)
+        raise
+    except KeyboardInterrupt:
+        if arguments.debug:
+            raise
+        print("vos-zoo: stopped.", file=sys.stderr)
+        _say_what_is_kept(arguments.out, finished)
+        return _EXIT_INTERRUPTED
+    print(_summary(report))
+    return 0
+
+
+def _summary(report: SegmentationReport) -> str:
+    objects = f"{len(report.objects)} object{'s' if len(report.objects) != 1 else ''}"
+    lines = [f"{report.frames} masks with {objects} in {report.folder}"]
+    if report.overlay is not None:
+        lines.append(f"Overlay video in {report.overlay}")
+    if report.segmented:
+        lines.append(
+            f"{report.segmented} frames in {report.seconds:.1f} s, "
+            f"{report.frames_per_second:.2f} frames/s on {report.device}"
+        )
+    return "\n".join(lines)
+
+
+def _say_what_is_kept(folder: Path, finished: tuple[int, int]) -> None:
+    done, total = finished
+    if done:
+        print(f"vos-zoo: {done} of {total} masks are in {folder}; go on with `--resume`.", file=sys.stderr)
