@@ -83,8 +83,8 @@ class MaskWriter:
         if visible and not (resume or overwrite):
             raise OutputExistsError(
                 f"Output folder `{self.folder}` is not empty: it holds {len(visible)} files, such as {visible[0]}. "
-                "Choose a new folder, continue the earlier run with resume=True (`--resume`), or replace its masks with "
-                "overwrite=True (`--overwrite`)."
+                "Choose a new folder, continue the earlier run with resume=True (`--resume`), or replace its masks "
+                "with overwrite=True (`--overwrite`)."
             )
         for entry in entries:
             if entry.name.startswith(".") and entry.name.endswith(f".png{PARTIAL_SUFFIX}"):
@@ -128,8 +128,9 @@ class MaskWriter:
 class VideoWriter:
     """An H.264 video (yuv420p, index first) that browsers and phones play, written frame by frame.
 
-    The file appears, or replaces an older one, when the writer is closed. Leaving the ``with`` block closes it, after an error too, so that the
-    frames written until then can be watched. Frames of odd size grow by a copied row or column, as H.264 asks.
+    The file appears, or replaces an older one, when the writer is closed. Leaving the ``with`` block closes it, after
+    an error too, so that the frames written until then can be watched. Frames of odd size grow by a copied row or
+    column, since H.264 stores colours for blocks of 2x2 pixels.
 
     Args:
         path: Where to write; ends in .mp4, .m4v or .mov.
