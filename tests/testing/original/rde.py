@@ -32,16 +32,21 @@ def aggregate(w, kind, previous, new):
     return F.conv3d(enhanced, w[f"{squeeze}.weight"], w[f"{squeeze}.bias"], padding=(0, 1, 1))[:, :, 0]
 
 
-def extract(w, name, x):
-    """The non-local part: no softmax, division by the number of pooled positions, residual."""
+def extract(w, name, x, *, pool_first=False):
+    """The non-local part: no softmax, division by the number of pooled positions, residual.
+
+    The released code projects, then pools; ``pool_first`` is Equation 5 of the paper, which is not the same.
+    """
 
     def pointwise(part, features):
         weight = w[f"{name}.{part}.weight"][:, :, 0, 0, 0]
         return torch.einsum("oc,bcthw->bothw", weight, features) + w[f"{name}.{part}.bias"].view(1, -1, 1, 1, 1)
 
     theta = pointwise("theta", x).flatten(2)  # (B,C/2,2hw)
-    phi = _pool(pointwise("phi.0", x)).flatten(2)  # (B,C/2,N)
-    g = _pool(pointwise("g.0", x)).flatten(2)
+    phi, g = (
+        (pointwise(part, _pool(x)) if pool_first else _pool(pointwise(part, x))).flatten(2)  # (B,C/2,N)
+        for part in ("phi.0", "g.0")
+    )
     relation = torch.einsum("bcp,bcn->bpn", theta, phi) / phi.shape[2]
     y = torch.einsum("bpn,bcn->bcp", relation, g).unflatten(2, x.shape[2:])
     return pointwise("W", y) + x

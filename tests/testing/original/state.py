@@ -53,8 +53,8 @@ def _random_entry(key, shape, seed):
     # A stable number of the key: hash() of a string changes from run to run.
     number = sum((position + 1) * byte for position, byte in enumerate(key.encode()))
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-    noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+    noise = torch.randn(shape, generator=generator)
+    uniform = torch.rand(shape[:1], generator=generator)
     if key.endswith("running_mean"):
         return 0.2 * noise
     if key.endswith("running_var"):
