@@ -1,0 +1,21 @@
+"""Building blocks that two or more papers share."""
+
+from .aggregation import soft_aggregate
+from .blocks import ResidualBlock, UpsampleBlock
+from .cbam import CBAM
+from .fusion import FusionBlock
+from .mask_decoder import MaskDecoder
+from .mask_input import object_channels
+from .resnet import ResNetTrunk, TrunkFeatures
+
+__all__ = [
+    "CBAM",
+    "FusionBlock",
+    "MaskDecoder",
+    "ResNetTrunk",
+    "ResidualBlock",
+    "TrunkFeatures",
+    "UpsampleBlock",
+    "object_channels",
+    "soft_aggregate",
+]

@@ -1,0 +1,185 @@
+"""Contract 1: what every paper's network and its memory look like from outside."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+from torch import nn
+
+from vos_zoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from torch import Tensor
+
+MemoryEntry = Literal["all", "first", "latest", "rde"]
+MEMORY_ENTRIES: tuple[MemoryEntry, ...] = ("all", "first", "latest", "rde")
+
+
+@dataclass(frozen=True)
+class MemoryPolicy:
+    """What a clip's memory keeps, how much and how often.
+
+    Args:
+        every: Frames between two memorised frames, counted from the last reference frame.
+        max_frames: Most frames that one group of objects keeps; None lets the memory grow with the clip. Reference
+            frames and the latest frame always stay, the others are thinned out evenly.
+        max_bytes: Budget for the whole memory in bytes; it lowers ``max_frames`` as objects join.
+        keep_latest: Also keep the previous frame, replaced on every frame.
+        entries: Which memories are read, with multiplicity: ``all`` memorised frames, the ``first`` (reference) frame,
+            the ``latest`` memorised frame, or RDE's aggregated slot ``rde``.
+
+    Raises:
+        ConfigError: If a number is not positive or an entry is unknown.
+    """
+
+    every: int = 5
+    max_frames: int | None = None
+    max_bytes: int | None = None
+    keep_latest: bool = False
+    entries: tuple[MemoryEntry, ...] = ("all",)
+
+    def __post_init__(self) -> None:
+        for name in ("every", "max_frames", "max_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"Memory policy has {name}={value}. Expected a positive number; raise it.")
+        if self.max_frames is not None and self.max_frames < 2:
+            raise ConfigError("Memory policy has max_frames=1. A reference frame and the latest frame need 2; raise it.")
+        unknown = [entry for entry in self.entries if entry not in MEMORY_ENTRIES]
+        if unknown or not self.entries:
+            raise ConfigError(
+                f"Memory policy has entries={self.entries!r}. Expected one or more of {', '.join(MEMORY_ENTRIES)}."
+            )
+
+
+class ClipMemory(ABC):
+    """State of one clip, made by ``VOSNetwork.new_memory`` and understood by that network alone.
+
+    The memory has a clock: ``tick`` counts frames since the last kept frame, ``is_due`` says whether the frame just
+    segmented has to be memorised. Counting restarts at every reference frame, which equals counting absolute frame
+    indices when the only annotation is frame 0.
+    """
+
+    def __init__(self, policy: MemoryPolicy) -> None:
+        self.policy = policy
+        self.frames_since_kept = 0
+
+    def tick(self) -> None:
+        """Move on by one frame."""
+        self.frames_since_kept += 1
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the policy wants the current frame memorised."""
+        return self.policy.keep_latest or self.frames_since_kept >= self.policy.every
+
+    @property
+    @abstractmethod
+    def num_objects(self) -> int:
+        """Objects known so far, one plane each."""
+
+    @property
+    @abstractmethod
+    def num_frames(self) -> int:
+        """Most frames any object has in memory."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes that the memory holds on its device."""
+
+    @abstractmethod
+    def remove_objects(self, planes: Iterable[int]) -> None:
+        """Forget objects; the remaining planes close up in order."""
+
+
+@dataclass(frozen=True)
+class MemoryCost:
+    """Bytes that a memory will take, known before the first frame.
+
+    Args:
+        bytes_per_frame: Bytes of one memorised frame with all its objects.
+        max_frames: Memorised frames at most; None if the memory grows with the clip.
+    """
+
+    bytes_per_frame: int
+    max_frames: int | None
+
+    @property
+    def max_bytes(self) -> int | None:
+        """Bytes at most; None if the memory grows with the clip."""
+        return None if self.max_frames is None else self.bytes_per_frame * self.max_frames
+
+
+FeaturesT = TypeVar("FeaturesT")
+MemoryT = TypeVar("MemoryT", bound=ClipMemory)
+
+
+class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
+    """A stateless network with four verbs; what belongs to one video lives in the memory it made.
+
+    ``B`` clips run side by side in training, one in a session. ``O`` counts object planes without background.
+    """
+
+    #: Frames are padded to multiples of this.
+    stride: ClassVar[int] = 16
+    #: Whether padding zeros are added before the image is normalised (STM) or after it (all others).
+    pads_before_normalisation: ClassVar[bool] = False
+
+    @abstractmethod
+    def default_policy(self) -> MemoryPolicy:
+        """The paper's memory policy, bounded so that a session's memory cannot grow without end."""
+
+    @abstractmethod
+    def memory_cost(self, policy: MemoryPolicy, size: tuple[int, int], objects: int) -> MemoryCost:
+        """Estimate the memory of a clip with padded frames of ``size`` = (H, W) pixels and ``objects`` objects."""
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> FeaturesT:
+        """Compute a frame's features, once for all objects.
+
+        Args:
+            image: ImageNet-normalised RGB, shape (B, 3, H, W), H and W multiples of ``stride``.
+        """
+
+    @abstractmethod
+    def new_memory(self, policy: MemoryPolicy | None = None) -> MemoryT:
+        """Make an empty memory for one clip; None means ``default_policy()``."""
+
+    @abstractmethod
+    def segment(self, features: FeaturesT, memory: MemoryT) -> Tensor:
+        """Segment the current frame and move the memory's clock.
+
+        Returns:
+            One mask logit per object before aggregation, shape (B, O, H, W).
+
+        Raises:
+            EmptyMemoryError: If no frame has been memorised.
+        """
+
+    @abstractmethod
+    def memorize(
+        self, features: FeaturesT, probabilities: Tensor, memory: MemoryT, *, reference: bool | Sequence[int] = False
+    ) -> None:
+        """Add a frame to the memory.
+
+        Args:
+            features: What ``encode`` gave for this frame.
+            probabilities: Aggregated object probabilities in [0, 1] without background, shape (B, O, H, W). Planes
+                beyond the memory's objects are new objects.
+            memory: The clip's memory.
+            reference: Whether a user annotated this frame: True for all objects, or the planes that were annotated.
+                New objects have to be among them.
+        """
+
+
+def reference_planes(reference: bool | Sequence[int], objects: int) -> frozenset[int]:
+    """Return the annotated planes among ``objects`` planes."""
+    if isinstance(reference, bool):
+        return frozenset(range(objects)) if reference else frozenset()
+    return frozenset(reference)
+

@@ -1,0 +1,107 @@
+"""Weights that training starts from: ImageNet trunks, a zoo checkpoint, or the stage before."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError
+from vos_zoo.layers import ResNetTrunk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def load_trunks(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
+    """Load ImageNet weights into every ResNet trunk of a network.
+
+    Args:
+        network: Any network of the zoo.
+        source: A safetensors file in torchvision's names, or ``timm`` for timm's pretrained weights.
+        roots: Folders that a relative path is looked up in.
+
+    Raises:
+        MissingFileError: If the file does not exist.
+        CheckpointError: If it is no safetensors file.
+        ConfigError: If no trunk takes it.
+    """
+    trunks = {name: part for name, part in network.named_modules() if isinstance(part, ResNetTrunk)}
+    fitting = 0
+    for name, trunk in trunks.items():
+        if source == "timm":
+            import timm
+
+            state = timm.create_model(trunk.name, pretrained=True).state_dict()
+        else:
+            state = _read_safetensors(_find(source, roots))
+        try:
+            trunk.load_imagenet(state)
+        except ConfigError as error:
+            # The two encoders of a network may have different trunks; a file fits the one or the other.
+            _LOGGER.warning("%s keeps its initial weights: %s", name, error)
+        else:
+            fitting += 1
+    if not fitting:
+        raise ConfigError(f"{source} fits none of the encoders {', '.join(trunks)}. Give weights of one of their ResNets.")
+
+
+def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
+    """Start from a zoo checkpoint folder or a Lightning checkpoint.
+
+    Parameters that the source lacks (RDE's aggregation when starting from STCN) keep their initial values and are logged.
+
+    Args:
+        network: The network to load into.
+        source: Folder with ``model.safetensors``, or a ``.ckpt`` file.
+        roots: Folders that a relative path is looked up in.
+
+    Raises:
+        MissingFileError: If the path does not exist.
+        CheckpointError: If it holds parameters that the network lacks, or of other shapes.
+    """
+    path = _find(source, roots)
+    if path.is_dir():
+        state = _read_safetensors(path / "model.safetensors")
+    else:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        prefix = "network."
+        state = {
+            key.removeprefix(prefix): tensor
+            for key, tensor in checkpoint["state_dict"].items()
+            if key.startswith(prefix)
+        }
+    own = network.state_dict()
+    wrong = sorted(key for key, tensor in state.items() if key not in own or own[key].shape != tensor.shape)
+    if wrong:
+        raise CheckpointError(
+            f"{path} holds {len(wrong)} parameters that do not fit this network, first {wrong[0]}. Start from weights of "
+            "the same model and size."
+        )
+    fresh = sorted({key.partition(".")[0] for key in own.keys() - state.keys()})
+    if fresh:
+        _LOGGER.warning("%s has no %s; these parts start from their initialisation.", path, ", ".join(fresh))
+    network.load_state_dict({key: tensor.to(own[key].dtype) for key, tensor in state.items()}, strict=False)
+
+
+def _find(source: str, roots: Sequence[Path]) -> Path:
+    candidates = [root / source for root in roots]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    raise MissingFileError(f"{source} was not found as {' or '.join(map(str, candidates))}. Give the path of the weights.")
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is no readable safetensors file ({error}).") from error

@@ -1,0 +1,250 @@
+"""Memory of the matching papers (STM, STCN, RDE-VOS and those built on them): groups of objects over frame banks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from vos_zoo.errors import EmptyMemoryError, MemoryBudgetError, ShapeError
+from vos_zoo.memory import MemoryTokens, read_memory
+
+from .base import ClipMemory, MemoryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from torch import Tensor
+
+_LEAST_FRAMES = 2  # a reference frame and the latest one
+
+
+class FrameBank(Protocol):
+    """Storage of whole frames for objects that share them; see ``vos_zoo.memory.MemoryBank``."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames held now."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held now."""
+
+    def write(
+        self, keys: Tensor, values: Tensor, *, frame: int, reference: bool = False, temporary: bool = False
+    ) -> object:
+        """Store a frame's keys (B, hw, Ck) and values (B, hw, D)."""
+
+    def tokens(self) -> MemoryTokens:
+        """Return what a read sees."""
+
+    def resize(self, max_frames: int | None) -> None:
+        """Change the most frames that are kept."""
+
+    def select_objects(self, planes: Sequence[int]) -> None:
+        """Keep the values of these objects only."""
+
+    def select_rows(self, rows: Sequence[int]) -> None:
+        """Keep these entries of the batch axis only."""
+
+
+class BankFactory(Protocol):
+    """Makes an empty bank."""
+
+    def __call__(self, *, max_frames: int | None, num_objects: int) -> FrameBank:
+        """Make a bank for at most ``max_frames`` frames of ``num_objects`` objects side by side."""
+
+
+@dataclass
+class ObjectGroup:
+    """Objects that share their memory frames, so that one affinity serves them all.
+
+    Args:
+        planes: The objects' planes, ascending.
+        bank: Their memory.
+        bytes_per_frame: Bytes of one memorised frame.
+    """
+
+    planes: list[int]
+    bank: FrameBank
+    bytes_per_frame: int
+
+
+class MatchingMemory(ClipMemory):
+    """Memory frames of one clip, one bank per group of objects.
+
+    Objects that entered on the same frame form a group. A group that enters later has a bank of its own, which starts
+    with its first frame (STCN's YouTube-VOS protocol keeps a bank per object; grouping computes the same).
+
+    Args:
+        policy: What is kept.
+        new_bank: Makes an empty bank.
+        keys_per_object: Whether keys depend on the object (STM), so that objects are read like clips of a batch.
+        differentiable: Whether the banks keep the graph, as in training.
+    """
+
+    def __init__(
+        self,
+        policy: MemoryPolicy,
+        new_bank: BankFactory,
+        *,
+        keys_per_object: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        super().__init__(policy)
+        self.differentiable = differentiable
+        self.groups: list[ObjectGroup] = []
+        self._new_bank = new_bank
+        self._keys_per_object = keys_per_object
+        self._clock = 0
+
+    def tick(self) -> None:
+        """Move on by one frame."""
+        super().tick()
+        self._clock += 1
+
+    @property
+    def num_objects(self) -> int:
+        """Objects known so far."""
+        return sum(len(group.planes) for group in self.groups)
+
+    @property
+    def num_frames(self) -> int:
+        """Most frames any group has in memory."""
+        return max((group.bank.num_frames for group in self.groups), default=0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all banks."""
+        return sum(group.bank.nbytes for group in self.groups)
+
+    def write(self, keys: Tensor, values: Tensor, reference: frozenset[int]) -> None:
+        """Memorise a frame for all objects; planes beyond the known ones form a new group.
+
+        Args:
+            keys: Shape (B, hw, Ck), or (B, O, hw, Ck) when keys depend on the object.
+            values: Shape (B, O, hw, Cv).
+            reference: Planes that the user annotated on this frame.
+
+        Raises:
+            ShapeError: If planes are missing, or a new plane is not annotated.
+            MemoryBudgetError: If the byte budget cannot hold two frames.
+        """
+        objects = values.shape[1]
+        known = self.num_objects
+        if objects < known or (objects == 0):
+            raise ShapeError(
+                f"Memorising {objects} object planes, but the memory knows {known}. Give one plane per known object; "
+                "remove objects with remove_objects."
+            )
+        newcomers = list(range(known, objects))
+        if not reference.issuperset(newcomers):
+            raise ShapeError(f"Planes {newcomers} are new, but only {sorted(reference)} are annotated on this frame.")
+        self._regroup(reference)
+        if newcomers:
+            frame_bytes = self._frame_bytes(keys, values, len(newcomers))
+            cap = self._cap(frame_bytes)
+            for group in self.groups:
+                group.bank.resize(cap)
+            side_by_side = 1 if self._keys_per_object else len(newcomers)
+            bank = self._new_bank(max_frames=cap, num_objects=side_by_side)
+            self.groups.append(ObjectGroup(newcomers, bank, frame_bytes))
+        is_temporary = (
+            self.policy.keep_latest and not reference and self.frames_since_kept < self.policy.every
+        )
+        for group in self.groups:
+            chosen = values if len(group.planes) == objects else values[:, group.planes]
+            if self._keys_per_object:
+                group_keys = (keys if len(group.planes) == objects else keys[:, group.planes]).flatten(0, 1)
+                group_values = chosen.flatten(0, 1)
+            else:
+                group_keys = keys
+                group_values = chosen.transpose(1, 2).flatten(2)
+            group.bank.write(
+                group_keys,
+                group_values,
+                frame=self._clock,
+                reference=not reference.isdisjoint(group.planes),
+                temporary=is_temporary,
+            )
+        if not is_temporary:
+            self.frames_since_kept = 0
+
+    def read(self, query_key: Tensor, *, top_k: int | None) -> Tensor:
+        """Read every object's value at every query position.
+
+        Args:
+            query_key: Shape (B, Ck, h, w).
+            top_k: Memory positions that share the weight; None means all.
+
+        Returns:
+            Shape (B, O, Cv, h, w), planes in order.
+
+        Raises:
+            EmptyMemoryError: If nothing has been memorised.
+        """
+        if not self.groups:
+            raise EmptyMemoryError(
+                "The memory is empty. Memorise a reference frame with its masks before segmenting another frame."
+            )
+        return self._in_order([self._read_group(group, query_key, top_k) for group in self.groups])
+
+    def remove_objects(self, planes: Iterable[int]) -> None:
+        """Forget objects; the remaining planes close up in order."""
+        gone = set(planes)
+        new_index = {
+            plane: index for index, plane in enumerate(p for p in range(self.num_objects) if p not in gone)
+        }
+        groups = []
+        for group in self.groups:
+            keep = [index for index, plane in enumerate(group.planes) if plane not in gone]
+            if not keep:
+                continue
+            if len(keep) < len(group.planes):
+                if self._keys_per_object:
+                    group.bank.select_rows(keep)
+                else:
+                    group.bank.select_objects(keep)
+                group.bytes_per_frame = group.bytes_per_frame * len(keep) // len(group.planes)
+            group.planes = [new_index[group.planes[index]] for index in keep]
+            groups.append(group)
+        self.groups = groups
+
+    def _regroup(self, reference: frozenset[int]) -> None:
+        """Hook for memories in which a corrected object leaves its group."""
+
+    def _read_group(self, group: ObjectGroup, query_key: Tensor, top_k: int | None) -> Tensor:
+        objects = len(group.planes)
+        if self._keys_per_object:
+            query_key = query_key.repeat_interleave(objects, dim=0)
+            return read_memory(query_key, group.bank.tokens(), top_k=top_k).values.unflatten(0, (-1, objects))
+        return read_memory(query_key, group.bank.tokens(), top_k=top_k).values.unflatten(1, (objects, -1))
+
+    def _in_order(self, parts: list[Tensor]) -> Tensor:
+        if len(parts) == 1:
+            return parts[0]
+        planes = [plane for group in self.groups for plane in group.planes]
+        stacked = torch.cat(parts, dim=1)
+        order = sorted(range(len(planes)), key=planes.__getitem__)
+        return stacked if order == list(range(len(planes))) else stacked[:, order]
+
+    def _frame_bytes(self, keys: Tensor, values: Tensor, objects: int) -> int:
+        per_object = values[:, :1].numel() * values.element_size()
+        if self._keys_per_object:
+            return objects * (per_object + keys[:, :1].numel() * keys.element_size())
+        return objects * per_object + keys.numel() * keys.element_size()
+
+    def _cap(self, new_group_bytes: int) -> int | None:
+        """Frames that each group may keep once a group of ``new_group_bytes`` per frame has joined."""
+        if self.policy.max_bytes is None:
+            return self.policy.max_frames
+        frame_bytes = new_group_bytes + sum(group.bytes_per_frame for group in self.groups)
+        cap = self.policy.max_bytes // frame_bytes
+        if cap < _LEAST_FRAMES:
+            raise MemoryBudgetError(
+                f"The memory budget is {self.policy.max_bytes / 2**20:.1f} MiB, but one frame of these objects takes "
+                f"{frame_bytes / 2**20:.1f} MiB and {_LEAST_FRAMES} frames are the least. Raise the budget, lower the "
+                "working size, or segment fewer objects at a time."
+            )
+        return cap if self.policy.max_frames is None else min(cap, self.policy.max_frames)

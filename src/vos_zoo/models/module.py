@@ -1,0 +1,156 @@
+"""Contract 2: the LightningModule around a network."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from vos_zoo.errors import ConfigError
+from vos_zoo.models.initial_weights import load_initial_weights, load_trunks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytorch_lightning.utilities.types import OptimizerLRScheduler
+
+    from vos_zoo.models.base import VOSNetwork
+
+ConfigT = TypeVar("ConfigT")
+
+
+class TrainingBatch(TypedDict):
+    """What the DataModules give to a training step.
+
+    ``images`` (B, T, 3, H, W) normalised; ``masks`` (B, T, H, W) with 0 for background and plane + 1 for objects;
+    ``valid_objects`` (B, O), existing planes first; ``first_masks`` (B, O, H, W) in [0, 1], the masks the first frame is
+    memorised with, perturbed if the data source perturbs; ``name`` of every clip.
+    """
+
+    images: Tensor
+    masks: Tensor
+    valid_objects: Tensor
+    first_masks: Tensor
+    name: list[str]
+
+
+def resolve_config(
+    config_class: type[ConfigT], config: ConfigT | str, overrides: Mapping[str, Any] | None = None
+) -> ConfigT:
+    """Return a configuration from an object or the name of a variant, with some fields replaced.
+
+    Raises:
+        ConfigError: If the variant or a field does not exist.
+    """
+    if isinstance(config, str):
+        variant = getattr(config_class, config, None)
+        if config.startswith("_") or not callable(variant):
+            raise ConfigError(f"{config_class.__name__} has no variant {config!r}. Expected r50, small or tiny.")
+        resolved: ConfigT = variant()
+    else:
+        resolved = config
+    if not overrides:
+        return resolved
+    known = {field.name for field in dataclasses.fields(resolved)}  # type: ignore[arg-type]
+    unknown = sorted(set(overrides) - known)
+    if unknown:
+        raise ConfigError(f"{config_class.__name__} has no field {', '.join(unknown)}. Fields: {', '.join(sorted(known))}.")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in overrides.items()}
+    return dataclasses.replace(resolved, **values)  # type: ignore[type-var]
+
+
+class VOSModule(pl.LightningModule):
+    """A network with its training, validation and prediction.
+
+    Args:
+        network: The paper's network.
+        learning_rate: Adam's learning rate.
+        weight_decay: L2 term added to gradients (not decoupled, as in the papers' code).
+        milestones: Iterations at which the learning rate falls to a tenth.
+        warmup_steps: Iterations of linear warm-up.
+        final_decay: Share of training at its end over which the learning rate falls linearly to zero.
+        backbone_weights: ImageNet weights of the encoders for training from scratch: a safetensors file, relative to
+            the data root or the working directory; ``timm`` downloads timm's. None keeps random ones.
+        initial_weights: Weights to start from: a zoo checkpoint folder or a Lightning checkpoint.
+        channels_last: Store convolution weights channels-last while training, faster on most devices.
+
+    Attributes:
+        network: The network; everything else of this class is about training and convenience.
+    """
+
+    #: Batch normalisation keeps its ImageNet statistics; its affine parameters are trained (STM, STCN, RDE-VOS).
+    freezes_batch_norm: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        network: VOSNetwork[Any, Any],
+        *,
+        learning_rate: float = 1e-5,
+        weight_decay: float = 1e-7,
+        milestones: Sequence[int] = (),
+        warmup_steps: int = 0,
+        final_decay: float = 0.0,
+        backbone_weights: str | None = None,
+        initial_weights: str | None = None,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.milestones = tuple(milestones)
+        self.warmup_steps = warmup_steps
+        self.final_decay = final_decay
+        self.backbone_weights = backbone_weights
+        self.initial_weights = initial_weights
+        self.channels_last = channels_last
+
+    def setup(self, stage: str) -> None:
+        """Load the weights that training starts from, unless it resumes a checkpoint."""
+        if stage != "fit" or self.trainer.ckpt_path is not None:
+            return
+        data_root = getattr(getattr(self.trainer, "datamodule", None), "root", None)
+        roots = [Path(root) for root in (data_root, ".") if root is not None]
+        if self.initial_weights is not None:
+            load_initial_weights(self.network, self.initial_weights, roots)
+        elif self.backbone_weights is not None:
+            load_trunks(self.network, self.backbone_weights, roots)
+        if self.channels_last:
+            for part in self.network.modules():
+                if isinstance(part, nn.Conv2d):
+                    part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def train(self, mode: bool = True) -> VOSModule:
+        """Switch to training; frozen batch normalisation stays in evaluation mode."""
+        super().train(mode)
+        if self.freezes_batch_norm:
+            for part in self.network.modules():
+                if isinstance(part, _BatchNorm):
+                    part.eval()
+        return self
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam and a schedule that is stepped on every iteration."""
+        optimizer = torch.optim.Adam(
+            [parameter for parameter in self.network.parameters() if parameter.requires_grad],
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def learning_rate_factor(self, iteration: int) -> float:
+        """Return the factor on the learning rate at an iteration (0-based)."""
+        factor: float = 0.1 ** sum(iteration >= milestone for milestone in self.milestones)
+        if iteration < self.warmup_steps:
+            factor *= (iteration + 1) / self.warmup_steps
+        if self.final_decay > 0:
+            total = self.trainer.estimated_stepping_batches
+            factor *= min(1.0, max(0.0, (total - iteration) / (self.final_decay * total)))
+        return factor
+

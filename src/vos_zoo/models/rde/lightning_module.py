@@ -1,0 +1,136 @@
+"""Training of RDE-VOS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from vos_zoo.losses import distribution_distance
+from vos_zoo.models.base import MemoryPolicy
+from vos_zoo.models.module import TrainingBatch, resolve_config
+from vos_zoo.models.stcn.lightning_module import STCNModule, object_planes
+
+from .config import RDEConfig
+from .network import RDENetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vos_zoo.models.stcn.network import STCNFeatures
+
+
+class RDEModule(STCNModule):
+    """RDE-VOS with its training losses (paper, Section 3.3; Table 6 for the switches).
+
+    Frames are segmented in turn from the STM-style memory of all earlier frames (odd frames) and from the aggregated
+    slot alone (even frames). What is memorised always comes from the STM-style prediction.
+
+    Args:
+        config: The architecture, or the name of a variant: ``r50``, ``small``, ``tiny``.
+        overrides: Fields of the configuration to replace.
+        weight_consistency: Weight of the mask consistency loss (paper: 10; released README: 5).
+        weight_guidance: Weight of the unbiased guidance loss (paper: 10; released README: 5).
+        stm_pattern_loss: Whether the frames segmented from the STM-style memory count in the segmentation loss.
+        frame_weights: ``halving`` as released, each frame half the weight of the next; ``uniform`` as in Equation 9.
+        guidance_target: Compare the whole ``decoder_input`` as released, or the ``readout`` of Equation 7.
+        kl_reduction: Average divergences over every ``element`` as released, or per ``position``.
+        detach_teacher: Whether gradients stop at the teachers (released code: no).
+        use_aggregation: Whether the aggregated slot is trained; off in pretraining on static images.
+        **training: Loss schedule of ``STCNModule``; optimiser, schedule and initial weights of ``VOSModule``.
+    """
+
+    network: RDENetwork
+
+    def __init__(
+        self,
+        config: RDEConfig | str = "r50",
+        overrides: dict[str, Any] | None = None,
+        *,
+        weight_consistency: float = 10.0,
+        weight_guidance: float = 10.0,
+        stm_pattern_loss: bool = True,
+        frame_weights: Literal["halving", "uniform"] = "halving",
+        guidance_target: Literal["decoder_input", "readout"] = "decoder_input",
+        kl_reduction: Literal["element", "position"] = "element",
+        detach_teacher: bool = False,
+        use_aggregation: bool = True,
+        **training: Any,
+    ) -> None:
+        super().__init__(config, overrides, **training)
+        self.weight_consistency = weight_consistency
+        self.weight_guidance = weight_guidance
+        self.stm_pattern_loss = stm_pattern_loss
+        self.frame_weights = frame_weights
+        self.guidance_target = guidance_target
+        self.kl_reduction = kl_reduction
+        self.detach_teacher = detach_teacher
+        self.use_aggregation = use_aggregation
+
+    def _build(self, config: Any, overrides: Mapping[str, Any] | None) -> RDENetwork:
+        return RDENetwork(resolve_config(RDEConfig, config, overrides))
+
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+        """Unroll a clip with both memory patterns and sum the three losses."""
+        network, masks, valid = self.network, batch["masks"], batch["valid_objects"]
+        frames = self.encode_clip(batch["images"])
+        last = len(frames) - 1
+        memory = network.new_memory(
+            MemoryPolicy(every=1, entries=("all", "rde") if self.use_aggregation else ("all",))
+        )
+        values = network.value_encoder(frames[0].image, frames[0].stride16, batch["first_masks"])
+        network.remember(frames[0], values, memory, reference=True)
+        segmentation: list[Tensor] = []
+        guidance: list[Tensor] = []
+        for time in range(1, len(frames)):
+            is_aggregated = self.use_aggregation and time % 2 == 0
+            with memory.reading(("all",)):
+                readout = network.read(frames[time], memory)
+            if is_aggregated:
+                with memory.reading(("rde",)):
+                    slot_readout = network.read(frames[time], memory)
+                guidance.append(self._guidance(frames[time], slot_readout, readout))
+                logits = self.aggregate(network.decode(frames[time], slot_readout), valid)
+                segmentation.append(self.segmentation_loss(logits, masks[:, time], valid))
+            if not is_aggregated or time < last:
+                logits = self.aggregate(network.decode(frames[time], readout), valid)
+            if not is_aggregated:
+                loss = self.segmentation_loss(logits, masks[:, time], valid)
+                segmentation.append(loss if self.stm_pattern_loss or not self.use_aggregation else loss * 0)
+            memory.tick()
+            if time < last:
+                network.memorize(frames[time], logits.softmax(dim=1)[:, 1:], memory)
+        total = self._weighted(segmentation)
+        self.log("train/segmentation", total, prog_bar=True)
+        if self.weight_consistency > 0:
+            exact = network.value_encoder(frames[0].image, frames[0].stride16, object_planes(masks[:, 0], valid))
+            consistency = self._distance(values.flatten(0, 1), exact.flatten(0, 1)) * values.shape[1]
+            self.log("train/consistency", consistency)
+            total = total + self.weight_consistency * consistency
+        if self.weight_guidance > 0 and guidance:
+            self.log("train/guidance", sum(guidance))
+            total = total + self.weight_guidance * torch.stack(guidance).sum()
+        self.log("train/loss", total, prog_bar=True)
+        return total
+
+    def _guidance(self, features: STCNFeatures, student: Tensor, teacher: Tensor) -> Tensor:
+        """Unbiased guidance: the slot's read-out should look like the full memory's (Equation 7), summed over objects."""
+        objects = student.shape[1]
+        if self.guidance_target == "readout":
+            return self._distance(student.flatten(0, 1), teacher.flatten(0, 1)) * objects
+        network = self.network
+        return (
+            self._distance(network.decoder_input(features, student), network.decoder_input(features, teacher)) * objects
+        )
+
+    def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return distribution_distance(
+            student, teacher.detach() if self.detach_teacher else teacher, per_position=self.kl_reduction == "position"
+        )
+
+    def _weighted(self, losses: list[Tensor]) -> Tensor:
+        if self.frame_weights == "uniform":
+            return torch.stack(losses).sum() / 2
+        weights = [0.5 ** (len(losses) - index) for index in range(len(losses))]
+        return torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()

@@ -1,0 +1,240 @@
+"""RDE's constant memory: an aggregated slot, the latest memorised frame and the reference frame."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from vos_zoo.memory import MemoryBank, MemoryTokens, similarity_terms
+from vos_zoo.models.matching import MatchingMemory, ObjectGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from vos_zoo.memory import Similarity
+    from vos_zoo.models.base import MemoryEntry, MemoryPolicy
+
+
+class AggregateFrame(Protocol):
+    """Folds a frame into the aggregated slot."""
+
+    def __call__(self, slot: FrameTokens, frame: FrameTokens, *, grid: tuple[int, int], objects: int) -> FrameTokens:
+        """Return the next slot."""
+
+
+@dataclass(frozen=True)
+class FrameTokens:
+    """One frame's keys (B, hw, Ck) and values (B, hw, O*Cv)."""
+
+    keys: Tensor
+    values: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both."""
+        return sum(part.numel() * part.element_size() for part in (self.keys, self.values))
+
+
+class RecurrentBank:
+    """Slots of one group of objects.
+
+    The first write sets the aggregated slot and the reference frame and leaves the latest frame empty. Every later
+    write folds the frame into the aggregated slot and makes it the latest frame. Composition of a read before the
+    second write: the reference frame counts once however often it is listed, the latest frame is left out, and the
+    aggregated slot is the reference frame itself.
+
+    Args:
+        memory: The clip's memory, which knows the feature grid and the policy.
+        max_frames: Bound of the growing part, which exists only for the entry ``all``.
+        num_objects: Objects side by side in the values.
+        aggregate: The network's aggregation module.
+        similarity: Measure of the read.
+    """
+
+    def __init__(
+        self,
+        memory: RDEMemory,
+        aggregate: AggregateFrame,
+        *,
+        max_frames: int | None,
+        num_objects: int,
+        similarity: Similarity,
+    ) -> None:
+        self._memory = memory
+        self._aggregate = aggregate
+        self._similarity: Similarity = similarity
+        self._objects = num_objects
+        self._aggregated: FrameTokens | None = None
+        self._latest: FrameTokens | None = None
+        self._first: FrameTokens | None = None
+        self._all = (
+            MemoryBank(
+                max_frames=max_frames,
+                similarity=similarity,
+                num_objects=num_objects,
+                differentiable=memory.differentiable,
+            )
+            if "all" in memory.policy.entries
+            else None
+        )
+        self._cached: dict[tuple[MemoryEntry, ...], MemoryTokens] = {}
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that a read sees, with multiplicity."""
+        return len(self._composition(self._memory.policy.entries))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the slots, the growing part and the stacked tokens."""
+        slots = {id(slot): slot.nbytes for slot in (self._aggregated, self._latest, self._first) if slot is not None}
+        stacked = sum(
+            part.numel() * part.element_size()
+            for tokens in self._cached.values()
+            for part in (tokens.keys, tokens.bias, tokens.values)
+            if part is not None
+        )
+        return sum(slots.values()) + stacked + (self._all.nbytes if self._all is not None else 0)
+
+    def write(
+        self, keys: Tensor, values: Tensor, *, frame: int, reference: bool = False, temporary: bool = False
+    ) -> None:
+        """Memorise a frame; a reference frame also becomes the group's first frame."""
+        self._cached.clear()
+        current = FrameTokens(keys, values)
+        if self._first is None or self._aggregated is None:
+            self._aggregated = self._first = current
+        else:
+            if "rde" in self._memory.policy.entries:
+                self._aggregated = self._aggregate(
+                    self._aggregated, current, grid=self._memory.grid, objects=self._objects
+                )
+            self._latest = current
+            if reference:
+                self._first = current
+        if self._all is not None:
+            self._all.write(keys, values, frame=frame, reference=reference, temporary=temporary)
+
+    def tokens(self) -> MemoryTokens:
+        """Return what a read sees, in the order of the policy's entries."""
+        entries = self._memory.read_entries
+        if entries == ("all",) and self._all is not None:
+            return self._all.tokens()
+        if entries not in self._cached:
+            parts = self._composition(entries)
+            keys = torch.cat([part.keys for part in parts], dim=1)
+            scale, bias = similarity_terms(keys, self._similarity)
+            self._cached[entries] = MemoryTokens(keys, bias, torch.cat([part.values for part in parts], dim=1), scale)
+        return self._cached[entries]
+
+    def resize(self, max_frames: int | None) -> None:
+        """Bound the growing part; the slots are constant."""
+        if self._all is not None:
+            self._all.resize(max_frames)
+
+    def select_objects(self, planes: Sequence[int]) -> None:
+        """Keep the values of these objects only."""
+        self._cached.clear()
+        self._aggregated, self._latest, self._first = (
+            self._columns(slot, planes) for slot in (self._aggregated, self._latest, self._first)
+        )
+        if self._all is not None:
+            self._all.select_objects(planes)
+        self._objects = len(planes)
+
+    def select_rows(self, rows: Sequence[int]) -> None:
+        """Keep these entries of the batch axis only."""
+        self._cached.clear()
+        self._aggregated, self._latest, self._first = (
+            None if slot is None else FrameTokens(slot.keys[list(rows)], slot.values[list(rows)])
+            for slot in (self._aggregated, self._latest, self._first)
+        )
+        if self._all is not None:
+            self._all.select_rows(rows)
+
+    def adopt(self, other: RecurrentBank, planes: Sequence[int]) -> None:
+        """Take over the slots of some objects of another bank."""
+        self._aggregated, self._latest, self._first = (
+            other._columns(slot, planes) for slot in (other._aggregated, other._latest, other._first)
+        )
+
+    def _columns(self, slot: FrameTokens | None, planes: Sequence[int]) -> FrameTokens | None:
+        if slot is None:
+            return None
+        per_object = slot.values.unflatten(2, (self._objects, -1))
+        return FrameTokens(slot.keys, per_object[:, :, list(planes)].flatten(2))
+
+    def _composition(self, entries: tuple[MemoryEntry, ...]) -> list[FrameTokens]:
+        if self._first is None or self._aggregated is None:
+            return []
+        is_fresh = self._latest is None
+        parts: list[FrameTokens] = []
+        for position, entry in enumerate(entries):
+            if entry == "rde":
+                parts.append(self._aggregated)
+            elif entry == "latest" and self._latest is not None:
+                parts.append(self._latest)
+            elif entry == "first" and not (is_fresh and "first" in entries[:position]):
+                parts.append(self._first)
+            elif entry == "all" and self._all is not None:
+                stored = self._all.tokens()
+                parts.append(FrameTokens(stored.keys, stored.values))
+        return parts or [self._first]
+
+
+class RDEMemory(MatchingMemory):
+    """Memory of one clip for RDE-VOS.
+
+    A corrected object leaves its group: its reference frame becomes the corrected one, while its companions keep theirs.
+
+    Args:
+        policy: Entries and interval.
+        aggregate: The network's aggregation module.
+        similarity: Measure of the read.
+        differentiable: Whether the graph is kept, as in training.
+    """
+
+    def __init__(
+        self, policy: MemoryPolicy, aggregate: AggregateFrame, *, similarity: Similarity, differentiable: bool
+    ) -> None:
+        super().__init__(policy, self._make_bank, differentiable=differentiable)
+        self.grid = (0, 0)
+        self.read_entries = policy.entries
+        self._aggregate_frame = aggregate
+        self._similarity: Similarity = similarity
+
+    @contextmanager
+    def reading(self, entries: tuple[MemoryEntry, ...]) -> Iterator[None]:
+        """Read other entries than the policy's for a while, as RDE's training does."""
+        self.read_entries = entries
+        try:
+            yield
+        finally:
+            self.read_entries = self.policy.entries
+
+    def _make_bank(self, *, max_frames: int | None, num_objects: int) -> RecurrentBank:
+        return RecurrentBank(
+            self, self._aggregate_frame, max_frames=max_frames, num_objects=num_objects, similarity=self._similarity
+        )
+
+    def _regroup(self, reference: frozenset[int]) -> None:
+        if "all" in self.policy.entries:
+            return  # a growing bank keeps every reference frame; nobody loses one
+        for group in list(self.groups):
+            corrected = [index for index, plane in enumerate(group.planes) if plane in reference]
+            if not corrected or len(corrected) == len(group.planes):
+                continue
+            assert isinstance(group.bank, RecurrentBank)
+            kept = [index for index in range(len(group.planes)) if index not in corrected]
+            bank = self._make_bank(max_frames=self.policy.max_frames, num_objects=len(corrected))
+            bank.adopt(group.bank, corrected)
+            share = group.bytes_per_frame // len(group.planes)
+            self.groups.append(ObjectGroup([group.planes[index] for index in corrected], bank, share * len(corrected)))
+            group.bank.select_objects(kept)
+            group.planes = [group.planes[index] for index in kept]
+            group.bytes_per_frame = share * len(kept)

@@ -1,0 +1,91 @@
+"""RDE-VOS: STCN with a recurrent, constant-size memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from vos_zoo.models.base import MemoryCost, MemoryPolicy
+from vos_zoo.models.stcn.network import STCNFeatures, STCNNetwork
+
+from .aggregation import Aggregation
+from .memory import FrameTokens, RDEMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vos_zoo.models.matching import MatchingMemory
+
+    from .config import RDEConfig
+
+
+class RDENetwork(STCNNetwork):
+    """RDE-VOS behind the four verbs: STCN's encoders and decoder, and the aggregation modules.
+
+    Args:
+        config: Sizes and inference strategy.
+
+    Source: Li et al., CVPR 2022.
+    """
+
+    config: RDEConfig
+
+    def __init__(self, config: RDEConfig) -> None:
+        super().__init__(config)
+        self.aggregation = nn.ModuleDict(
+            {
+                "key": Aggregation(config.key_dim, config.aggregation_dilations),
+                "value": Aggregation(config.value_dim, config.aggregation_dilations),
+            }
+        )
+
+    def default_policy(self) -> MemoryPolicy:
+        """Update the slots every ``mem_every``-th frame and read ``memory_entries``."""
+        return MemoryPolicy(
+            every=self.config.mem_every,
+            max_frames=self.config.max_memory_frames,
+            entries=self.config.memory_entries,
+        )
+
+    def memory_cost(self, policy: MemoryPolicy, size: tuple[int, int], objects: int) -> MemoryCost:
+        """Constant unless the policy reads ``all`` frames: three slots and the stacked entries."""
+        cost = super().memory_cost(policy, size, objects)
+        return cost if "all" in policy.entries else MemoryCost(cost.bytes_per_frame, 3 + len(policy.entries))
+
+    def new_memory(self, policy: MemoryPolicy | None = None) -> RDEMemory:
+        """Make an empty memory; it keeps the graph when gradients are enabled."""
+        return RDEMemory(
+            policy or self.default_policy(),
+            self.aggregate,
+            similarity=self.config.similarity,
+            differentiable=torch.is_grad_enabled(),
+        )
+
+    def remember(
+        self,
+        features: STCNFeatures,
+        values: Tensor,
+        memory: MatchingMemory,
+        *,
+        reference: bool | Sequence[int] = False,
+    ) -> None:
+        """Store values (B, O, Cv, h, w) that are already computed."""
+        assert isinstance(memory, RDEMemory)
+        memory.grid = (features.key.shape[2], features.key.shape[3])
+        super().remember(features, values, memory, reference=reference)
+
+    def aggregate(
+        self, slot: FrameTokens, frame: FrameTokens, *, grid: tuple[int, int], objects: int
+    ) -> FrameTokens:
+        """Fold a frame into the aggregated slot; objects are folded into the batch axis of the value branch."""
+        keys: Tensor = self.aggregation["key"](*(part.keys.mT.unflatten(2, grid) for part in (slot, frame)))
+        values: Tensor = self.aggregation["value"](
+            *(
+                part.values.unflatten(2, (objects, -1)).permute(0, 2, 3, 1).flatten(0, 1).unflatten(2, grid)
+                for part in (slot, frame)
+            )
+        )
+        stacked = values.flatten(2).unflatten(0, (-1, objects)).permute(0, 3, 1, 2).flatten(2)
+        return FrameTokens(keys.flatten(2).mT, stacked)
