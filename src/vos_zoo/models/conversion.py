@@ -38,7 +38,7 @@ CONVERTIBLE: dict[str, str] = {"stm": "Encoder_M.", "stcn": "value_encoder.fuser
 ExtraChannel = Literal["zeros", "orthogonal"]
 
 _LICENCES = {
-    "stm": "CC BY-NC-SA 4.0, non-commercial use only (licence of the STM release)",
+    "stm": "CC BY-NC-SA, non-commercial use only (licence of the STM release)",
     "stcn": "MIT (licence of the STCN release)",
     "rde": "MIT (licence of the RDE-VOS release)",
 }
@@ -172,7 +172,7 @@ def rename_tensors(
     ]
     if wrong:
         raise CheckpointError(
-            f"The file has wrong shapes: {_listed(wrong)}. Expected the paper's size of {kind!r}{_guess(original, kind)}"
+            f"Wrong shapes: {_listed(wrong)}. Expected the paper's size of {kind!r}{_guess(original, kind)}"
         )
     return {key: original[name] for key, name in names.items()}
 
