@@ -1,0 +1,84 @@
+"""The frame gap of training clips, growing and shrinking in the course of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytorch_lightning as pl
+
+from vos_zoo.errors import ConfigError
+
+
+def gap_at(
+    progress: float,
+    gaps: Sequence[int] = (5, 10, 15, 20, 25, 5),
+    milestones: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.9),
+) -> int:
+    """Return the largest frame gap at a point of training.
+
+    Args:
+        progress: Share of the training that is done, 0-1.
+        gaps: One more gap than milestones, in frames.
+        milestones: Rising shares at which the next gap begins.
+
+    Source: clip sampling of STCN and RDE-VOS.
+
+    Example:
+        >>> [gap_at(share) for share in (0, 0.1, 0.25, 0.5, 0.95)]
+        [5, 10, 15, 25, 5]
+    """
+    return gaps[sum(progress >= milestone for milestone in milestones)]
+
+
+class GapCurriculum(pl.Callback):
+    """Lightning callback that sets the data module's ``max_gap`` at the start of every epoch.
+
+    Args:
+        gaps: One more gap than milestones, in frames.
+        milestones: Rising shares of the training (0-1) at which the next gap begins.
+
+    Raises:
+        ConfigError: If the numbers do not fit together.
+    """
+
+    def __init__(
+        self, gaps: Sequence[int] = (5, 10, 15, 20, 25, 5), milestones: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.9)
+    ) -> None:
+        super().__init__()
+        if (
+            len(gaps) != len(milestones) + 1
+            or min(gaps) < 1
+            or list(milestones) != sorted(milestones)
+            or not all(0 < milestone < 1 for milestone in milestones)
+        ):
+            raise ConfigError(
+                f"Gap curriculum has gaps {list(gaps)} and milestones {list(milestones)}. Expected gaps of at least 1 frame, one "
+                "more than milestones, and rising milestones between 0 and 1."
+            )
+        self.gaps = tuple(gaps)
+        self.milestones = tuple(milestones)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the gap for the clips that the coming epoch asks for."""
+        self._apply(trainer)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        """Follow the progress inside of long epochs; clips that workers already prepare keep their gap."""
+        self._apply(trainer)
+
+    def _apply(self, trainer: pl.Trainer) -> None:
+        # Lightning knows data modules without a gap (other people's data); those simply have no curriculum.
+        data = getattr(trainer, "datamodule", None)
+        if data is not None and hasattr(data, "max_gap"):
+            data.max_gap = gap_at(_progress(trainer), self.gaps, self.milestones)
+
+
+def _progress(trainer: pl.Trainer) -> float:
+    """Share of the training that is done, by steps if they are limited, else by epochs; 0 for endless training."""
+    if trainer.max_steps > 0:
+        return trainer.global_step / trainer.max_steps
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        return trainer.current_epoch / trainer.max_epochs
+    return 0.0

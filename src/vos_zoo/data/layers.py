@@ -1,0 +1,150 @@
+"""Layers of a synthetic clip: a moving background picture and cut-out objects pasted over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vos_zoo.data import motion
+from vos_zoo.data.motion import Image, Matrix, MotionRange
+
+MAX_LABELS = 3  # object ids followed per layer; one OpenCV warp carries at most four channels
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """An object cut out of a picture or a video.
+
+    Attributes:
+        images: RGB frames cropped to the object, one frame or one per clip frame, all of the same shape.
+        mattes: Masks 0/255 of the same lengths and shapes.
+    """
+
+    images: Sequence[Image]
+    mattes: Sequence[Image]
+
+
+@dataclass(frozen=True)
+class PasteSettings:
+    """How sprites are pasted.
+
+    Attributes:
+        counts: Probabilities of pasting 0, 1, 2 … sprites.
+        size: Range of the longer side of a sprite as share of the frame side.
+        motion: Movement of a sprite, on top of nothing: the camera does not carry it.
+    """
+
+    counts: tuple[float, ...] = (0.4, 0.45, 0.15)
+    size: tuple[float, float] = (0.2, 0.7)
+    motion: MotionRange = MotionRange(rotation=10, scale=0.08, shear=4, translation=0.09, warp_probability=0.33)
+
+
+def warp_frames(
+    images: Sequence[Image],
+    labels: Sequence[Image],
+    matrices: Matrix,
+    warps: Sequence[Matrix | None],
+    size: int,
+    rng: np.random.Generator,
+) -> tuple[Image, Image]:
+    """Warp frames and label maps by the same maps.
+
+    Labels are interpolated as planes of at most three ids (a random choice if there are more), so that outlines stay
+    smooth when a small picture is enlarged. Beyond the border both are mirrored.
+
+    Args:
+        images: RGB frames; a single one is used for every matrix.
+        labels: Label maps in the same number.
+        matrices: Forward matrices, shape (T, 3, 3).
+        warps: Thin-plate displacement per frame or None.
+        size: Output side in pixels.
+        rng: Source of randomness.
+
+    Returns:
+        Images (T, size, size, 3) and labels (T, size, size), ids 1 to 3 in random order.
+    """
+    frames = len(matrices)
+    present = np.flatnonzero(np.bincount(labels[0].ravel(), minlength=2)[1:]) + 1
+    ids = rng.permutation(present)[:MAX_LABELS]
+    out_images = np.empty((frames, size, size, 3), np.uint8)
+    out_labels = np.zeros((frames, size, size), np.uint8)
+    planes = _planes(labels[0], ids)
+    for index in range(frames):
+        which = min(index, len(images) - 1)
+        if which > 0:
+            planes = _planes(labels[which], ids)
+        out_images[index] = motion.warp(images[which], matrices[index], size, warps[index])
+        if planes is None:
+            continue
+        warped = motion.warp(planes, matrices[index], size, warps[index]).reshape(size, size, -1)
+        for plane in range(warped.shape[2]):
+            out_labels[index][warped[..., plane] > 127] = plane + 1
+    return out_images, out_labels
+
+
+def cut_sprite(images: Sequence[Image], mattes: Sequence[NDArray[np.bool_]]) -> Sprite | None:
+    """Cut an object out of frames by the box that holds it in all of them; None if it is nowhere or tiny.
+
+    Args:
+        images: RGB frames of the same shape.
+        mattes: Where the object is, same number of frames.
+    """
+    seen = np.logical_or.reduce(mattes)
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    if len(rows) < 8 or len(columns) < 8:
+        return None
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    # One pixel of erosion takes away the rim that still shows the old background.
+    kernel = np.ones((3, 3), np.uint8)
+    cut = [np.asarray(cv2.erode(matte[box].astype(np.uint8) * 255, kernel), np.uint8) for matte in mattes]
+    return Sprite([image[box] for image in images], cut) if cut[0].any() else None
+
+
+def paste_sprite(
+    images: Image, labels: Image, sprite: Sprite, label: int, paste: PasteSettings, rng: np.random.Generator
+) -> None:
+    """Paste a moving sprite over all frames, in place.
+
+    Args:
+        images: RGB frames, shape (T, S, S, 3).
+        labels: Label maps, shape (T, S, S).
+        sprite: What to paste.
+        label: Id that its pixels get.
+        paste: Size and motion.
+        rng: Source of randomness.
+    """
+    frames, size = labels.shape[:2]
+    height, width = sprite.images[0].shape[:2]
+    side = rng.uniform(*paste.size) * size
+    scale = side / max(height, width)
+    flip = -1 if rng.random() < 0.5 else 1
+    # The sprite turns about its own middle; its place is anywhere where at least its middle is well inside.
+    place = rng.uniform(0.15, 0.85, 2) * size
+    moves = motion.sample_motion(rng, frames, paste.motion)
+    moves[:, :2, 2] *= size
+    centre = motion.translation(-(width - 1) / 2, -(height - 1) / 2)
+    matrices = motion.translation(*place) @ moves @ motion.scaling(flip * scale, scale) @ centre
+    warps = motion.sample_warps(rng, frames, paste.motion)
+    for index in range(frames):
+        which = min(index, len(sprite.images) - 1)
+        matte = motion.warp(sprite.mattes[which], matrices[index], size, warps[index], motion.BORDER_ZERO)
+        left, top, box_width, box_height = cv2.boundingRect(matte)
+        if box_width == 0:
+            continue
+        box = np.s_[top : top + box_height, left : left + box_width]
+        # Only what the matte covers is used; reflecting a small sprite across a whole frame would take seconds.
+        picture = motion.warp(sprite.images[which], matrices[index], size, warps[index], motion.BORDER_ZERO)
+        alpha = matte[box].astype(np.float32)[..., None] / 255
+        blended = images[index][box] * (1 - alpha) + picture[box] * alpha
+        images[index][box] = (blended + 0.5).astype(np.uint8)
+        labels[index][box][matte[box] > 127] = label
+
+
+def _planes(labels: Image, ids: NDArray[np.int64]) -> Image | None:
+    if len(ids) == 0:
+        return None
+    return np.stack([(labels == label).astype(np.uint8) * np.uint8(255) for label in ids], axis=-1)

@@ -1,0 +1,175 @@
+"""Training clips synthesised from single pictures with masks."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from vos_zoo.data import motion
+from vos_zoo.data.archives import FileTree
+from vos_zoo.data.clips import LabelledClip
+from vos_zoo.data.layers import PasteSettings, Sprite, cut_sprite, paste_sprite, warp_frames
+from vos_zoo.data.motion import Image, MotionRange
+from vos_zoo.data.transforms import STATIC_CLIP_COLOUR, STATIC_FRAME_COLOUR, jitter_clip, jitter_frames
+from vos_zoo.errors import DataError
+
+_PICTURES = (".jpg", ".jpeg")
+
+
+class ImageMaskPairs:
+    """Pictures with masks of the same name: ``NAME.jpg`` beside ``NAME.png``, in folders or zip shards.
+
+    An ``index.csv`` with a column ``key`` limits the pairs and, with a column ``source``, lets some be chosen by origin.
+
+    Args:
+        root: Folder that holds the pairs, sub-folders and zip shards included.
+        sources: Keep only pairs of these sources (the ``source`` column, or the first folder of the name); None keeps all.
+
+    Raises:
+        MissingFileError: If ``root`` does not exist.
+        DataError: If no pair is left.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], *, sources: Sequence[str] | None = None) -> None:
+        self._files = FileTree(root)
+        names = self._files.names()
+        pictures = {
+            str(PurePosixPath(name).with_suffix("")): name for name in names if name.lower().endswith(_PICTURES)
+        }
+        listed = self._listed()
+        keys = [
+            key for key in (pictures if listed is None else listed) if key in pictures and f"{key}.png" in self._files
+        ]
+        if sources is not None:
+            keys = [key for key in keys if (listed or {}).get(key, key.split("/")[0]) in sources]
+        if not keys:
+            raise DataError(
+                f"Found no picture with a mask in {str(Path(root))!r}"
+                f"{'' if sources is None else f' from the sources {list(sources)}'} ({len(pictures)} JPEG pictures). Expected "
+                "NAME.jpg beside NAME.png in folders or zip files. Check the data root."
+            )
+        self.keys = sorted(keys)
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.keys)
+
+    def read(self, index: int) -> tuple[Image, Image]:
+        """Return the RGB picture (H, W, 3) and its object ids (H, W), both uint8."""
+        key = self.keys[index]
+        image = decode_picture(self._files.read(self._pictures[key]), key)
+        mask = decode_mask(self._files.read(f"{key}.png"), key)
+        if image.shape[:2] != mask.shape:
+            raise DataError(
+                f"Pair {key!r} has a picture of {image.shape[1]}×{image.shape[0]} and a mask of {mask.shape[1]}×"
+                f"{mask.shape[0]} pixels. Expected the same size. Mend or remove the pair."
+            )
+        return image, mask
+
+    def sprite(self, rng: np.random.Generator) -> Sprite | None:
+        """Cut one random object out of a random picture; None if it is too small to be pasted."""
+        image, mask = self.read(int(rng.integers(len(self))))
+        ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=2)[1:]) + 1
+        if len(ids) == 0:
+            return None
+        return cut_sprite([image], [mask == rng.choice(ids)])
+
+    def _listed(self) -> dict[str, str] | None:
+        if "index.csv" not in self._files:
+            return None
+        rows = csv.DictReader(io.StringIO(self._files.read("index.csv").decode()))
+        return {row["key"]: row.get("source") or row["key"].split("/")[0] for row in rows if row.get("key")}
+
+
+@dataclass(frozen=True)
+class StaticImageClips:
+    """Clips from pairs: the picture moves as a whole, cut-out objects of other pairs move over it.
+
+    Attributes:
+        pairs: Pictures and masks.
+        motion: Movement of the picture.
+        zoom: Range of the clip's scale; 1 fits the picture's short side to the crop.
+        paste: Pasted objects, or None for none.
+
+    Source: synthetic clips of STM (ICCV 2019), augmentation of STCN and RDE-VOS; pasted objects are our addition, since a picture
+    that moves as a whole shows neither occlusion nor objects that move against each other.
+    """
+
+    pairs: ImageMaskPairs
+    motion: MotionRange = motion.CHAINED_STATIC
+    zoom: tuple[float, float] = (0.8, 1.5)
+    paste: PasteSettings | None = PasteSettings()
+
+    def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: int, max_gap: int) -> LabelledClip:
+        """Draw one clip; ``max_gap`` has no meaning for pictures."""
+        index = int(rng.integers(len(self.pairs)))
+        image, mask = self.pairs.read(index)
+        place = _place_picture(mask, self.zoom, crop_size, rng)
+        moves = motion.about_centre(motion.sample_motion(rng, num_frames, self.motion), crop_size)
+        warps = motion.sample_warps(rng, num_frames, self.motion)
+        images, labels = warp_frames([image], [mask], moves @ place, warps, crop_size, rng)
+        if self.paste is not None:
+            shares = np.asarray(self.paste.counts)
+            for _ in range(int(rng.choice(len(shares), p=shares / shares.sum()))):
+                sprite = self.pairs.sprite(rng)
+                if sprite is not None:
+                    paste_sprite(images, labels, sprite, int(labels.max()) + 1, self.paste, rng)
+        images = jitter_clip(images, STATIC_CLIP_COLOUR, rng)
+        images = jitter_frames(images, STATIC_FRAME_COLOUR, rng)
+        return LabelledClip(images, labels, self.pairs.keys[index])
+
+
+def decode_picture(content: bytes, name: str) -> Image:
+    """Decode a JPEG or PNG file to RGB (H, W, 3)."""
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB) if content else None
+    if image is None:
+        raise DataError(f"Picture {name!r} cannot be decoded. Expected a JPEG or PNG file. Replace or remove it.")
+    return np.asarray(image, np.uint8)
+
+
+def decode_mask(content: bytes, name: str) -> Image:
+    """Decode a grey or palette PNG file to object ids (H, W) uint8; OpenCV would turn palette ids into grey levels."""
+    try:
+        with PillowImage.open(io.BytesIO(content)) as picture:
+            if picture.mode not in {"P", "L", "1"}:
+                raise DataError(
+                    f"Mask {name!r} has the pixel format {picture.mode}. Expected a palette or 8-bit grey PNG with one object "
+                    "id per pixel. Convert it."
+                )
+            mask = np.array(picture, dtype=np.uint8)
+    except UnidentifiedImageError as error:
+        raise DataError(f"Mask {name!r} cannot be decoded. Expected a PNG file. Replace or remove it.") from error
+    if mask.max(initial=0) == 255:
+        # 255 marks the object in binary masks and unlabelled pixels beside other ids.
+        mask[mask == 255] = 0 if ((mask > 0) & (mask < 255)).any() else 1
+    return mask
+
+
+def _place_picture(mask: Image, zoom: tuple[float, float], size: int, rng: np.random.Generator) -> motion.Matrix:
+    """Scale and flip the picture and put the crop where some object pixel lies well inside, within the picture if possible."""
+    height, width = mask.shape
+    scale = rng.uniform(*zoom) * size / min(height, width)
+    flip = -1 if rng.random() < 0.5 else 1
+    rows, columns = np.nonzero(mask)
+    if len(rows):
+        pick = int(rng.integers(len(rows)))
+        focus = np.array([columns[pick], rows[pick]], float)
+    else:
+        focus = rng.random(2) * [width, height]
+    corner = focus * scale - rng.uniform(0.25, 0.75, 2) * size
+    room = np.array([width, height]) * scale - size
+    corner = np.where(room > 0, np.clip(corner, 0, np.maximum(room, 0)), room * rng.random(2))
+    placed = motion.translation(-corner[0], -corner[1]) @ motion.scaling(scale, scale)
+    if flip < 0:
+        placed = motion.translation(size - 1, 0) @ motion.scaling(-1, 1) @ placed
+    return placed
