@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from vos_zoo.data import motion
 from vos_zoo.data.archives import FileTree
 from vos_zoo.data.clips import LabelledClip
-from vos_zoo.data.layers import PasteSettings, Sprite, cut_sprite, paste_sprite, warp_frames
+from vos_zoo.data.layers import (
+    PasteSettings,
+    Sprite,
+    cut_sprite,
+    paste_sprite,
+    present_ids,
+    random_object_pixel,
+    warp_frames,
+)
 from vos_zoo.data.motion import Image, MotionRange
 from vos_zoo.data.static_images import ImageMaskPairs, decode_mask, decode_picture
 from vos_zoo.data.transforms import VIDEO_CLIP_COLOUR, VIDEO_FRAME_COLOUR, jitter_clip, jitter_frames
@@ -167,7 +175,7 @@ class DavisClips:
             return self.pairs.sprite(rng)
         video = int(rng.integers(len(self.videos)))
         frames = [self.videos.read(video, index) for index in self._indices(rng, video, num_frames, max_gap)]
-        ids = np.flatnonzero(np.bincount(frames[0][1].ravel(), minlength=2)[1:]) + 1
+        ids = present_ids(frames[0][1])
         if len(ids) == 0:
             return None
         label = rng.choice(ids)
@@ -211,7 +219,7 @@ def _place_crop(
 ) -> motion.Matrix:
     """Random resized crop that shows some of an object if there is one, flipped with probability 0.5."""
     height, width = mask.shape
-    rows, columns = np.nonzero(mask)
+    pixel = random_object_pixel(mask, rng)
     for _ in range(10):
         share = rng.uniform(*area) * height * width
         aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
@@ -221,12 +229,11 @@ def _place_crop(
     else:
         box_width = box_height = float(min(height, width))
     left, top = rng.random() * (width - box_width), rng.random() * (height - box_height)
-    if len(rows):
+    if pixel is not None:
         # A crop without any object would be drawn again anyway: move the box just so far that a random object pixel is inside.
-        pick = int(rng.integers(len(rows)))
         margin = 0.1
-        left = np.clip(left, columns[pick] - (1 - margin) * box_width, columns[pick] - margin * box_width)
-        top = np.clip(top, rows[pick] - (1 - margin) * box_height, rows[pick] - margin * box_height)
+        left = np.clip(left, pixel[0] - (1 - margin) * box_width, pixel[0] - margin * box_width)
+        top = np.clip(top, pixel[1] - (1 - margin) * box_height, pixel[1] - margin * box_height)
         left, top = np.clip(left, 0, width - box_width), np.clip(top, 0, height - box_height)
     placed = motion.scaling(size / box_width, size / box_height) @ motion.translation(-float(left), -float(top))
     if rng.random() < 0.5:

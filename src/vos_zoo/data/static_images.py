@@ -17,7 +17,15 @@ from PIL import UnidentifiedImageError
 from vos_zoo.data import motion
 from vos_zoo.data.archives import FileTree
 from vos_zoo.data.clips import LabelledClip
-from vos_zoo.data.layers import PasteSettings, Sprite, cut_sprite, paste_sprite, warp_frames
+from vos_zoo.data.layers import (
+    PasteSettings,
+    Sprite,
+    cut_sprite,
+    paste_sprite,
+    present_ids,
+    random_object_pixel,
+    warp_frames,
+)
 from vos_zoo.data.motion import Image, MotionRange
 from vos_zoo.data.transforms import STATIC_CLIP_COLOUR, STATIC_FRAME_COLOUR, jitter_clip, jitter_frames
 from vos_zoo.errors import DataError
@@ -79,7 +87,7 @@ class ImageMaskPairs:
     def sprite(self, rng: np.random.Generator) -> Sprite | None:
         """Cut one random object out of a random picture; None if it is too small to be pasted."""
         image, mask = self.read(int(rng.integers(len(self))))
-        ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=2)[1:]) + 1
+        ids = present_ids(mask)
         if len(ids) == 0:
             return None
         return cut_sprite([image], [mask == rng.choice(ids)])
@@ -160,11 +168,8 @@ def _place_picture(mask: Image, zoom: tuple[float, float], size: int, rng: np.ra
     height, width = mask.shape
     scale = rng.uniform(*zoom) * size / min(height, width)
     flip = -1 if rng.random() < 0.5 else 1
-    rows, columns = np.nonzero(mask)
-    if len(rows):
-        pick = int(rng.integers(len(rows)))
-        focus = np.array([columns[pick], rows[pick]], float)
-    else:
+    focus = random_object_pixel(mask, rng)
+    if focus is None:
         focus = rng.random(2) * [width, height]
     corner = focus * scale - rng.uniform(0.25, 0.75, 2) * size
     room = np.array([width, height]) * scale - size
