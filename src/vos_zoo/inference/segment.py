@@ -147,8 +147,11 @@ def segment_video(
     finished = sum(1 for _ in itertools.takewhile(lambda name: name in writer.done, reader.names))
     video_writer = None
     if overlay_path is not None:
-        rate = reader.fps or _FOLDER_RATE
-        video_writer = VideoWriter(overlay_path, rate, reader.size, overwrite=resume or overwrite)
+        if overlay_path.exists() and not (resume or overwrite):
+            raise OutputExistsError(
+                f"Overlay `{overlay_path}` exists. Choose another name, or replace it with overwrite=True (`--overwrite`)."
+            )
+        video_writer = VideoWriter(overlay_path, reader.size, fps=reader.fps or _FOLDER_RATE)
     if isinstance(model, (str, Path)):
         model = load_model(model, device=device)
     session = VideoSession(model, size=size, precision=precision, max_memory_bytes=memory_budget)

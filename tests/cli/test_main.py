@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import vos_zoo
+from vos_zoo.cli import main as cli
+from vos_zoo.cli import segment
+from vos_zoo.cli.main import main
+from vos_zoo.errors import VideoError
+
+COMMANDS = ["segment", "evaluate", "demo", "list", "convert", "doctor"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(capsys, command):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"vos-zoo {command}" in capsys.readouterr().out
+
+
+def test_the_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    printed = capsys.readouterr().out
+    assert all(command in printed for command in COMMANDS)
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"vos-zoo {vos_zoo.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["segments"], ["segment"], ["list", "--jsn"]])
+def test_wrong_words_end_with_2(capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: vos-zoo" in capsys.readouterr().err
+
+
+def fail(error):
+    def run(arguments):
+        raise error
+
+    return run
+
+
+def test_our_errors_become_one_message(monkeypatch, capsys):
+    monkeypatch.setattr(cli.list_command, "run", fail(VideoError("Video broken. Copy it again.")))
+    assert main(["list"]) == 2
+    assert capsys.readouterr().err == "vos-zoo: error: Video broken. Copy it again.\n"
+    with pytest.raises(VideoError):
+        main(["list", "--debug"])
+
+
+def test_other_errors_are_not_hidden(monkeypatch):
+    monkeypatch.setattr(cli.list_command, "run", fail(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        main(["list"])
+
+
+def test_an_interruption_ends_with_130(monkeypatch, capsys):
+    monkeypatch.setattr(cli.list_command, "run", fail(KeyboardInterrupt()))
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == "vos-zoo: stopped.\n"
+    with pytest.raises(KeyboardInterrupt):
+        main(["list", "--debug"])
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = f"{sys.executable} -m vos_zoo.cli.main list --json | head -c 1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "[", "")
+
+
+def test_the_list_is_a_table_or_json(capsys):
+    assert main(["list"]) == 0
+    table = capsys.readouterr().out
+    assert "RDE-VOS, CVPR 2022" in table
+    assert main(["list", "--json"]) == 0
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)] == ["rde", "stcn", "stm"]
+    assert main(["list", "--weights"]) == 0
+    assert capsys.readouterr().out.startswith("WEIGHT")
+    assert main(["list", "--weights", "--json"]) == 0
+    assert {entry["name"] for entry in json.loads(capsys.readouterr().out)} == set(vos_zoo.registry.WEIGHTS)
+
+
+def test_the_doctor_finds_everything(capsys):
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("torch ", "PyAV", "auto means", "Memory read", "Bundled weights", "Everything works."):
+        assert word in printed
+
+
+def test_the_doctor_reports_what_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(cli.doctor, "_PACKAGES", ("torch", "no-such-package"))
+    assert main(["doctor"]) == 1
+    assert "no-such-package is not installed" in capsys.readouterr().out
+
+
+def test_segment_writes_masks_and_says_where(capsys, small_clip, tiny_model, tmp_path):
+    arguments = ["segment", str(small_clip.frames), str(small_clip.first), "--out", str(tmp_path / "out")]
+    arguments += ["--model", str(tiny_model), "--device", "cpu", "--size", "32", "--overlay"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert f"8 masks with 1 object in {tmp_path / 'out'}" in printed
+    assert f"Overlay video in {tmp_path / 'out' / 'overlay.mp4'}" in printed
+    assert "frames/s on cpu" in printed
+    assert len(list((tmp_path / "out").glob("*.png"))) == 8
+
+    assert main(arguments) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+    assert "8 masks with 1 object" in capsys.readouterr().out
+
+
+def test_an_interrupted_segment_says_what_is_kept(monkeypatch, capsys, small_clip, tiny_model, tmp_path):
+    import vos_zoo.inference.segment as library
+
+    original = library.segment_video
+
+    def interrupted(*arguments, progress, **options):
+        def stop(done, total):
+            progress(done, total)
+            if done == 3:
+                raise KeyboardInterrupt
+
+        return original(*arguments, progress=stop, **options)
+
+    monkeypatch.setattr(library, "segment_video", interrupted)
+    arguments = ["segment", str(small_clip.frames), str(small_clip.first), "--out", str(tmp_path / "out")]
+    arguments += ["--model", str(tiny_model), "--device", "cpu", "--size", "32"]
+    assert main(arguments) == segment.EXIT_INTERRUPTED == 130
+    assert f"3 of 8 masks are in {tmp_path / 'out'}; go on with `--resume`" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("*.png"))) == 3
+
+
+def test_evaluate_prints_a_table_and_writes_files(capsys, small_clip, tmp_path):
+    files = ["--json", str(tmp_path / "report.json"), "--csv", str(tmp_path / "tables")]
+    arguments = ["evaluate", str(small_clip.masks), str(small_clip.masks), "--processes", "1", *files]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "100.0" in printed
+    assert json.loads((tmp_path / "report.json").read_text())["overall"]["j_and_f"] == 1.0
+    assert len(list((tmp_path / "tables").glob("*.csv"))) == 2
+
+    assert main(arguments) == 2
+    assert "global_results-all.csv exists" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
+
+
+def test_demo_shows_everything(capsys, tiny_model, tmp_path):
+    out = tmp_path / "demo"
+    arguments = ["demo", "--out", str(out), "--model", str(tiny_model), "--device", "cpu", "--size", "48", "--end", "4"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    for word in ("frames/s on cpu", "Peak memory:", "J&F:", "CC BY 4.0", "overlay.mp4", "contact_sheet.png"):
+        assert word in printed
+    assert len(list((out / "masks").glob("*.png"))) == 4
+    assert (out / "overlay.mp4").stat().st_size > 0
+    assert (out / "contact_sheet.png").stat().st_size > 0
+    assert main(arguments) == 0  # a second time is no mistake

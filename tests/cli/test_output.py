@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from vos_zoo.cli.output import byte_count, format_bytes, progress_bar
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("0", 0), ("512", 512), ("1k", 1024), ("1.5 MB", 1572864), ("800M", 838860800), ("2GiB", 2**31), ("1t", 2**40)],
+)
+def test_byte_counts_are_read(text, count):
+    assert byte_count(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1G", "1X", "1e9", "nan", "1 G B"])
+def test_other_words_are_no_byte_counts(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="no number of bytes"):
+        byte_count(text)
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0.0 MiB"), (2**20, "1.0 MiB"), (3 * 2**29, "1.5 GiB")])
+def test_byte_counts_are_printed(count, text):
+    assert format_bytes(count) == text
+
+
+def test_no_progress_is_drawn_where_there_is_no_terminal(capsys):
+    with progress_bar("frames") as progress:
+        progress(1, 2)
+        progress(2, 2)
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,32 @@
+"""Fixtures for every test: small data that is made once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from testing.clips import SmallClip, make_small_clip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder with an untrained RDE-VOS in size ``tiny``."""
+    import torch
+
+    from vos_zoo.hub import save_checkpoint_folder
+    from vos_zoo.registry import find_architecture
+
+    architecture = find_architecture("rde")
+    torch.manual_seed(0)
+    network = architecture.load_class("network")(architecture.new_config("tiny"))
+    return save_checkpoint_folder(network, tmp_path_factory.mktemp("models") / "rde-tiny", card="# Untrained\n")
+
+
+@pytest.fixture(scope="session")
+def small_clip(tmp_path_factory: pytest.TempPathFactory) -> SmallClip:
+    """Eight frames of two moving squares; tests must not write into it."""
+    return make_small_clip(tmp_path_factory.mktemp("clip"))
