@@ -73,8 +73,8 @@ class _SequenceMetric(Metric):  # type: ignore[misc] # torchmetrics is not follo
         """
         if prediction.ndim != 3 or prediction.shape != annotation.shape:
             raise ShapeError(
-                f"Prediction has shape {tuple(prediction.shape)}, annotation {tuple(annotation.shape)}. Expected object "
-                "ids of one whole sequence, (T, H, W) in both. Take the arg-max over objects first."
+                f"Prediction has shape {tuple(prediction.shape)}, annotation {tuple(annotation.shape)}. Expected "
+                "object ids of one whole sequence, (T, H, W) in both. Take the arg-max over objects first."
             )
         count = annotation.shape[0]
         names = [f"{index:05d}" for index in range(count)] if frames is None else list(frames)
