@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from testing.original import clip, rde, state
+from testing.original import clip, late, rde, state
 from vos_zoo.errors import CheckpointError
 from vos_zoo.models.base import MemoryPolicy
 from vos_zoo.models.rde import RDEConfig, RDENetwork
@@ -100,6 +100,19 @@ def test_the_default_policy_is_the_official_default(network, weights):
     frames, mask = clip.moving_discs(5, 48, 64)
     expected = rde.segment_clip(weights, frames, mask, memory=rde.Memory(weights), mem_every=3)
     probabilities = clip.segment_with_verbs(network, frames, mask, None)
+    torch.testing.assert_close(probabilities, expected, **TOLERANCE)
+
+
+def test_clip_with_late_objects_matches(network, weights):
+    frames, mask = clip.moving_discs(7, 64, 80, objects=3)
+    # Two objects enter together, so that they share a group; frame 3 is no multiple of the interval.
+    entries = {0: {0: mask[0], 1: mask[1]}, 3: {2: mask[2].roll(9, dims=-1)}}
+    expected = late.segment_clip(weights, frames, entries, new_memory=lambda: rde.Memory(weights), mem_every=2)
+    assert expected[:3, 2].max() < 1e-6
+    assert expected[4:].std(dim=(2, 3)).min() > 0.03
+    probabilities = late.segment_with_verbs(
+        network, frames, entries, MemoryPolicy(every=2, entries=network.default_policy().entries)
+    )
     torch.testing.assert_close(probabilities, expected, **TOLERANCE)
 
 
