@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from testing.original import clip, late, rde, state
+from vos_zoo import VideoSession
 from vos_zoo.errors import CheckpointError
 from vos_zoo.models.base import MemoryPolicy
 from vos_zoo.models.rde import RDEConfig, RDENetwork
@@ -101,6 +102,21 @@ def test_the_default_policy_is_the_official_default(network, weights):
     expected = rde.segment_clip(weights, frames, mask, memory=rde.Memory(weights), mem_every=3)
     probabilities = clip.segment_with_verbs(network, frames, mask, None)
     torch.testing.assert_close(probabilities, expected, **TOLERANCE)
+
+
+def test_a_session_gives_the_same(network, weights):
+    frames, mask = clip.moving_discs(5, 53, 75)
+    video, id_mask, exact = clip.as_video(frames, mask, ids=(300, 7))  # plane 0 is the smaller id
+    expected = rde.segment_clip(weights, exact, mask.flip(0), memory=rde.Memory(weights), mem_every=2)
+    session = VideoSession(network, size=None, policy=MemoryPolicy(every=2, entries=network.default_policy().entries))
+    for index, frame in enumerate(video):
+        result = session.step(frame, id_mask if index == 0 else None)
+        torch.testing.assert_close(result.probabilities, expected[index], **TOLERANCE)
+        ranked = expected[index].sort(dim=0, descending=True)
+        is_clear = (ranked.values[0] - ranked.values[1] > 1e-3).numpy()
+        assert is_clear.mean() > 0.9
+        winner = torch.tensor([0, 7, 300])[ranked.indices[0]].numpy()
+        assert (result.mask == winner)[is_clear].all()
 
 
 def test_clip_with_late_objects_matches(network, weights):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from testing.original import clip, late, state, stcn
+from vos_zoo import VideoSession
 from vos_zoo.errors import CheckpointError
 from vos_zoo.models.base import MemoryPolicy
 from vos_zoo.models.stcn import STCNConfig, STCNNetwork
@@ -107,6 +108,21 @@ def test_clip_matches(network, weights, height, width, objects, count, every):
     assert expected[1:].std(dim=(2, 3)).min() > 0.05
     probabilities = clip.segment_with_verbs(network, frames, mask, MemoryPolicy(every=every))
     torch.testing.assert_close(probabilities, expected, **TOLERANCE)
+
+
+def test_a_session_gives_the_same(network, weights):
+    frames, mask = clip.moving_discs(5, 53, 75)
+    video, id_mask, exact = clip.as_video(frames, mask, ids=(300, 7))  # plane 0 is the smaller id
+    expected = stcn.segment_clip(weights, exact, mask.flip(0), memory=stcn.Memory(weights), mem_every=2)
+    session = VideoSession(network, size=None, policy=MemoryPolicy(every=2))
+    for index, frame in enumerate(video):
+        result = session.step(frame, id_mask if index == 0 else None)
+        torch.testing.assert_close(result.probabilities, expected[index], **TOLERANCE)
+        ranked = expected[index].sort(dim=0, descending=True)
+        is_clear = (ranked.values[0] - ranked.values[1] > 1e-3).numpy()
+        assert is_clear.mean() > 0.9
+        winner = torch.tensor([0, 7, 300])[ranked.indices[0]].numpy()
+        assert (result.mask == winner)[is_clear].all()
 
 
 def test_clip_with_late_objects_matches(network, weights):

@@ -31,6 +31,13 @@ def moving_discs(count, height, width, *, objects=2, seed=0, dtype=torch.float32
     return torch.stack(frames).to(dtype), first_mask.to(dtype)
 
 
+def as_video(frames, first_mask, ids):
+    """Turn a clip into what a user has: uint8 frames (H,W,3) and one mask of ids; and the exact float frames of it."""
+    pixels = (frames * 255).round().to(torch.uint8)
+    mask = sum(plane.long() * object_id for plane, object_id in zip(first_mask, ids, strict=True))
+    return list(pixels.permute(0, 2, 3, 1).numpy()), mask.numpy(), pixels.to(frames.dtype) / 255
+
+
 def padded(network, frames):
     """Normalise and pad (T,3,H,W) in the order that the network asks for."""
     padding = blocks.padding_to_16(*frames.shape[-2:])
