@@ -28,7 +28,7 @@ import vos_zoo
 from vos_zoo.configs import config_from_dict, config_to_dict
 from vos_zoo.data.files import file_kind
 from vos_zoo.devices import find_device
-from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, OutputExistsError
+from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, OutputExistsError, VosZooError
 from vos_zoo.registry import ARCHITECTURES, WEIGHTS, find_architecture, find_weight
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def load_model(name: str | Path, device: str | torch.device = "auto") -> VOSModu
     target = find_device(device)
     folder = _find_folder(name)
     architecture, config, tensors = _read_folder(folder)
-    module: VOSModule = architecture.load_class("module")(config)
+    module: VOSModule = _build(architecture, "module", config, folder)
     _fill(module.network, tensors, folder / WEIGHTS_FILE)
     return module.eval().to(target)
 
@@ -105,7 +105,7 @@ def load_network(folder: str | Path) -> VOSNetwork[Any, Any]:
     """
     folder = Path(folder)
     architecture, config, tensors = _read_folder(folder)
-    network: VOSNetwork[Any, Any] = architecture.load_class("network")(config)
+    network: VOSNetwork[Any, Any] = _build(architecture, "network", config, folder)
     _fill(network, tensors, folder / WEIGHTS_FILE)
     return network.eval()
 
@@ -257,6 +257,19 @@ def _read_folder(folder: Path) -> tuple[Architecture, Any, dict[str, Tensor]]:
             )
     architecture, config = _read_config(folder / CONFIG_FILE)
     return architecture, config, _read_tensors(folder / WEIGHTS_FILE)
+
+
+def _build(architecture: Architecture, kind: str, config: Any, folder: Path) -> Any:
+    """Build a class of the architecture; a configuration of impossible values is the file's fault."""
+    try:
+        return architecture.load_class(kind)(config)
+    except VosZooError:
+        raise
+    except (RuntimeError, ValueError, TypeError, KeyError, ZeroDivisionError, AssertionError) as error:
+        raise ConfigError(
+            f"{folder / CONFIG_FILE} describes no {architecture.title} that can be built: {error}. Restore the file of "
+            "the checkpoint."
+        ) from error
 
 
 def _read_config(path: Path) -> tuple[Architecture, Any]:

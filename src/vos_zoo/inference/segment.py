@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import vos_zoo
 from vos_zoo.data.files import atomic_path
 from vos_zoo.data.masks import MaskFolder, check_mask_size, mask_ids, read_mask
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vos_zoo.inference.frames import VideoFrame, VideoReader
+    from vos_zoo.inference.session import Precision
     from vos_zoo.models.module import VOSModule
 
 __all__ = ["OVERLAY_FILE", "RUN_FILE", "SegmentationReport", "segment_video"]
@@ -76,7 +75,7 @@ def segment_video(
     model: str | Path | VOSModule = "rde",
     device: str | torch.device = "auto",
     size: int | None = 480,
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     start: int | None = None,
     end: int | None = None,
     every: int = 1,
@@ -149,7 +148,8 @@ def segment_video(
     if overlay_path is not None:
         if overlay_path.exists() and not (resume or overwrite):
             raise OutputExistsError(
-                f"Overlay `{overlay_path}` exists. Choose another name, or replace it with overwrite=True (`--overwrite`)."
+                f"Overlay `{overlay_path}` exists. Choose another name, or replace it with overwrite=True "
+                "(`--overwrite`)."
             )
         video_writer = VideoWriter(overlay_path, reader.size, fps=reader.fps or _FOLDER_RATE)
     if isinstance(model, (str, Path)):
@@ -191,13 +191,13 @@ class _Annotations:
         self._resize = resize
 
     def get(self, frame_name: str) -> NDArray[Any] | None:
-        """Read the mask of a frame; None if it has none, or if nothing was annotated in it or before."""
+        """Read the mask of a frame; None if it has none."""
         mask = self._folder.get(frame_name)
         if mask is None:
             return None
         mask = check_mask_size(mask, self._size, resize=self._resize, name=f"Mask `{self._folder.files[frame_name]}`")
         self.objects.update(mask_ids(mask))
-        return mask if self.objects else None
+        return mask
 
     def check_first(self) -> None:
         """Read the first mask, so that a wrong one is found early.
@@ -206,7 +206,8 @@ class _Annotations:
             MaskError: If it is unreadable, does not fit, or is the only mask and empty.
         """
         first = next(iter(self._folder.files))
-        if self.get(first) is None and len(self._folder) == 1:
+        self.get(first)
+        if not self.objects and len(self._folder) == 1:
             raise MaskError(
                 f"Mask `{self._folder.files[first]}` is empty: every pixel is 0. It has to mark at least one object "
                 "with an id above 0. Draw the object, or give the mask of a frame that shows it."
@@ -217,7 +218,6 @@ def _segment_frames(
     session: VideoSession, reader: VideoReader, annotations: _Annotations, writer: MaskWriter, finished: int
 ) -> Iterator[tuple[VideoFrame, NDArray[Any]]]:
     """Give every frame with its mask; masks beyond the finished ones are made and written first."""
-    has_objects = False
     for number, frame in enumerate(reader):
         given = annotations.get(frame.name)
         if number < finished:
@@ -228,10 +228,8 @@ def _segment_frames(
                 given = mask
             if given is not None:
                 session.step(frame.image, given)
-                has_objects = True
         else:
-            has_objects = has_objects or given is not None
-            mask = session.step(frame.image, given).mask if has_objects else np.zeros(reader.size, np.uint8)
+            mask = session.step(frame.image, given).mask
             writer.write(frame.name, mask)
         yield frame, mask
 
