@@ -100,7 +100,20 @@ def _devices() -> Iterator[str]:
 
 
 def _memory_read() -> Iterator[str]:
-    yield "plain torch on every device"
+    import torch
+
+    from vos_zoo.devices import find_device
+    from vos_zoo.memory import MemoryTokens
+    from vos_zoo.memory.backends import available_backends, choose_backend
+
+    # A read as RDE-VOS does it: 64 channels, top 40 of the tokens of a frame.
+    device = find_device("auto")
+    keys = torch.zeros(1, 64, 64, device=device)
+    tokens = MemoryTokens(keys=keys, bias=None, values=keys, scale=0.125)
+    choice = choose_backend(torch.zeros(1, 64, 8, 8, device=device), tokens, 40)
+    yield f"on {device} with top-k: {choice.name} ({choice.reason})"
+    for status in available_backends():
+        yield f"{status.name}: {'yes' if status.is_available else 'no'}, {status.reason}"
 
 
 def _video(problems: list[str]) -> Iterator[str]:

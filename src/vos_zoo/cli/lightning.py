@@ -52,7 +52,7 @@ def _run(arguments: list[str] | None) -> None:
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
     # Imported for their classes: a class that is imported can be named without its module in a recipe.
-    import vos_zoo.data
+    import vos_zoo.data.module
     import vos_zoo.models.rde
     import vos_zoo.models.stcn
     import vos_zoo.models.stm  # noqa: F401

@@ -14,7 +14,7 @@ from vos_zoo.errors import VosZooError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: Arguments without the program's name; None takes them from the command line.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     command = _COMMANDS[arguments.command]
     try:
         return command.run(arguments)
@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``vos-zoo`` with all its commands."""
     parser = argparse.ArgumentParser(
         prog="vos-zoo",
         description="Segment objects through videos: give a video and the masks of one frame.",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "Segment objects through a video, given the masks of one frame."
 
-_EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         print("vos-zoo: stopped.", file=sys.stderr)
         _say_what_is_kept(arguments.out, finished)
-        return _EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     print(_summary(report))
     return 0
 
