@@ -131,7 +131,7 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     parts = re.split(r"([0-9]+)", name)
     # Text and numbers alternate, so equal positions always compare equal kinds.
     key = tuple((1, int(part), "") if i % 2 else (0, 0, part.lower()) for i, part in enumerate(parts))
-    return (*key, (2, 0, name))
+    return (*key, (-1, 0, name))
 
 
 def _is_text(head: bytes) -> bool:

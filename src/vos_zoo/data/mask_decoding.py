@@ -123,14 +123,15 @@ def _decode_grey(values: NDArray[Any], path: Path, *, is_jpeg: bool) -> DecodedM
     low, high = int(levels[0]), int(levels[-1])
     if low < 0 or high > MAX_ID:
         raise MaskError(f"Mask `{path}` holds values from {low} to {high}. Object ids go from 0 to {MAX_ID}; renumber.")
-    # 16-bit masks are made on purpose, so every value in them is an id.
-    is_black_and_white = values.dtype == np.uint8 and high == 255 and all(level in (0, 255) for level in levels)
+    # 16-bit masks are made on purpose, so every value in them is an id; 8-bit ones may be drawings.
+    is_drawing = values.dtype == np.uint8
+    is_black_and_white = is_drawing and high == 255 and all(level in (0, 255) for level in levels)
     if is_jpeg and len(levels) > 2:
         raise MaskError(
             f"Mask `{path}` is a JPEG image with {len(levels)} grey levels. JPEG changes pixel values, so its "
             "object ids are lost; save the mask as PNG from its source."
         )
-    if len(levels) > 2 and high >= _SMOOTH_FROM:
+    if is_drawing and len(levels) > 2 and high >= _SMOOTH_FROM:
         _check_sharp(values, levels, path)
     return DecodedMask(values.astype(np.uint8 if high <= 255 else np.int32, copy=False), is_black_and_white)
 
@@ -139,7 +140,7 @@ def _check_sharp(values: NDArray[Any], levels: NDArray[Any], path: Path) -> None
     """Refuse grey masks with smooth edges: every blended level would become an object of its own.
 
     A blended level fills no 3x3 block anywhere, and most of its pixels lie between a darker and a brighter neighbour.
-    Tiny objects can look like that too, so they must outnumber the flat levels, or surround a single object.
+    Single tiny objects can look like that too, so there must be three such levels, and more than flat ones.
     """
     low, high = _extremes_3x3(values)
     flat_levels = np.unique(values[low == high])
@@ -150,11 +151,12 @@ def _check_sharp(values: NDArray[Any], levels: NDArray[Any], path: Path) -> None
     counts = [np.bincount(found, minlength=len(thin_levels)) for found in (pixels, between)]
     blended = int((2 * counts[1] >= counts[0]).sum()) if len(thin_levels) else 0
     objects = int((flat_levels > 0).sum())
-    if blended > max(2, objects) or (blended > 0 and objects == 1 and levels[-1] in flat_levels):
+    if blended > max(2, objects):
         raise MaskError(
             f"Mask `{path}` has {len(levels)} grey levels, {blended} of them only along edges: it is anti-aliased, or "
             "was resized smoothly. Masks hold one object id per pixel; save it without smoothing, or threshold it "
-            f"(one object: every pixel above {int(levels[-1]) // 2} becomes 1)."
+            f"(one object: every pixel above {int(levels[-1]) // 2} becomes 1). If all of these "
+            "are objects, save it as a palette PNG."
         )
 
 

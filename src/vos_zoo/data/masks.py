@@ -221,11 +221,11 @@ class MaskFolder:
         left_out = len(matched) - len(self.files)
         if not self.files:
             raise MaskError(
-                f"None of the {len(matched)} masks in `{self.path}` belongs to a frame that is segmented "
+                f"None of the masks in `{self.path}` belongs to a frame that is segmented "
                 f"({_some(frame_names)}). Start at a frame with a mask (such as {next(iter(matched))}), or segment all."
             )
         if left_out:
-            _logger.warning("%d masks in `%s` belong to frames that are left out.", left_out, self.path)
+            _logger.warning("%d of the masks in `%s` belong to frames that are left out.", left_out, self.path)
 
     def __len__(self) -> int:
         """Count the annotated frames."""

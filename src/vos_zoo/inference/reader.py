@@ -21,6 +21,7 @@ except ImportError:  # an optional extra; OpenCV reads most files too
 
 __all__ = ["FrameFolder", "OpenCVVideo", "PyAVVideo", "VideoFrame", "VideoReader", "open_video", "read_image"]
 
+_THREADS = 4  # decoding threads; each holds a frame, and an error at the very end can cost as many frames
 _NO_VIDEO = ("image", "audio", "document", "text", "archive", "empty")
 
 
@@ -130,6 +131,7 @@ class PyAVVideo(VideoReader):
     def _frames(self, container: Any, *, is_cut: bool) -> Iterator[Any]:
         stream = _video_stream(container)
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = _THREADS
         decoded = 0
         try:
             for packet in container.demux(stream):
@@ -140,10 +142,7 @@ class PyAVVideo(VideoReader):
                     yield frame
                     decoded += 1
         except av.error.FFmpegError as error:
-            # With several decoding threads, good frames may wait behind the bad one.
-            for frame in _waiting_frames(stream):
-                yield frame
-                decoded += 1
+            # Frames that still wait in the decoder may lie behind the gap, where their numbers would be wrong.
             raise VideoError(_cut_short(self.path, decoded, missing_bytes(self.path), error.strerror)) from error
 
 
@@ -193,8 +192,6 @@ class OpenCVVideo(VideoReader):
         capture = cv2.VideoCapture(str(self.path))
         try:
             while capture.grab():
-                if index == self._end:
-                    return
                 if self._selects(index):
                     is_read, picture = capture.retrieve()
                     if not is_read:
@@ -203,6 +200,8 @@ class OpenCVVideo(VideoReader):
                     self._check_size(image, f"Frame {index}")
                     yield VideoFrame(index, f"{index:0{width}d}", image)
                 index += 1
+                if index == self._end:
+                    return
         finally:
             capture.release()
         missing = missing_bytes(self.path)
@@ -231,13 +230,6 @@ def _count_packets(path: Path) -> int:
         return max(1, sum(1 for packet in container.demux(_video_stream(container)) if packet.size))
 
 
-def _waiting_frames(stream: Any) -> list[Any]:
-    try:
-        return list(stream.codec_context.decode(None))
-    except av.error.FFmpegError:
-        return []
-
-
 def _upright(frame: Any) -> NDArray[np.uint8]:
     image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
     # PyAV counts degrees counter-clockwise, as np.rot90 counts quarter turns.
@@ -248,7 +240,7 @@ def _cut_short(path: Path, decoded: int, missing: int, reason: str | None = None
     reason = f"{missing:,} bytes are missing at its end" if missing else f"{reason}"
     return (
         f"Video `{path}` is damaged or cut short: {decoded} frames were decoded, then it broke off ({reason}). "
-        f"All frames before that were given. Copy the file again, or stop before frame {decoded} (`--end {decoded}`)."
+        f"The frames before that were given. Copy the file again, or stop before frame {decoded} (`--end {decoded}`)."
     )
 
 

@@ -81,13 +81,14 @@ class MaskWriter:
         entries = list(self.folder.iterdir())
         visible = sorted(entry.name for entry in entries if not entry.name.startswith("."))
         if visible and not (resume or overwrite):
+            more = f" and {len(visible) - 1} more" if len(visible) > 1 else ""
             raise OutputExistsError(
-                f"Output folder `{self.folder}` is not empty: it holds {len(visible)} files, such as {visible[0]}. "
+                f"Output folder `{self.folder}` is not empty: it holds {visible[0]}{more}. "
                 "Choose a new folder, continue the earlier run with resume=True (`--resume`), or replace its masks "
                 "with overwrite=True (`--overwrite`)."
             )
         for entry in entries:
-            if entry.name.startswith(".") and entry.name.endswith(f".png{PARTIAL_SUFFIX}"):
+            if entry.name.startswith(".") and entry.name.endswith(PARTIAL_SUFFIX):
                 entry.unlink()
         self.done: set[str] = set()
         if resume:

@@ -1,0 +1,77 @@
+"""Tiny generated videos with known content."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+QUADRANTS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0))  # top left, top right, bottom left, bottom right
+ROTATIONS = {
+    0: (1, 0, 0, 1),
+    90: (0, 1, -1, 0),
+    180: (-1, 0, 0, -1),
+    270: (0, -1, 1, 0),
+}
+"""Display matrices (a, b, c, d) by degrees clockwise, ISO/IEC 14496-12 section 8.3.2."""
+
+
+def clip(frames: int = 8, size: tuple[int, int] = (48, 64)) -> list[np.ndarray]:
+    """Make RGB frames in which a bright block moves one pixel to the right per frame over fixed texture."""
+    height, width = size
+    texture = np.random.default_rng(0).integers(0, 90, (height, width, 3), dtype=np.uint8)
+    pictures = [texture.copy() for _ in range(frames)]
+    for number, picture in enumerate(pictures):
+        picture[height // 4 : height // 2, number : number + width // 4] = (40, 220, 160)
+    return pictures
+
+
+def write_video(path: Path, pictures: list[np.ndarray], *, codec="libx264", pixels="yuv420p", times=None) -> Path:
+    """Encode frames, index first; ``times`` are milliseconds for a variable frame rate, else there are 25 a second."""
+    with av.open(
+        str(path), "w", options={"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {}
+    ) as output:
+        stream = output.add_stream(codec, rate=1000 if times else 25)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = pixels
+        stream.codec_context.gop_size = 4
+        if codec == "libx264":
+            stream.options = {"crf": "4"}
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = times[number] if times else number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    return path
+
+
+def write_frames(folder: Path, pictures: list[np.ndarray], names: list[str] | None = None) -> Path:
+    """Write frames as PNG (or as the endings of ``names`` say)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / (names[number] if names else f"{number:05d}.png"))
+    return folder
+
+
+def quadrants(size: tuple[int, int] = (48, 64)) -> np.ndarray:
+    """Make a frame of four coloured quarters."""
+    picture = np.zeros((*size, 3), np.uint8)
+    rows, columns = size[0] // 2, size[1] // 2
+    for number, colour in enumerate(QUADRANTS):
+        top, left = rows * (number // 2), columns * (number % 2)
+        picture[top : top + rows, left : left + columns] = colour
+    return picture
+
+
+def turn(path: Path, degrees: int) -> Path:
+    """Note in an MP4 file that players shall turn the picture clockwise, as phones do."""
+    data = bytearray(path.read_bytes())
+    # Version 0 track header: type, version and flags, 5 words, 2 words, 4 half words, then the matrix.
+    matrix = data.index(b"tkhd") + 44
+    a, b, c, d = (value << 16 for value in ROTATIONS[degrees])
+    data[matrix : matrix + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
