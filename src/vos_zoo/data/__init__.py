@@ -27,7 +27,7 @@ _LAZY = {
     "moving_shapes": "vos_zoo.data.synthetic",
     "perturb_mask": "vos_zoo.data.perturbation",
 }
-__all__ = sorted(_LAZY)  # noqa: PLE0605
+__all__ = sorted(_LAZY)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 from pathlib import Path
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
 from vos_zoo.errors import DataError, MissingFileError
+
+_VOID = 255  # the object of binary masks, unlabelled pixels beside other ids
 
 
 class FileTree:
     """Read-only view of the files below a folder and inside the zip files that lie directly in it.
 
     Names are POSIX paths relative to the folder or to the top of a zip, so a data set has the same names whether
-    it was unpacked or not. A plain file wins over a zip member of the same name. Zip handles are opened on first use in each
+    it was unpacked or not. A plain file wins over a zip member of the same name. Zip handles are opened on first use
+    in each
     process: an open file offset must never be shared between a process and its forks.
 
     Args:
@@ -28,7 +37,8 @@ class FileTree:
         self.root = Path(root)
         if not self.root.exists():
             raise MissingFileError(
-                f"Data folder {str(self.root)!r} does not exist. Expected a folder with files or zip shards, or one zip "
+                f"Data folder {str(self.root)!r} does not exist. Expected a folder with files or zip shards, or one "
+                f"zip "
                 "file. Check the path."
             )
         shards = [self.root] if self.root.is_file() else sorted(self.root.glob("*.zip"))
@@ -75,8 +85,52 @@ class FileTree:
             return self._handles[shard].read(name)
         except zipfile.BadZipFile as error:
             raise DataError(
-                f"Zip file {str(shard)!r} is damaged at {name!r} ({error}). Expected readable members; copy the file anew."
+                f"Zip file {str(shard)!r} is damaged at {name!r} ({error}). Expected readable members; copy the "
+                f"file anew."
             ) from error
+
+    def read_picture(self, name: str) -> NDArray[np.uint8]:
+        """Return a JPEG or PNG picture as RGB, shape (H, W, 3).
+
+        Raises:
+            DataError: If the file is missing or cannot be decoded.
+        """
+        content = self.read(name)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+        if image is None:
+            raise DataError(
+                f"Picture {name!r} in {str(self.root)!r} cannot be decoded. Expected a JPEG or PNG file. Replace or "
+                f"remove it."
+            )
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+    def read_mask(self, name: str) -> NDArray[np.uint8]:
+        """Return the object ids of a palette or 8-bit grey PNG, shape (H, W).
+
+        255 is the object of a mask without other ids, and unlabelled, thus background, beside other ids. Pillow reads
+        the file because OpenCV turns palette ids into grey levels.
+
+        Raises:
+            DataError: If the file is missing, cannot be decoded or has another pixel format.
+        """
+        try:
+            with Image.open(io.BytesIO(self.read(name))) as picture:
+                if picture.mode not in {"P", "L", "1"}:
+                    raise DataError(
+                        f"Mask {name!r} in {str(self.root)!r} has the pixel format {picture.mode}. Training masks "
+                        f"hold one object "
+                        "id below 255 per pixel (palette or 8-bit grey PNG). Convert it."
+                    )
+                mask = np.array(picture, dtype=np.uint8)
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise DataError(
+                f"Mask {name!r} in {str(self.root)!r} cannot be decoded ({error}). Expected a PNG file. Replace or "
+                f"remove it."
+            ) from error
+        if mask.max(initial=0) == _VOID:
+            is_void = mask == _VOID
+            mask[is_void] = 0 if (mask[~is_void] > 0).any() else 1
+        return mask
 
     def __getstate__(self) -> dict[str, object]:
         """Leave open handles out when the tree travels to a worker process."""

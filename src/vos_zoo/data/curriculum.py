@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Timer
 
+from vos_zoo.data.module import ClipDataModule
 from vos_zoo.errors import ConfigError
 
 
@@ -52,7 +54,8 @@ class GapCurriculum(pl.Callback):
             or not all(0 < milestone < 1 for milestone in milestones)
         ):
             raise ConfigError(
-                f"Gap curriculum has gaps {list(gaps)} and milestones {list(milestones)}. Expected gaps of at least 1 frame, one "
+                f"Gap curriculum has gaps {list(gaps)} and milestones {list(milestones)}. Expected gaps of at least "
+                f"1 frame, one "
                 "more than milestones, and rising milestones between 0 and 1."
             )
         self.gaps = tuple(gaps)
@@ -69,16 +72,27 @@ class GapCurriculum(pl.Callback):
         self._apply(trainer)
 
     def _apply(self, trainer: pl.Trainer) -> None:
-        # Lightning knows data modules without a gap (other people's data); those simply have no curriculum.
+        # Lightning sets the attribute only when it was given a data module; other data have no gap to set.
         data = getattr(trainer, "datamodule", None)
-        if data is not None and hasattr(data, "max_gap"):
+        if isinstance(data, ClipDataModule):
             data.max_gap = gap_at(_progress(trainer), self.gaps, self.milestones)
 
 
 def _progress(trainer: pl.Trainer) -> float:
-    """Share of the training that is done, by steps if they are limited, else by epochs; 0 for endless training."""
+    """Share of training that is done by its nearest limit (steps, epochs or time); 0 without limits."""
+    shares = [0.0]
     if trainer.max_steps > 0:
-        return trainer.global_step / trainer.max_steps
+        shares.append(trainer.global_step / trainer.max_steps)
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        return trainer.current_epoch / trainer.max_epochs
-    return 0.0
+        shares.append(trainer.current_epoch / trainer.max_epochs)
+    timer = next((callback for callback in _callbacks(trainer) if isinstance(callback, Timer)), None)
+    remaining = None if timer is None else timer.time_remaining()
+    if timer is not None and remaining is not None:
+        shares.append(timer.time_elapsed() / max(timer.time_elapsed() + remaining, 1e-9))
+    return min(max(shares), 1.0)
+
+
+def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
+    # The attribute is public and documented, but Lightning sets it where type checkers do not see it.
+    callbacks: list[pl.Callback] = vars(trainer)["callbacks"]
+    return callbacks

@@ -25,7 +25,7 @@ from vos_zoo.data.layers import (
     warp_frames,
 )
 from vos_zoo.data.motion import Image, MotionRange
-from vos_zoo.data.static_images import ImageMaskPairs, decode_mask, decode_picture
+from vos_zoo.data.static_images import ImageMaskPairs
 from vos_zoo.data.transforms import VIDEO_CLIP_COLOUR, VIDEO_FRAME_COLOUR, jitter_clip, jitter_frames
 from vos_zoo.errors import DataError
 
@@ -47,6 +47,7 @@ class DavisVideos:
         root: Folder (zip shards with these names inside are accepted) or one zip file.
         resolution: Folder below ``JPEGImages`` and ``Annotations``.
         names: Videos to use, in this order; None means all.
+        image_set: List of videos below ``ImageSets``, for example ``2017/train``, used if ``names`` is None.
         min_frames: Shorter videos are left out.
         cache_bytes: Limit of the frame cache in bytes.
 
@@ -61,6 +62,7 @@ class DavisVideos:
         *,
         resolution: str = "480p",
         names: Sequence[str] | None = None,
+        image_set: str | None = None,
         min_frames: int = 3,
         cache_bytes: int = 512 * 2**20,
     ) -> None:
@@ -72,18 +74,22 @@ class DavisVideos:
                 picture = f"JPEGImages/{resolution}/{path.parts[-2]}/{path.stem}.jpg"
                 if picture in self._files:
                     masks.setdefault(path.parts[-2], []).append(file)
+        if names is None and image_set is not None:
+            names = self._files.read(f"ImageSets/{image_set}.txt").decode().split()
         chosen = sorted(masks) if names is None else list(names)
         missing = [name for name in chosen if name not in masks]
         if missing:
             raise DataError(
-                f"Videos {missing} have no annotated frames in {str(root)!r}. Expected JPEGImages/{resolution}/<video>/*.jpg and "
+                f"Videos {missing} have no annotated frames in {str(root)!r}. Expected "
+                f"JPEGImages/{resolution}/<video>/*.jpg and "
                 f"Annotations/{resolution}/<video>/*.png. Correct the list or complete the data."
             )
         self.videos = [self._video(name, masks[name]) for name in chosen if len(masks[name]) >= min_frames]
         if not self.videos:
             raise DataError(
                 f"Found no video of at least {min_frames} annotated frames in {str(root)!r}. Expected JPEGImages/"
-                f"{resolution}/<video>/*.jpg and Annotations/{resolution}/<video>/*.png in the folder or its zip files. "
+                f"{resolution}/<video>/*.jpg and Annotations/{resolution}/<video>/*.png in the folder or its zip "
+                f"files. "
                 "Check the data root and the resolution."
             )
         self._cache: OrderedDict[str, tuple[Image, Image]] = OrderedDict()
@@ -101,11 +107,12 @@ class DavisVideos:
         if name in self._cache:
             self._cache.move_to_end(name)
             return self._cache[name]
-        image = decode_picture(self._files.read(name), name)
-        mask = decode_mask(self._files.read(entry.masks[frame]), entry.masks[frame])
+        image = self._files.read_picture(name)
+        mask = self._files.read_mask(entry.masks[frame])
         if image.shape[:2] != mask.shape:
             raise DataError(
-                f"Frame {name!r} has {image.shape[1]}×{image.shape[0]} pixels and its mask {mask.shape[1]}×{mask.shape[0]}. "
+                f"Frame {name!r} has {image.shape[1]}×{image.shape[0]} pixels and its mask "
+                f"{mask.shape[1]}×{mask.shape[0]}. "
                 "Expected the same size. Mend or remove the frame."
             )
         self._cache[name] = image, mask
@@ -130,7 +137,8 @@ class DavisClips:
 
     Attributes:
         videos: Where frames come from.
-        frame_step: Listed frames per unit of the gap; 5 for a data set that lists every frame if the gap is meant for every fifth.
+        frame_step: Frames of the filmed video per listed frame; a gap of J filmed frames becomes J // frame_step
+            listed ones.
         motion: Movement added to the frames.
         area: Range of the crop's area as share of the frame.
         paste: How a second object is pasted (data sets with one object per video lack occlusions), or None for none.
@@ -147,7 +155,7 @@ class DavisClips:
     pairs: ImageMaskPairs | None = None
 
     def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: int, max_gap: int) -> LabelledClip:
-        """Draw one clip with at most ``max_gap`` units between neighbouring frames."""
+        """Draw one clip with at most ``max_gap`` filmed frames between neighbouring ones."""
         video = int(rng.integers(len(self.videos)))
         indices = self._indices(rng, video, num_frames, max_gap)
         frames = [self.videos.read(video, index) for index in indices]
@@ -168,7 +176,7 @@ class DavisClips:
 
     def _indices(self, rng: np.random.Generator, video: int, num_frames: int, max_gap: int) -> list[int]:
         total = len(self.videos.videos[video].frames)
-        return sample_frame_indices(rng, total, num_frames, max_gap * self.frame_step)
+        return sample_frame_indices(rng, total, num_frames, max(1, max_gap // self.frame_step))
 
     def _sprite(self, rng: np.random.Generator, num_frames: int, max_gap: int) -> Sprite | None:
         if self.pairs is not None and rng.random() < 0.5:
@@ -185,7 +193,8 @@ class DavisClips:
 def sample_frame_indices(rng: np.random.Generator, total: int, num_frames: int, max_gap: int) -> list[int]:
     """Draw frames of a clip: gaps uniform in 1 to ``max_gap``, a random start, reversed with probability 0.5.
 
-    If the drawn gaps do not fit, the largest are shortened first; frames are repeated only if the video has fewer than asked for.
+    If the drawn gaps do not fit, the largest are shortened first; frames are repeated only if the video has fewer
+    than asked for.
 
     Args:
         rng: Source of randomness.
@@ -230,7 +239,8 @@ def _place_crop(
         box_width = box_height = float(min(height, width))
     left, top = rng.random() * (width - box_width), rng.random() * (height - box_height)
     if pixel is not None:
-        # A crop without any object would be drawn again anyway: move the box just so far that a random object pixel is inside.
+        # A crop without any object would be drawn again anyway: move the box just so far that a random object pixel
+        # is inside.
         margin = 0.1
         left = np.clip(left, pixel[0] - (1 - margin) * box_width, pixel[0] - margin * box_width)
         top = np.clip(top, pixel[1] - (1 - margin) * box_height, pixel[1] - margin * box_height)

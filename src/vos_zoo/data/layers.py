@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.data import motion
-from vos_zoo.data.motion import Image, Matrix, MotionRange
+from vos_zoo.data.motion import CHAINED_SPRITE, Image, Matrix, MotionRange
 
 MAX_LABELS = 3  # object ids followed per layer; one OpenCV warp carries at most four channels
 
@@ -40,7 +40,10 @@ class PasteSettings:
 
     counts: tuple[float, ...] = (0.4, 0.45, 0.15)
     size: tuple[float, float] = (0.2, 0.7)
-    motion: MotionRange = MotionRange(rotation=10, scale=0.08, shear=4, translation=0.09, warp_probability=0.33)
+    motion: MotionRange = CHAINED_SPRITE
+
+
+DEFAULT_PASTE = PasteSettings()
 
 
 def warp_frames(

@@ -6,7 +6,7 @@ once. That keeps images sharp and is several times faster than a chain of librar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -19,6 +19,7 @@ Image = NDArray[np.uint8]
 BORDER_REFLECT: int = cv2.BORDER_REFLECT_101
 BORDER_ZERO: int = cv2.BORDER_CONSTANT
 
+_MAX_SHIFT = 0.2  # bound of thin-plate displacements, share of the frame side
 _GRID = 17  # knots per side at which a thin-plate warp is evaluated before it is upsampled; it is smooth in between
 
 
@@ -26,8 +27,8 @@ _GRID = 17  # knots per side at which a thin-plate warp is evaluated before it i
 class MotionRange:
     """How far frames may move against the first one; the numbers are half-widths of symmetric ranges.
 
-    With ``is_chained`` the numbers bound the typical step between neighbouring frames, and frames follow a random walk with
-    inertia. Without it every frame is drawn on its own, as in the papers.
+    With ``is_chained`` the numbers bound the typical step between neighbouring frames, and frames follow a random
+    walk with inertia. Without it every frame is drawn on its own, as in the papers.
 
     Attributes:
         rotation: Degrees.
@@ -47,22 +48,13 @@ class MotionRange:
     warp_std: float = 0.02
     is_chained: bool = True
 
-    def scaled(self, factor: float) -> MotionRange:
-        """Return the same ranges with all affine numbers multiplied."""
-        return replace(
-            self,
-            rotation=self.rotation * factor,
-            scale=self.scale * factor,
-            shear=self.shear * factor,
-            translation=self.translation * factor,
-        )
-
 
 # Li et al., CVPR 2022 and Cheng et al., NeurIPS 2021, released training settings for static images and for videos.
 PAPER_STATIC = MotionRange(rotation=20, scale=0.1, shear=10, warp_probability=0.33, is_chained=False)
 PAPER_VIDEO = MotionRange(rotation=15, shear=10, is_chained=False)
 # Steps chosen so that three chained frames spread about as far as three independent ones of the papers.
 CHAINED_STATIC = MotionRange(rotation=12, scale=0.08, shear=5, translation=0.06, warp_probability=0.33)
+CHAINED_SPRITE = MotionRange(rotation=10, scale=0.08, shear=4, translation=0.09, warp_probability=0.33)
 CHAINED_VIDEO = MotionRange(rotation=4, scale=0.03, shear=3, translation=0.02)
 
 
@@ -145,7 +137,8 @@ def thin_plate_grid(points: Matrix, displacements: Matrix, size: int = _GRID) ->
     knots = np.linspace(0, 1, size)
     grid = np.stack(np.meshgrid(knots, knots), axis=-1).reshape(-1, 2)
     basis = np.concatenate([_radial(grid, points), np.ones((len(grid), 1)), grid], axis=1)
-    return np.asarray((basis @ weights).reshape(size, size, 2))
+    # Control points that almost coincide can make the spline overshoot far beyond what it interpolates.
+    return np.asarray(np.clip((basis @ weights).reshape(size, size, 2), -_MAX_SHIFT, _MAX_SHIFT))
 
 
 def warp(

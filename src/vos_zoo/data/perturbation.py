@@ -37,7 +37,7 @@ def perturb_mask(mask: NDArray[np.generic], iou_target: float, rng: np.random.Ge
         >>> bool((damaged != square).any())
         True
     """
-    original = np.not_equal(mask, 0).astype(np.uint8)
+    original = np.asarray(mask != 0, dtype=np.uint8)
     height, width = original.shape
     if iou_target >= 1 or height <= 2 or width <= 2:
         return original
@@ -48,7 +48,7 @@ def perturb_mask(mask: NDArray[np.generic], iou_target: float, rng: np.random.Ge
             _damage_rectangle(damaged, rng)
         if _iou(damaged, reference) < iou_target:
             break
-    return np.not_equal(damaged, 0).astype(np.uint8)
+    return np.asarray(damaged != 0, dtype=np.uint8)
 
 
 def _damage_rectangle(mask: NDArray[np.uint8], rng: np.random.Generator) -> None:

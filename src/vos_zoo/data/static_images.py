@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
-from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
 from vos_zoo.data import motion
 from vos_zoo.data.archives import FileTree
 from vos_zoo.data.clips import LabelledClip
 from vos_zoo.data.layers import (
+    DEFAULT_PASTE,
     PasteSettings,
     Sprite,
     cut_sprite,
@@ -36,11 +34,13 @@ _PICTURES = (".jpg", ".jpeg")
 class ImageMaskPairs:
     """Pictures with masks of the same name: ``NAME.jpg`` beside ``NAME.png``, in folders or zip shards.
 
-    An ``index.csv`` with a column ``key`` limits the pairs and, with a column ``source``, lets some be chosen by origin.
+    An ``index.csv`` with a column ``key`` limits the pairs and, with a column ``source``, lets some be chosen by
+    origin.
 
     Args:
         root: Folder that holds the pairs, sub-folders and zip shards included.
-        sources: Keep only pairs of these sources (the ``source`` column, or the first folder of the name); None keeps all.
+        sources: Keep only pairs of these sources (the ``source`` column, or the first folder of the name); None keeps
+            all.
 
     Raises:
         MissingFileError: If ``root`` does not exist.
@@ -62,7 +62,8 @@ class ImageMaskPairs:
         if not keys:
             raise DataError(
                 f"Found no picture with a mask in {str(Path(root))!r}"
-                f"{'' if sources is None else f' from the sources {list(sources)}'} ({len(pictures)} JPEG pictures). Expected "
+                f"{'' if sources is None else f' from the sources {list(sources)}'} ({len(pictures)} JPEG "
+                f"pictures). Expected "
                 "NAME.jpg beside NAME.png in folders or zip files. Check the data root."
             )
         self.keys = sorted(keys)
@@ -75,8 +76,8 @@ class ImageMaskPairs:
     def read(self, index: int) -> tuple[Image, Image]:
         """Return the RGB picture (H, W, 3) and its object ids (H, W), both uint8."""
         key = self.keys[index]
-        image = decode_picture(self._files.read(self._pictures[key]), key)
-        mask = decode_mask(self._files.read(f"{key}.png"), key)
+        image = self._files.read_picture(self._pictures[key])
+        mask = self._files.read_mask(f"{key}.png")
         if image.shape[:2] != mask.shape:
             raise DataError(
                 f"Pair {key!r} has a picture of {image.shape[1]}×{image.shape[0]} and a mask of {mask.shape[1]}×"
@@ -109,14 +110,14 @@ class StaticImageClips:
         zoom: Range of the clip's scale; 1 fits the picture's short side to the crop.
         paste: Pasted objects, or None for none.
 
-    Source: synthetic clips of STM (ICCV 2019), augmentation of STCN and RDE-VOS; pasted objects are our addition, since a picture
-    that moves as a whole shows neither occlusion nor objects that move against each other.
+    Source: synthetic clips of STM (ICCV 2019), augmentation of STCN and RDE-VOS; pasted objects are our addition,
+    since a picture that moves as a whole shows neither occlusion nor objects that move against each other.
     """
 
     pairs: ImageMaskPairs
     motion: MotionRange = motion.CHAINED_STATIC
     zoom: tuple[float, float] = (0.8, 1.5)
-    paste: PasteSettings | None = PasteSettings()
+    paste: PasteSettings | None = DEFAULT_PASTE
 
     def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: int, max_gap: int) -> LabelledClip:
         """Draw one clip; ``max_gap`` has no meaning for pictures."""
@@ -137,34 +138,8 @@ class StaticImageClips:
         return LabelledClip(images, labels, self.pairs.keys[index])
 
 
-def decode_picture(content: bytes, name: str) -> Image:
-    """Decode a JPEG or PNG file to RGB (H, W, 3)."""
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB) if content else None
-    if image is None:
-        raise DataError(f"Picture {name!r} cannot be decoded. Expected a JPEG or PNG file. Replace or remove it.")
-    return np.asarray(image, np.uint8)
-
-
-def decode_mask(content: bytes, name: str) -> Image:
-    """Decode a grey or palette PNG file to object ids (H, W) uint8; OpenCV would turn palette ids into grey levels."""
-    try:
-        with PillowImage.open(io.BytesIO(content)) as picture:
-            if picture.mode not in {"P", "L", "1"}:
-                raise DataError(
-                    f"Mask {name!r} has the pixel format {picture.mode}. Expected a palette or 8-bit grey PNG with one object "
-                    "id per pixel. Convert it."
-                )
-            mask = np.array(picture, dtype=np.uint8)
-    except UnidentifiedImageError as error:
-        raise DataError(f"Mask {name!r} cannot be decoded. Expected a PNG file. Replace or remove it.") from error
-    if mask.max(initial=0) == 255:
-        # 255 marks the object in binary masks and unlabelled pixels beside other ids.
-        mask[mask == 255] = 0 if ((mask > 0) & (mask < 255)).any() else 1
-    return mask
-
-
 def _place_picture(mask: Image, zoom: tuple[float, float], size: int, rng: np.random.Generator) -> motion.Matrix:
-    """Scale and flip the picture and put the crop where some object pixel lies well inside, within the picture if possible."""
+    """Scale, flip and shift the picture so that the crop shows an object, and no border if that is possible."""
     height, width = mask.shape
     scale = rng.uniform(*zoom) * size / min(height, width)
     flip = -1 if rng.random() < 0.5 else 1

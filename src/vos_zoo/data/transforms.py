@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 # Without this albumentations asks a server for its newest version while it is being imported.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-import albumentations as A  # noqa: E402
+import albumentations as A
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
