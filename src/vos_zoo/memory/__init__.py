@@ -1,15 +1,29 @@
 """The memory read shared by every matching network, and the banks that it reads from. Knows no model."""
 
 from vos_zoo.memory.api import MemoryReadout, read_memory
+from vos_zoo.memory.backends import (
+    BACKEND_VARIABLE,
+    BackendChoice,
+    BackendName,
+    BackendStatus,
+    available_backends,
+    choose_backend,
+)
 from vos_zoo.memory.bank import MemoryBank, StoredFrame
 from vos_zoo.memory.tokens import MemoryTokens, Similarity, similarity_terms, tokens_from_frames
 
 __all__ = [
+    "BACKEND_VARIABLE",
+    "BackendChoice",
+    "BackendName",
+    "BackendStatus",
     "MemoryBank",
     "MemoryReadout",
     "MemoryTokens",
     "Similarity",
     "StoredFrame",
+    "available_backends",
+    "choose_backend",
     "read_memory",
     "similarity_terms",
     "tokens_from_frames",
