@@ -60,6 +60,7 @@ class ResNetTrunk(nn.Module):
         if conv_bias:
             _add_biases(self)
         channels = [info["num_chs"] for info in model.feature_info[1 : 1 + _STAGES]]
+        self.stem_channels = int(model.bn1.num_features)
         self.channels: tuple[int, int, int] = (channels[0], channels[1], channels[2])
 
     def forward(self, image: Tensor, stem_offset: Tensor | None = None) -> TrunkFeatures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
 
 from torch import nn
 
@@ -99,15 +99,17 @@ class ClipMemory(ABC):
 
 @dataclass(frozen=True)
 class MemoryCost:
-    """Bytes that a memory will take, known before the first frame.
+    """Bytes that a clip will take in float32, known before the first frame.
 
     Args:
         bytes_per_frame: Bytes of one memorised frame with all its objects.
         max_frames: Memorised frames at most; None if the memory grows with the clip.
+        working_bytes: Activations while one frame is processed, an estimate.
     """
 
     bytes_per_frame: int
     max_frames: int | None
+    working_bytes: int
 
     @property
     def max_bytes(self) -> int | None:

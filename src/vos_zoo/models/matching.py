@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from vos_zoo.errors import EmptyMemoryError, MemoryBudgetError, ShapeError
+from vos_zoo.layers import ResNetTrunk
 from vos_zoo.memory import MemoryTokens, read_memory
 
-from .base import ClipMemory, MemoryPolicy
+from .base import ClipMemory, MemoryPolicy, VOSNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,7 +46,7 @@ class FrameBank(Protocol):
     def select_objects(self, planes: Sequence[int]) -> None:
         """Keep the values of these objects only."""
 
-    def select_rows(self, rows: Sequence[int]) -> None:
+    def select_batch(self, rows: Sequence[int]) -> None:
         """Keep these entries of the batch axis only."""
 
 
@@ -203,7 +204,7 @@ class MatchingMemory(ClipMemory):
                 continue
             if len(keep) < len(group.planes):
                 if self._keys_per_object:
-                    group.bank.select_rows(keep)
+                    group.bank.select_batch(keep)
                 else:
                     group.bank.select_objects(keep)
                 group.bytes_per_frame = group.bytes_per_frame * len(keep) // len(group.planes)
@@ -248,3 +249,15 @@ class MatchingMemory(ClipMemory):
                 "working size, or segment fewer objects at a time."
             )
         return cap if self.policy.max_frames is None else min(cap, self.policy.max_frames)
+
+
+def matching_working_bytes(network: VOSNetwork[Any, Any], pixels: int, objects: int) -> int:
+    """Estimate float32 activations of a frame with residual trunks and a decoder at strides 4 to 16.
+
+    Per pixel of the frame, the widest layers that live at the same time are about two stride-2 stems and three stride-4
+    maps; an object adds the value encoder's or the decoder's maps, which are never alive together. Calibrated on peak
+    memory of the released sizes and the small ones.
+    """
+    trunk = next(part for part in network.modules() if isinstance(part, ResNetTrunk))
+    width = trunk.channels[0] / 16  # stride-4 channels per pixel of the frame
+    return int(4 * pixels * (3 + 32 + 3 * width + objects * (5 + 3 * width)))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vos_zoo.errors import ConfigError
+from vos_zoo.losses import BootstrappedCrossEntropy
 from vos_zoo.models.initial_weights import load_initial_weights, load_trunks
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class VOSModule(pl.LightningModule):
             the data root or the working directory; ``timm`` downloads timm's. None keeps random ones.
         initial_weights: Weights to start from: a zoo checkpoint folder or a Lightning checkpoint.
         channels_last: Store convolution weights channels-last while training, faster on most devices.
+        bootstrap_start: Iteration at which easy pixels begin to be left out of the loss.
+        bootstrap_end: Iteration at which only the hardest 15 % count.
 
     Attributes:
         network: The network; everything else of this class is about training and convenience.
@@ -98,6 +101,8 @@ class VOSModule(pl.LightningModule):
         backbone_weights: str | None = None,
         initial_weights: str | None = None,
         channels_last: bool = True,
+        bootstrap_start: int = 20_000,
+        bootstrap_end: int = 70_000,
     ) -> None:
         super().__init__()
         self.network = network
@@ -109,6 +114,7 @@ class VOSModule(pl.LightningModule):
         self.backbone_weights = backbone_weights
         self.initial_weights = initial_weights
         self.channels_last = channels_last
+        self.cross_entropy = BootstrappedCrossEntropy(bootstrap_start, bootstrap_end)
 
     def setup(self, stage: str) -> None:
         """Load the weights that training starts from, unless it resumes a checkpoint."""
@@ -133,6 +139,27 @@ class VOSModule(pl.LightningModule):
                 if isinstance(part, _BatchNorm):
                     part.eval()
         return self
+
+    def segmentation_loss(self, logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
+        """Average the bootstrapped cross-entropy over clips; planes that hold no object are left out.
+
+        Args:
+            logits: Aggregated, shape (B, O + 1, H, W).
+            masks: Object per pixel, shape (B, H, W).
+            valid: Which planes hold an object, existing ones first, shape (B, O).
+        """
+        counts = valid.sum(dim=1).tolist()
+        return torch.stack(
+            [
+                self.cross_entropy(sample[: 1 + int(count)], mask, self.global_step)
+                for sample, mask, count in zip(logits, masks, counts, strict=True)
+            ]
+        ).mean()
+
+    def log_loss(self, loss: Tensor) -> Tensor:
+        """Log the total training loss and return it."""
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam and a schedule that is stepped on every iteration."""

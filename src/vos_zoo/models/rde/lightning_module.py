@@ -9,8 +9,9 @@ from torch import Tensor
 
 from vos_zoo.losses import distribution_distance
 from vos_zoo.models.base import MemoryPolicy
+from vos_zoo.models.clips import aggregate_objects, object_planes
 from vos_zoo.models.module import TrainingBatch, resolve_config
-from vos_zoo.models.stcn.lightning_module import STCNModule, object_planes
+from vos_zoo.models.stcn.lightning_module import STCNModule
 
 from .config import RDEConfig
 from .network import RDENetwork
@@ -91,10 +92,10 @@ class RDEModule(STCNModule):
                 with memory.reading(("rde",)):
                     slot_readout = network.read(frames[time], memory)
                 guidance.append(self._guidance(frames[time], slot_readout, readout))
-                logits = self.aggregate(network.decode(frames[time], slot_readout), valid)
+                logits = aggregate_objects(network.decode(frames[time], slot_readout), valid)
                 segmentation.append(self.segmentation_loss(logits, masks[:, time], valid))
             if not is_aggregated or time < last:
-                logits = self.aggregate(network.decode(frames[time], readout), valid)
+                logits = aggregate_objects(network.decode(frames[time], readout), valid)
             if not is_aggregated:
                 loss = self.segmentation_loss(logits, masks[:, time], valid)
                 segmentation.append(loss if self.stm_pattern_loss or not self.use_aggregation else loss * 0)
@@ -111,8 +112,7 @@ class RDEModule(STCNModule):
         if self.weight_guidance > 0 and guidance:
             self.log("train/guidance", sum(guidance))
             total = total + self.weight_guidance * torch.stack(guidance).sum()
-        self.log("train/loss", total, prog_bar=True)
-        return total
+        return self.log_loss(total)
 
     def _guidance(self, features: STCNFeatures, student: Tensor, teacher: Tensor) -> Tensor:
         """Unbiased guidance: the slot's read-out should look like the full memory's (Equation 7), summed over objects."""

@@ -147,7 +147,7 @@ class RecurrentBank:
             self._all.select_objects(planes)
         self._objects = len(planes)
 
-    def select_rows(self, rows: Sequence[int]) -> None:
+    def select_batch(self, rows: Sequence[int]) -> None:
         """Keep these entries of the batch axis only."""
         self._cached.clear()
         self._aggregated, self._latest, self._first = (
@@ -155,7 +155,7 @@ class RecurrentBank:
             for slot in (self._aggregated, self._latest, self._first)
         )
         if self._all is not None:
-            self._all.select_rows(rows)
+            self._all.select_batch(rows)
 
     def adopt(self, other: RecurrentBank, planes: Sequence[int]) -> None:
         """Take over the slots of some objects of another bank."""

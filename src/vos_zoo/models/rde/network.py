@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -52,7 +53,7 @@ class RDENetwork(STCNNetwork):
     def memory_cost(self, policy: MemoryPolicy, size: tuple[int, int], objects: int) -> MemoryCost:
         """Constant unless the policy reads ``all`` frames: three slots and the stacked entries."""
         cost = super().memory_cost(policy, size, objects)
-        return cost if "all" in policy.entries else MemoryCost(cost.bytes_per_frame, 3 + len(policy.entries))
+        return cost if "all" in policy.entries else replace(cost, max_frames=3 + len(policy.entries))
 
     def new_memory(self, policy: MemoryPolicy | None = None) -> RDEMemory:
         """Make an empty memory; it keeps the graph when gradients are enabled."""

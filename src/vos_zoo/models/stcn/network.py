@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vos_zoo.layers import FusionBlock, MaskDecoder, ResNetTrunk, object_channels
 from vos_zoo.memory import MemoryBank
 from vos_zoo.models.base import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
-from vos_zoo.models.matching import MatchingMemory
+from vos_zoo.models.matching import MatchingMemory, matching_working_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,9 +90,10 @@ class STCNNetwork(VOSNetwork[STCNFeatures, MatchingMemory]):
 
     def memory_cost(self, policy: MemoryPolicy, size: tuple[int, int], objects: int) -> MemoryCost:
         """Keys once and values per object, four bytes each."""
-        positions = size[0] * size[1] // self.stride**2
+        pixels = size[0] * size[1]
+        positions = pixels // self.stride**2
         frame_bytes = 4 * positions * (self.config.key_dim + objects * self.config.value_dim)
-        return MemoryCost(frame_bytes, policy.max_frames)
+        return MemoryCost(frame_bytes, policy.max_frames, matching_working_bytes(self, pixels, objects))
 
     def new_memory(self, policy: MemoryPolicy | None = None) -> MatchingMemory:
         """Make an empty memory; it keeps the graph when gradients are enabled."""
