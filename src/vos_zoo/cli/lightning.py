@@ -10,12 +10,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from vos_zoo.errors import VosZooError
+from vos_zoo.registry import ARCHITECTURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
+EXIT_BAD_INPUT = 2
 _COMMANDS = ("fit", "validate", "test", "predict")
 _RUNS_FOLDER = "runs"
 
@@ -36,14 +38,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             "Commands of Lightning's own apps and of its cloud are not part of it.",
             file=sys.stderr,
         )
-        return 2
+        return EXIT_BAD_INPUT
     try:
         # None lets LightningCLI read the command line itself; it warns if it is given both.
         _run(None if argv is None else arguments)
-    except VosZooError as error:
-        print(f"lightning: error: {error}", file=sys.stderr)
-        return 2
+    except (VosZooError, ValueError) as error:  # jsonargparse wraps what a constructor raises in a ValueError
+        ours = _our_error(error)
+        if ours is None:
+            raise
+        print(f"lightning: error: {ours}", file=sys.stderr)
+        return EXIT_BAD_INPUT
     return 0
+
+
+def _our_error(error: BaseException | None) -> VosZooError | None:
+    """Find an error of this package among those that led to another."""
+    while error is not None and not isinstance(error, VosZooError):
+        error = error.__cause__
+    return error
 
 
 def _run(arguments: list[str] | None) -> None:
@@ -51,12 +63,12 @@ def _run(arguments: list[str] | None) -> None:
     from pytorch_lightning import LightningDataModule, Trainer
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-    # Imported for their classes: a class that is imported can be named without its module in a recipe.
-    import vos_zoo.data.module
-    import vos_zoo.models.rde
-    import vos_zoo.models.stcn
-    import vos_zoo.models.stm  # noqa: F401
+    import vos_zoo.data.module  # noqa: F401  # as the models below
     from vos_zoo.models.module import VOSModule
+
+    # A class that is imported can be named without its module in a recipe.
+    for architecture in ARCHITECTURES.values():
+        architecture.load_class("module")
 
     class ZooCLI(LightningCLI):
         """LightningCLI that writes below ``runs/`` and says so."""

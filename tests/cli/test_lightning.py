@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vos_zoo.cli import lightning
+
+RECIPE = """
+seed_everything: 3
+trainer:
+  accelerator: cpu
+  max_steps: 1
+  logger: {class_path: CSVLogger, init_args: {save_dir: runs}}
+  enable_progress_bar: false
+  enable_model_summary: false
+  num_sanity_val_steps: 0
+  limit_val_batches: 0
+model:
+  class_path: RDEModule
+  init_args: {config: tiny}
+data:
+  class_path: SyntheticDataModule
+  init_args: {batch_size: 1, crop_size: 64, num_frames: 5, samples_per_epoch: 4, num_workers: 0}
+"""
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    # A process of its own: Lightning sets handlers and warnings for the whole process.
+    code = "import sys; from vos_zoo.cli.lightning import main; sys.exit(main())"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_recipe_trains_says_where_it_writes_and_goes_on(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    first = run(tmp_path, "fit", "--config", "recipe.yaml")
+    assert first.returncode == 0, first.stderr
+    folder = next(
+        line.removeprefix("Writing to ") for line in first.stdout.splitlines() if line.startswith("Writing to")
+    )
+    assert folder.startswith("runs")
+    checkpoints = list((tmp_path / folder).rglob("*.ckpt"))
+    assert len(checkpoints) == 1
+    assert (tmp_path / folder / "config.yaml").is_file()
+
+    words = ["fit", "--config", "recipe.yaml", "--trainer.max_steps", "2", "--ckpt_path", str(checkpoints[0])]
+    second = run(tmp_path, *words)
+    assert second.returncode == 0, second.stderr
+    assert "step=2" in "".join(path.name for path in tmp_path.rglob("*.ckpt"))
+
+
+def test_options_of_the_data_need_no_class_path(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    printed = run(tmp_path, "fit", "--config", "recipe.yaml", "--data.crop_size", "96", "--print_config").stdout
+    assert "crop_size: 96" in printed
+    assert "class_path: vos_zoo.models.rde" in printed
+
+
+def test_our_errors_become_one_message(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("config: tiny", "config: huge"))
+    result = run(tmp_path, "fit", "--config", "recipe.yaml")
+    assert result.returncode == 2
+    assert "no variant 'huge'" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["run", "app"], ["login"], ["fitt"], []])
+def test_words_of_other_programs_get_help(capsys, words):
+    assert lightning.main(words) == 2
+    message = capsys.readouterr().err
+    assert "lightning: error: this `lightning` trains the models of vos_zoo" in message
+    assert "fit, validate, test, predict" in message
+    assert "recipes/rde.yaml" in message
+    if words:
+        assert repr(words[0]) in message
