@@ -1,6 +1,7 @@
 """Small folders of results and annotations that hold the edge cases of an evaluation, one per sequence."""
 
 import numpy as np
+
 from vos_zoo.data.masks import write_mask
 
 SHAPE = (40, 52)
@@ -47,6 +48,8 @@ def cases():
     edges = [layered(square(-4, -4, 12, 1), square(30, 44, 20, 2), square(0, 46, 6, 3)) for _ in range(7)]
     full = [np.ones(SHAPE, np.uint8)] * 7
     gaps = [layered(a, square(20, 30, 9, 7)) for a in one]
+    row = [square(0, t, 4, shape=(1, 30)) for t in range(5)]
+    tall = moving(3, shape=(60, 30))
     return {
         "perfect": (two, two),
         "shifted": (one, shifted),
@@ -74,11 +77,11 @@ def cases():
         "swapped": (two, [np.choose(mask, [0, 2, 1]).astype(np.uint8) for mask in two]),
         "three-frames": (two[:3], noisy(two[:3], 9)),
         "long": ([square(5, t % 30, 12) for t in range(24)], [square(5 + t // 4, t % 30, 12) for t in range(24)]),
-        "one-row": ([square(0, t, 4, shape=(1, 30)) for t in range(5)], [square(0, t + 1, 4, shape=(1, 30)) for t in range(5)]),
-        "one-column": ([square(t, 0, 4, shape=(30, 1)) for t in range(5)], [square(t + 1, 0, 4, shape=(30, 1)) for t in range(5)]),
+        "one-row": (row, row[1:] + row[:1]),
+        "one-column": ([mask.T for mask in row], [mask.T for mask in row[1:] + row[:1]]),
         "one-pixel-frame": ([square(0, 0, 1, shape=(1, 1))] * 4, [square(0, 0, 1, shape=(1, 1))] * 4),
-        "two-sizes": ([*moving(4), *moving(3, shape=(60, 30))], [*moving(4, offset=1), *moving(3, offset=1, shape=(60, 30))]),
-    }  # fmt: skip
+        "two-sizes": ([*moving(4), *tall], [*moving(4, offset=1), *noisy(tall, 10)]),
+    }
 
 
 def write_sequence(folder, masks):

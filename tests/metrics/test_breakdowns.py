@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from metrics.generated_folders import square, write_sequence
 from vos_zoo.metrics import evaluate, length_breakdown, occlusion_breakdown
 from vos_zoo.metrics.breakdowns import length_histogram, occlusion_histogram

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from metrics.test_breakdowns import make_score
 from vos_zoo.errors import ConfigError, EvaluationError
 from vos_zoo.metrics import EvaluationReport, compare

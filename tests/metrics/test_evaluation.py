@@ -6,9 +6,10 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from metrics import official_definition
 from metrics.generated_folders import SHAPE, cases, layered, moving, square, write_cases, write_sequence
-from PIL import Image
 from vos_zoo.errors import ConfigError, EvaluationError, MaskError, MissingFileError
 from vos_zoo.metrics import PROTOCOLS, evaluate
 from vos_zoo.metrics import evaluation as evaluation_module
@@ -324,7 +325,7 @@ class TestBadInput:
 
     def test_turned_by_ninety_degrees(self, data):
         write_sequence(data[0] / "late", [mask.T for mask in moving()])
-        with pytest.raises(EvaluationError, match="40x52.*52x40"):
+        with pytest.raises(EvaluationError, match=r"40x52.*52x40"):
             evaluate(*data)
 
     def test_missing_sequence(self, data):
@@ -333,7 +334,7 @@ class TestBadInput:
             evaluate(*data)
 
     def test_sequence_without_annotations(self, data):
-        with pytest.raises(EvaluationError, match="no annotations for `dog`.*`late`, `noisy`"):
+        with pytest.raises(EvaluationError, match=r"no annotations for `dog`.*`late`, `noisy`"):
             evaluate(*data, sequences=["dog"])
 
     def test_sequence_named_twice(self, data):

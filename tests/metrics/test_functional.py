@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from metrics import official_definition
 from vos_zoo.errors import ConfigError, ShapeError
 from vos_zoo.metrics.functional import (

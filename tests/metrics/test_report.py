@@ -3,6 +3,7 @@ import json
 import math
 
 import pytest
+
 from metrics.generated_folders import cases, write_cases
 from vos_zoo.errors import EvaluationError, MissingFileError
 from vos_zoo.metrics import EvaluationReport, evaluate

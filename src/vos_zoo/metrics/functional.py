@@ -136,7 +136,7 @@ def boundary_accuracy(
     """
     predicted, annotated = _checked_pair(prediction, annotation, void)
     radius = boundary_radius(predicted.shape, bound)
-    box = _foreground_box(predicted | annotated) or (slice(0), slice(0))
+    box = foreground_box(predicted | annotated) or (slice(0), slice(0))
     return _boundary(predicted[box], annotated[box], radius)
 
 
@@ -188,7 +188,7 @@ def score_objects(
         predicted, annotated = predicted_ids == object_id, annotated_ids == object_id
         if counts is not None:
             predicted &= counts
-        box = _foreground_box(predicted | annotated) or (slice(0), slice(0))
+        box = foreground_box(predicted | annotated) or (slice(0), slice(0))
         predicted, annotated = predicted[box], annotated[box]
         area[index] = np.count_nonzero(annotated)
         if region:
@@ -305,6 +305,30 @@ def disk(radius: int) -> NDArray[np.uint8]:
     return kernel
 
 
+def foreground_box(mask: NDArray[Any]) -> tuple[slice, slice] | None:
+    """Box of the non-zero pixels, grown by one pixel inside the array.
+
+    The extra pixel keeps the whole boundary: it may lie one pixel up or left of the mask, and the pixels right and
+    below tell the rules for the frame's own last row and column apart from a mere cut.
+
+    Args:
+        mask: Boolean or uint8, shape (H, W).
+
+    Returns:
+        Rows and columns to cut out; None if all pixels are zero.
+
+    Example:
+        >>> foreground_box(np.array([[0, 0, 0], [0, 0, 0], [0, 0, 1]], np.uint8))
+        (slice(1, 4, None), slice(1, 4, None))
+    """
+    if mask.size == 0:
+        return None
+    left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    if width == 0:
+        return None
+    return slice(max(top - 1, 0), top + height + 1), slice(max(left - 1, 0), left + width + 1)
+
+
 def _region(predicted: BoolMask, annotated: BoolMask) -> float:
     intersection = int(np.count_nonzero(predicted & annotated))
     union = int(np.count_nonzero(predicted)) + int(np.count_nonzero(annotated)) - intersection
@@ -324,11 +348,19 @@ def _boundary(predicted: BoolMask, annotated: BoolMask, radius: int) -> float:
 
 
 def _boundary_map(mask: BoolMask) -> BoolMask:
-    boundary = np.zeros_like(mask)
+    width = mask.shape[1]
+    boundary = np.zeros(mask.shape, np.bool_)
     if mask.size == 0:
         return boundary
-    here, right, below, diagonal = mask[:-1, :-1], mask[:-1, 1:], mask[1:, :-1], mask[1:, 1:]
-    boundary[:-1, :-1] = (here ^ right) | (here ^ below) | (here ^ diagonal)
+    # One long row is several times faster than many short ones. A shift by one pixel then wraps round at the row ends,
+    # which only reaches the last column, and that has a rule of its own.
+    flat, found = np.ascontiguousarray(mask).ravel(), boundary.ravel()
+    count = flat.size - width - 1
+    if count > 0:
+        here, right, below, diagonal = (flat[start : start + count] for start in (0, 1, width, width + 1))
+        np.bitwise_xor(here, right, out=found[:count])
+        found[:count] |= here ^ below
+        found[:count] |= here ^ diagonal
     boundary[-1, :-1] = mask[-1, :-1] ^ mask[-1, 1:]
     boundary[:-1, -1] = mask[:-1, -1] ^ mask[1:, -1]
     return boundary
@@ -370,22 +402,8 @@ def _rim(radius: int, inner: int, stride: int) -> NDArray[np.intp]:
 
 def _union_box(prediction: NDArray[Any], annotation: NDArray[Any]) -> tuple[slice, slice] | None:
     if prediction.dtype == np.uint8 and annotation.dtype == np.uint8:
-        return _foreground_box(cv2.bitwise_or(prediction, annotation))
-    return _foreground_box((prediction != 0) | (annotation != 0))
-
-
-def _foreground_box(mask: NDArray[Any]) -> tuple[slice, slice] | None:
-    """Box of the non-zero pixels, grown by one pixel inside the array; None if there are none.
-
-    The extra pixel keeps the whole boundary: it may lie one pixel up or left of the mask, and the pixels right and
-    below tell the rules for the frame's own last row and column apart from a mere cut.
-    """
-    if mask.size == 0:
-        return None
-    left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
-    if width == 0:
-        return None
-    return slice(max(top - 1, 0), top + height + 1), slice(max(left - 1, 0), left + width + 1)
+        return foreground_box(cv2.bitwise_or(prediction, annotation))
+    return foreground_box((prediction != 0) | (annotation != 0))
 
 
 def _not_void(annotated_ids: NDArray[Any], void_id: int | None) -> BoolMask | None:

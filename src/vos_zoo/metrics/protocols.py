@@ -11,11 +11,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.errors import EvaluationError
-from vos_zoo.metrics.functional import DEFAULT_BOUND, VOID_ID, Statistics, score_objects, score_statistics
+from vos_zoo.metrics.functional import (
+    DEFAULT_BOUND,
+    VOID_ID,
+    Statistics,
+    foreground_box,
+    score_objects,
+    score_statistics,
+)
 
 
 @dataclass(frozen=True)
@@ -276,7 +284,12 @@ def present_ids(mask: NDArray[Any]) -> list[int]:
         >>> present_ids(np.array([[0, 7], [2, 2]]))
         [2, 7]
     """
-    ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if mask.dtype == np.uint8 else np.unique(mask)
+    if mask.dtype == np.uint8:
+        # OpenCV counts bytes as they are, several times faster than numpy, which widens them first.
+        box = foreground_box(mask) or (slice(1), slice(1))
+        ids = np.flatnonzero(cv2.calcHist([mask[box]], [0], None, [256], [0, 256]))
+    else:
+        ids = np.unique(mask)
     return [int(i) for i in ids if i != 0]
 
 

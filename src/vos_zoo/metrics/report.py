@@ -160,6 +160,8 @@ class EvaluationReport:
                 "region": asdict(self.region),
                 "boundary": asdict(self.boundary),
                 "g": self.g,
+                "seen": None if (seen := self.seen) is None else asdict(seen),
+                "unseen": None if (unseen := self.unseen) is None else asdict(unseen),
             },
             "sequence_names": self.sequence_names,
             "extra_ids": self.extra_ids,
