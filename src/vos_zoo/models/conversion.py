@@ -89,10 +89,14 @@ def convert_file(kind: str, path: str | Path, out_dir: str | Path, *, fresh_aggr
     original = read_original(path)
     converter = importlib.import_module(f"vos_zoo.models.{kind}.convert")
     options = {"fresh_aggregation": True} if fresh_aggregation else {}
-    tensors: dict[str, Tensor] = converter.convert_state_dict(original, **options)
+    try:
+        tensors: dict[str, Tensor] = converter.convert_state_dict(original, **options)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     architecture = find_architecture(kind)
-    network: Any = architecture.load_class("network")(architecture.new_config("r50"))
-    network.load_state_dict(tensors, strict=True)
+    with torch.device("meta"):  # every tensor comes from the file; initialising them first would take seconds
+        network: Any = architecture.load_class("network")(architecture.new_config("r50"))
+    network.load_state_dict(tensors, strict=True, assign=True)
     card = _card(kind, Path(path), original, fresh_aggregation=fresh_aggregation)
     return save_checkpoint_folder(network, out_dir, card=card, half=False)
 

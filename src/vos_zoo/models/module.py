@@ -6,13 +6,16 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vos_zoo.errors import ConfigError
+from vos_zoo.inference.session import VideoSession
 from vos_zoo.losses import BootstrappedCrossEntropy
+from vos_zoo.metrics import JAndF
 from vos_zoo.models.initial_weights import load_initial_weights, load_trunks
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
+    from vos_zoo.data.validation import VideoItem
+    from vos_zoo.inference.segment import SegmentationReport
     from vos_zoo.models.base import VOSNetwork
 
 ConfigT = TypeVar("ConfigT")
@@ -81,6 +86,7 @@ class VOSModule(pl.LightningModule):
         channels_last: Store convolution weights channels-last while training, faster on most devices.
         bootstrap_start: Iteration at which easy pixels begin to be left out of the loss.
         bootstrap_end: Iteration at which only the hardest 15 % count.
+        evaluation_size: Short side in pixels at which validation and test videos are segmented.
 
     Attributes:
         network: The network; everything else of this class is about training and convenience.
@@ -103,6 +109,7 @@ class VOSModule(pl.LightningModule):
         channels_last: bool = True,
         bootstrap_start: int = 20_000,
         bootstrap_end: int = 70_000,
+        evaluation_size: int | None = 480,
     ) -> None:
         super().__init__()
         self.network = network
@@ -115,6 +122,9 @@ class VOSModule(pl.LightningModule):
         self.initial_weights = initial_weights
         self.channels_last = channels_last
         self.cross_entropy = BootstrappedCrossEntropy(bootstrap_start, bootstrap_end)
+        self.evaluation_size = evaluation_size
+        self.val_scores = JAndF()
+        self.test_scores = JAndF()
 
     def setup(self, stage: str) -> None:
         """Load the weights that training starts from, unless it resumes a checkpoint."""
@@ -170,6 +180,56 @@ class VOSModule(pl.LightningModule):
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def validation_step(self, batch: VideoItem, batch_idx: int) -> None:
+        """Segment a whole video and score it."""
+        self._score(batch, self.val_scores)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log J, F and J&F in 0-1 over all validation videos."""
+        self._log_scores(self.val_scores, "val")
+
+    def test_step(self, batch: VideoItem, batch_idx: int) -> None:
+        """Segment a whole video and score it."""
+        self._score(batch, self.test_scores)
+
+    def on_test_epoch_end(self) -> None:
+        """Log J, F and J&F in 0-1 over all test videos."""
+        self._log_scores(self.test_scores, "test")
+
+    def session(self, **options: Any) -> VideoSession:
+        """Start a session for one video; ``options`` are those of ``vos_zoo.VideoSession``."""
+        return VideoSession(self, **options)
+
+    def segment(self, video: str | Path, masks: str | Path, *, out: str | Path, **options: Any) -> SegmentationReport:
+        """Segment a video file or folder and write its masks; ``options`` are those of ``vos_zoo.segment_video``."""
+        from vos_zoo.inference.segment import segment_video  # loads readers and writers, which training does not need
+
+        return segment_video(video, masks, out=out, model=self, **options)
+
+    def save_pretrained(self, folder: str | Path, *, card: str) -> Path:
+        """Write a checkpoint folder that ``load_model`` accepts; see ``vos_zoo.hub.save_checkpoint_folder``."""
+        from vos_zoo.hub import save_checkpoint_folder
+
+        return save_checkpoint_folder(self.network, folder, card=card)
+
+    def _score(self, video: VideoItem, scores: JAndF) -> None:
+        session = self.session(size=self.evaluation_size)
+        known: set[int] = set()
+        predictions = []
+        for frame, annotation in zip(video["frames"], video["masks"], strict=True):
+            newcomers = sorted(set(np.unique(annotation).tolist()) - known - {0})
+            known.update(newcomers)
+            mask = np.where(np.isin(annotation, newcomers), annotation, 0).astype(np.int32) if newcomers else None
+            predictions.append(session.step(frame, mask).mask)
+        scores.update(np.stack(predictions), np.asarray(video["masks"]), sequence=video["name"])
+
+    def _log_scores(self, scores: JAndF, stage: str) -> None:
+        if scores.update_called:
+            values = scores.compute()
+            for name in ("jf_mean", "j_mean", "f_mean"):
+                self.log(f"{stage}/{name}", values[name], prog_bar=name == "jf_mean", sync_dist=False)
+            scores.reset()
 
     def learning_rate_factor(self, iteration: int) -> float:
         """Return the factor on the learning rate at an iteration (0-based)."""

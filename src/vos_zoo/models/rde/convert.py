@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["PREFIXES", "convert_state_dict"]
 
 _AGGREGATION = "mem_compress."
+_STCN_KEY = "key_proj.key_proj.weight"  # tells a file of this family from a file of another model
 
 
 def _aggregation_prefixes(kind: str) -> tuple[tuple[str, str], ...]:
@@ -68,7 +69,8 @@ def convert_state_dict(
     with torch.device("meta"):
         network = RDENetwork(config)
     completed = with_mask_channels(original, extra_channel)
-    if not any(key.startswith(_AGGREGATION) for key in original):
+    has_aggregation = any(key.startswith(_AGGREGATION) for key in original)
+    if not has_aggregation and _STCN_KEY in original:
         if not fresh_aggregation:
             raise CheckpointError(
                 f"The file has no aggregation module ({_AGGREGATION}*). Expected weights of RDE-VOS after its first "
