@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from vos_zoo.errors import DataError, MissingFileError
 
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _VOID = 255  # the object of binary masks, unlabelled pixels beside other ids
 
 
@@ -38,8 +39,7 @@ class FileTree:
         if not self.root.exists():
             raise MissingFileError(
                 f"Data folder {str(self.root)!r} does not exist. Expected a folder with files or zip shards, or one "
-                f"zip "
-                "file. Check the path."
+                "zip file. Check the path."
             )
         shards = [self.root] if self.root.is_file() else sorted(self.root.glob("*.zip"))
         self._shard_of: dict[str, Path | None] = {}
@@ -48,7 +48,14 @@ class FileTree:
                 if not info.is_dir():
                     self._shard_of.setdefault(info.filename, shard)
         if self.root.is_dir():
-            for folder, _, files in os.walk(self.root, followlinks=True):
+            visited: set[str] = set()
+            for folder, subfolders, files in os.walk(self.root, followlinks=True):
+                # Data sets are often linked into place; a link back up must not be walked for ever.
+                real = os.path.realpath(folder)
+                if real in visited:
+                    subfolders.clear()
+                    continue
+                visited.add(real)
                 for file in files:
                     path = Path(folder, file)
                     if path.suffix != ".zip":
@@ -86,7 +93,7 @@ class FileTree:
         except zipfile.BadZipFile as error:
             raise DataError(
                 f"Zip file {str(shard)!r} is damaged at {name!r} ({error}). Expected readable members; copy the "
-                f"file anew."
+                "file anew."
             ) from error
 
     def read_picture(self, name: str) -> NDArray[np.uint8]:
@@ -100,7 +107,7 @@ class FileTree:
         if image is None:
             raise DataError(
                 f"Picture {name!r} in {str(self.root)!r} cannot be decoded. Expected a JPEG or PNG file. Replace or "
-                f"remove it."
+                "remove it."
             )
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
@@ -118,14 +125,13 @@ class FileTree:
                 if picture.mode not in {"P", "L", "1"}:
                     raise DataError(
                         f"Mask {name!r} in {str(self.root)!r} has the pixel format {picture.mode}. Training masks "
-                        f"hold one object "
-                        "id below 255 per pixel (palette or 8-bit grey PNG). Convert it."
+                        "hold one object id below 255 per pixel (palette or 8-bit grey PNG). Convert it."
                     )
                 mask = np.array(picture, dtype=np.uint8)
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise DataError(
                 f"Mask {name!r} in {str(self.root)!r} cannot be decoded ({error}). Expected a PNG file. Replace or "
-                f"remove it."
+                "remove it."
             ) from error
         if mask.max(initial=0) == _VOID:
             is_void = mask == _VOID

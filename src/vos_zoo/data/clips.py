@@ -138,8 +138,7 @@ class ClipDataset(Dataset[ClipItem]):
         if not sources or len(shares) != len(sources) or (shares < 0).any() or shares.sum() <= 0:
             raise ConfigError(
                 f"Found {len(sources)} clip sources with weights {shares.tolist()}. Expected at least one source "
-                f"and as "
-                "many weights, none negative and not all 0."
+                "and as many weights, none negative and not all 0."
             )
         self.sources = list(sources)
         self.settings = settings

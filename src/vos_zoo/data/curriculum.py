@@ -55,8 +55,7 @@ class GapCurriculum(pl.Callback):
         ):
             raise ConfigError(
                 f"Gap curriculum has gaps {list(gaps)} and milestones {list(milestones)}. Expected gaps of at least "
-                f"1 frame, one "
-                "more than milestones, and rising milestones between 0 and 1."
+                "1 frame, one more than milestones, and rising milestones between 0 and 1."
             )
         self.gaps = tuple(gaps)
         self.milestones = tuple(milestones)

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.data import motion
-from vos_zoo.data.archives import FileTree
+from vos_zoo.data.archives import PICTURE_SUFFIXES, FileTree
 from vos_zoo.data.clips import LabelledClip
+from vos_zoo.data.files import natural_key
 from vos_zoo.data.layers import (
     PasteSettings,
     Sprite,
@@ -67,34 +68,35 @@ class DavisVideos:
         cache_bytes: int = 512 * 2**20,
     ) -> None:
         self._files = FileTree(root)
+        pictures: dict[tuple[str, str], str] = {}
         masks: dict[str, list[str]] = {}
         for file in self._files.names():
             path = PurePosixPath(file)
-            if path.parts[:-2] == ("Annotations", resolution) and path.suffix == ".png":
-                picture = f"JPEGImages/{resolution}/{path.parts[-2]}/{path.stem}.jpg"
-                if picture in self._files:
-                    masks.setdefault(path.parts[-2], []).append(file)
+            if path.parts[:-2] == ("JPEGImages", resolution) and path.suffix.lower() in PICTURE_SUFFIXES:
+                pictures[path.parts[-2], path.stem] = file
+            elif path.parts[:-2] == ("Annotations", resolution) and path.suffix == ".png":
+                masks.setdefault(path.parts[-2], []).append(file)
+        found = {name: _video(name, files, pictures) for name, files in masks.items()}
         if names is None and image_set is not None:
             names = self._files.read(f"ImageSets/{image_set}.txt").decode().split()
-        chosen = sorted(masks) if names is None else list(names)
-        missing = [name for name in chosen if name not in masks]
-        if missing:
+        chosen = sorted(found) if names is None else list(names)
+        missing = [name for name in chosen if name not in found or not found[name].frames]
+        if names is not None and missing:
             raise DataError(
-                f"Videos {missing} have no annotated frames in {str(root)!r}. Expected "
-                f"JPEGImages/{resolution}/<video>/*.jpg and "
-                f"Annotations/{resolution}/<video>/*.png. Correct the list or complete the data."
+                f"Videos {missing} have no annotated frames in {str(root)!r}. Expected JPEGImages/"
+                f"{resolution}/<video>/*.jpg and Annotations/{resolution}/<video>/*.png. Correct the "
+                "list or complete the data."
             )
-        self.videos = [self._video(name, masks[name]) for name in chosen if len(masks[name]) >= min_frames]
+        self.videos = [found[name] for name in chosen if len(found[name].frames) >= min_frames]
         if not self.videos:
             raise DataError(
                 f"Found no video of at least {min_frames} annotated frames in {str(root)!r}. Expected JPEGImages/"
                 f"{resolution}/<video>/*.jpg and Annotations/{resolution}/<video>/*.png in the folder or its zip "
-                f"files. "
-                "Check the data root and the resolution."
+                "files. Check the data root and the resolution."
             )
         self._cache: OrderedDict[str, tuple[Image, Image]] = OrderedDict()
         self._cache_bytes = cache_bytes
-        self._cached = 0
+        self.cached_bytes = 0
 
     def __len__(self) -> int:
         """Number of videos."""
@@ -112,23 +114,18 @@ class DavisVideos:
         if image.shape[:2] != mask.shape:
             raise DataError(
                 f"Frame {name!r} has {image.shape[1]}×{image.shape[0]} pixels and its mask "
-                f"{mask.shape[1]}×{mask.shape[0]}. "
-                "Expected the same size. Mend or remove the frame."
+                f"{mask.shape[1]}×{mask.shape[0]}. Expected the same size. Mend or remove the frame."
             )
         self._cache[name] = image, mask
-        self._cached += image.nbytes + mask.nbytes
-        while self._cached > self._cache_bytes and len(self._cache) > 1:
+        self.cached_bytes += image.nbytes + mask.nbytes
+        while self.cached_bytes > self._cache_bytes and len(self._cache) > 1:
             _, old = self._cache.popitem(last=False)
-            self._cached -= old[0].nbytes + old[1].nbytes
+            self.cached_bytes -= old[0].nbytes + old[1].nbytes
         return image, mask
 
     def __getstate__(self) -> dict[str, object]:
         """Leave decoded frames out when the object travels to a worker process."""
-        return {**self.__dict__, "_cache": OrderedDict(), "_cached": 0}
-
-    def _video(self, name: str, masks: list[str]) -> AnnotatedVideo:
-        frames = tuple(f"{mask.replace('Annotations', 'JPEGImages', 1)[:-4]}.jpg" for mask in masks)
-        return AnnotatedVideo(name, frames, tuple(masks))
+        return {**self.__dict__, "_cache": OrderedDict(), "cached_bytes": 0}
 
 
 @dataclass(frozen=True)
@@ -221,6 +218,13 @@ def sample_frame_indices(rng: np.random.Generator, total: int, num_frames: int, 
         indices = start + np.concatenate([[0], np.cumsum(gaps)])
     ordered: list[int] = indices.astype(int).tolist()
     return ordered[::-1] if rng.random() < 0.5 else ordered
+
+
+def _video(name: str, masks: Sequence[str], pictures: dict[tuple[str, str], str]) -> AnnotatedVideo:
+    """Pair masks with the frames of the same stem, in natural order; masks without a frame are left out."""
+    stems = {PurePosixPath(mask).stem: mask for mask in masks}
+    paired = [stem for stem in sorted(stems, key=natural_key) if (name, stem) in pictures]
+    return AnnotatedVideo(name, tuple(pictures[name, stem] for stem in paired), tuple(stems[stem] for stem in paired))
 
 
 def _place_crop(

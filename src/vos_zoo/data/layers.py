@@ -138,8 +138,9 @@ def paste_sprite(
         if box_width == 0:
             continue
         box = np.s_[top : top + box_height, left : left + box_width]
-        # Only what the matte covers is used; reflecting a small sprite across a whole frame would take seconds.
-        picture = motion.warp(sprite.images[which], matrices[index], size, warps[index], motion.BORDER_ZERO)
+        # Only what the matte covers is used. OpenCV mirrors step by step, so that mirroring a small sprite across a
+        # whole frame would take seconds; a zero border would darken the sprite's rim.
+        picture = motion.warp(sprite.images[which], matrices[index], size, warps[index], motion.BORDER_REPLICATE)
         alpha = matte[box].astype(np.float32)[..., None] / 255
         blended = images[index][box] * (1 - alpha) + picture[box] * alpha
         images[index][box] = (blended + 0.5).astype(np.uint8)

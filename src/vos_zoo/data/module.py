@@ -273,7 +273,7 @@ class MixedDataModule(ClipDataModule):
         if min(weights) < 0 or sum(weights) <= 0:
             raise ConfigError(
                 f"pairs_weight, videos_weight and shapes_weight are {weights}. Expected none below 0 and at least "
-                f"one above."
+                "one above."
             )
         _check_least("frame_step", frame_step, 1)
         _check_least("cache_bytes", cache_bytes, 0)
@@ -343,7 +343,7 @@ def _existing(root: Path) -> Path:
     if not root.is_dir():
         raise MissingFileError(
             f"Data root {str(root)!r} is no folder. Expected the folder that holds the training data. Check "
-            f"`--data.root`."
+            "`--data.root`."
         )
     return root
 

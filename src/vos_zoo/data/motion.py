@@ -17,6 +17,7 @@ Matrix = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
 BORDER_REFLECT: int = cv2.BORDER_REFLECT_101
+BORDER_REPLICATE: int = cv2.BORDER_REPLICATE
 BORDER_ZERO: int = cv2.BORDER_CONSTANT
 
 _MAX_SHIFT = 0.2  # bound of thin-plate displacements, share of the frame side

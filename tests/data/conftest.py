@@ -1,0 +1,67 @@
+"""Small training data on disk: pictures with masks and videos, as folders and as zip shards."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from vos_zoo.data.synthetic import moving_shapes
+
+FRAMES = 8
+
+
+def _save(image: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+
+
+def _zip_halves(folder: Path, target: Path) -> None:
+    """Pack a folder into two uncompressed shards, as data sets are handed out."""
+    target.mkdir(parents=True)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for shard in range(2):
+        with zipfile.ZipFile(target / f"shard-{shard}.zip", "w") as archive:
+            for path in files[shard::2]:
+                archive.write(path, path.relative_to(folder).as_posix())
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory) -> Path:
+    """Root with ``pairs/`` (5 pictures) and ``train/`` (3 videos of 8 frames) as plain files."""
+    root = tmp_path_factory.mktemp("data")
+    for number in range(5):
+        video = moving_shapes(1, 60 + 10 * number, 90, num_objects=1 + number % 3, rng=number)
+        _save(video.frames[0], root / f"pairs/{'cats' if number % 2 else 'dogs'}/{number:02d}.jpg")
+        _save(video.masks[0], root / f"pairs/{'cats' if number % 2 else 'dogs'}/{number:02d}.png")
+    for number, name in enumerate(("ant", "bee", "cow")):
+        video = moving_shapes(FRAMES, 72, 96, num_objects=1 + number % 2, rng=10 + number)
+        for index in range(FRAMES):
+            _save(video.frames[index], root / f"train/JPEGImages/480p/{name}/{2 * index:05d}.jpg")
+            _save(video.masks[index], root / f"train/Annotations/480p/{name}/{2 * index:05d}.png")
+    listed = root / "train/ImageSets/2017/train.txt"
+    listed.parent.mkdir(parents=True)
+    listed.write_text("bee\nant\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def zipped_root(data_root, tmp_path_factory) -> Path:
+    """The same data in zip shards."""
+    root = tmp_path_factory.mktemp("zipped")
+    for part in ("pairs", "train"):
+        _zip_halves(data_root / part, root / part)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Keep OpenCV from spreading tiny pictures over threads."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(0)
+    yield
+    cv2.setNumThreads(before)

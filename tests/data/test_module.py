@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from vos_zoo.data.curriculum import GapCurriculum
+from vos_zoo.data.module import (
+    ClipDataModule,
+    DAVISDataModule,
+    MixedDataModule,
+    StaticImagesDataModule,
+    SyntheticDataModule,
+)
+from vos_zoo.errors import ConfigError, DataError, MissingFileError
+
+# Lightning 2.6 asks torch for a class that torch 2.9 and later call deprecated.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+]
+
+SMALL = {"batch_size": 2, "crop_size": 32, "num_frames": 3, "samples_per_epoch": 6, "num_workers": 0}
+
+
+def batches(data: ClipDataModule, epoch: int = 0) -> list[dict]:
+    data.setup("fit")
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def assert_equal(first: list[dict], second: list[dict]) -> None:
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert one["name"] == other["name"]
+        for key in ("images", "masks", "valid_objects", "first_masks"):
+            torch.testing.assert_close(one[key], other[key], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [MixedDataModule, StaticImagesDataModule])
+def test_batches(zipped_root, kind):
+    found = batches(kind(str(zipped_root), **SMALL, perturb_first_mask=(0.85, 1.0)))
+    assert len(found) == 3
+    for batch in found:
+        assert batch["images"].shape == (2, 3, 3, 32, 32)
+        assert batch["valid_objects"].shape == (2, 2)
+
+
+def test_davis_module_reads_an_image_set(data_root):
+    found = batches(DAVISDataModule(str(data_root / "train"), image_set="2017/train", **SMALL))
+    assert {name for batch in found for name in batch["name"]} <= {"ant", "bee"}
+
+
+def test_static_module_accepts_the_folder_of_pairs_itself(data_root):
+    assert_equal(
+        batches(StaticImagesDataModule(str(data_root), **SMALL)),
+        batches(StaticImagesDataModule(str(data_root / "pairs"), **SMALL)),
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_count_does_not_change_clips(zipped_root, workers):
+    options = {**SMALL, "perturb_first_mask": (0.85, 1.0)}
+    alone = batches(MixedDataModule(str(zipped_root), **options), epoch=1)
+    helped = batches(MixedDataModule(str(zipped_root), **{**options, "num_workers": workers}), epoch=1)
+    assert_equal(alone, helped)
+
+
+def test_epochs_differ_and_persistent_workers_hear_of_them():
+    data = SyntheticDataModule(**{**SMALL, "num_workers": 1})
+    data.setup("fit")
+    loader = data.train_dataloader()
+    epochs = []
+    for epoch in (0, 1, 0):
+        loader.sampler.set_epoch(epoch)
+        epochs.append(list(loader))
+    assert not torch.equal(epochs[0][0]["images"], epochs[1][0]["images"])
+    assert_equal(epochs[0], epochs[2])
+
+
+def test_gap_reaches_the_requests():
+    data = SyntheticDataModule(**SMALL)
+    data.setup("fit")
+    sampler = data.train_dataloader().sampler
+    data.max_gap = 17
+    assert [request.max_gap for request in sampler] == [17] * 6
+    assert [request.number for request in sampler] == list(range(6))
+
+
+def test_ranks_share_an_epoch(monkeypatch):
+    class Rank:
+        world_size = 2
+
+        def __init__(self, rank):
+            self.global_rank = rank
+            self.strategy = type("Strategy", (), {"root_device": torch.device("cpu")})
+
+    numbers = []
+    for rank in range(2):
+        data = SyntheticDataModule(**SMALL)
+        data.setup("fit")
+        data.trainer = Rank(rank)
+        numbers += [request.number for request in data.train_dataloader().sampler]
+    assert sorted(numbers) == list(range(6))
+
+
+def test_default_validation_needs_no_file():
+    data = SyntheticDataModule(**SMALL, validation_frames=4)
+    data.setup("validate")
+    videos = list(data.val_dataloader())
+    assert len(videos) == 4
+    assert videos[0]["frames"].shape == (4, 120, 160, 3)
+    assert [video["name"] for video in data.test_dataloader()] == [video["name"] for video in videos]
+
+
+def test_validation_videos_from_a_folder(data_root):
+    data = SyntheticDataModule(
+        **SMALL, validation_root=str(data_root / "train"), validation_names=["cow"], validation_frames=2
+    )
+    data.setup("fit")
+    (video,) = data.val_dataloader()
+    assert video["name"] == "cow"
+    assert video["frames"].shape == (2, 72, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"samples_per_epoch": 1}, "samples_per_epoch is 1"),
+        ({"num_workers": -1}, "num_workers is -1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"max_gap": 0}, "max_gap is 0"),
+        ({"validation_frames": 1}, "validation_frames is 1"),
+        ({"num_frames": 0}, "num_frames is 0"),
+        ({"perturb_first_mask": (1, 0)}, "perturb_first_mask"),
+    ],
+)
+def test_arguments_out_of_range(options, message):
+    with pytest.raises(ConfigError, match=message):
+        SyntheticDataModule(**{**SMALL, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pairs_weight": -1}, "weights? are|pairs_weight"),
+        ({"pairs_weight": 0, "videos_weight": 0}, "at least one above"),
+        ({"frame_step": 0}, "frame_step is 0"),
+        ({"cache_bytes": -1}, "cache_bytes is -1"),
+    ],
+)
+def test_mixture_out_of_range(options, message):
+    with pytest.raises(ConfigError, match=message):
+        MixedDataModule("anywhere", **options)
+
+
+@pytest.mark.parametrize("kind", [MixedDataModule, StaticImagesDataModule, DAVISDataModule])
+def test_missing_root(tmp_path, kind):
+    with pytest.raises(MissingFileError, match=r"--data\.root"):
+        kind(str(tmp_path / "nowhere"), **SMALL).setup("fit")
+
+
+def test_missing_part_names_what_was_found(data_root, tmp_path):
+    (tmp_path / "train").symlink_to(data_root / "train")
+    with pytest.raises(DataError, match=r"no `pairs/` \(found: train\).*pairs_weight"):
+        MixedDataModule(str(tmp_path), **SMALL).setup("fit")
+    found = batches(MixedDataModule(str(tmp_path), **SMALL, pairs_weight=0))
+    assert {name for batch in found for name in batch["name"]} <= {"ant", "bee", "cow"}
+
+
+def test_shapes_can_be_mixed_in(data_root):
+    data = MixedDataModule(str(data_root), **SMALL, pairs_weight=0, videos_weight=0, shapes_weight=1)
+    assert batches(data)[0]["name"] == ["moving-shapes"] * 2
+
+
+class Recorder(pl.LightningModule):
+    """Notes the gap and the first pixel of each batch instead of learning."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.gaps, self.pixels, self.videos = [], [], []
+
+    def training_step(self, batch, batch_idx):
+        self.gaps.append(self.trainer.datamodule.max_gap)
+        self.pixels.append(batch["images"].sum().item())
+        return self.weight * 0
+
+    def validation_step(self, batch, batch_idx):
+        self.videos.append(batch["name"])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(data: ClipDataModule, root, **limits) -> Recorder:
+    model = Recorder()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=root,
+        callbacks=[GapCurriculum()],
+        log_every_n_steps=1,
+        **limits,
+    )
+    trainer.fit(model, data)
+    return model
+
+
+@pytest.mark.parametrize("limits", [{"max_steps": 12}, {"max_epochs": 4}], ids=["steps", "epochs"])
+def test_lightning_trains_with_the_curriculum(tmp_path, limits):
+    model = fit(SyntheticDataModule(**SMALL, validation_frames=2), tmp_path, **limits)
+    steps = [0, 1 / 12, 2 / 12, 3 / 12, 4 / 12, 5 / 12, 6 / 12, 7 / 12, 8 / 12, 9 / 12, 10 / 12, 11 / 12]
+    by_steps = [5, 5, 10, 15, 20, 25, 25, 25, 25, 25, 25, 5]
+    by_epochs = [5] * 3 + [15] * 3 + [25] * 6
+    assert len(model.gaps) == len(steps)
+    assert model.gaps == (by_steps if "max_steps" in limits else by_epochs)
+    assert len(set(model.pixels)) == 12
+    assert model.videos[:4] == [f"moving-shapes-{index}" for index in range(4)]
+
+
+def test_curriculum_by_time(tmp_path):
+    model = fit(SyntheticDataModule(**SMALL, validation_frames=2), tmp_path, max_time="00:00:00:02", max_epochs=-1)
+    assert model.gaps[0] == 5
+    assert 25 in model.gaps

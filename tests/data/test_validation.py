@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vos_zoo.data.davis import DavisVideos
+from vos_zoo.data.validation import GeneratedVideos, WholeVideos, single_video
+
+
+def test_generated_videos():
+    videos = GeneratedVideos(count=3, frames=4, height=24, width=32)
+    assert len(videos) == 3
+    items = list(videos)
+    assert [item["name"] for item in items] == ["moving-shapes-0", "moving-shapes-1", "moving-shapes-2"]
+    assert items[1]["frames"].shape == (4, 24, 32, 3)
+    assert items[1]["masks"].max() == 2
+    np.testing.assert_array_equal(items[0]["frames"], videos[0]["frames"])
+
+
+@pytest.mark.parametrize(("frames", "expected"), [(None, 8), (3, 3), (100, 8)])
+def test_first_frames_of_annotated_videos(data_root, frames, expected):
+    item = WholeVideos(DavisVideos(data_root / "train"), frames)[1]
+    assert item["frames"].shape == (expected, 72, 96, 3)
+    assert item["masks"].shape == (expected, 72, 96)
+    assert item["name"] == "bee"
+
+
+def test_batch_is_one_video():
+    video = GeneratedVideos(frames=2)[0]
+    assert single_video([video]) is video
