@@ -150,6 +150,12 @@ def test_a_file_without_aggregation_is_refused_unless_a_fresh_one_is_wanted(kind
     assert converted["value_encoder.trunk.conv1.weight"].shape[1] == 5
 
 
+@pytest.mark.parametrize("fresh_aggregation", [False, True])
+def test_a_file_of_another_model_is_not_taken_for_stage_0(fresh_aggregation):
+    with pytest.raises(CheckpointError, match="--from stm"):
+        convert_state_dict({"Encoder_M.bn1.bias": torch.ones(64)}, fresh_aggregation=fresh_aggregation)
+
+
 def test_a_file_that_has_an_aggregation_keeps_it(weights):
     converted = convert_state_dict(weights, fresh_aggregation=True)
     assert converted["aggregation.key.squeeze.bias"] is weights["mem_compress.compress_key.bias"]
