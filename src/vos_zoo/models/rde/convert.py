@@ -74,8 +74,8 @@ def convert_state_dict(
         if not fresh_aggregation:
             raise CheckpointError(
                 f"The file has no aggregation module ({_AGGREGATION}*). Expected weights of RDE-VOS after its first "
-                "stage. Convert weights of stage 0 or of STCN with --from stcn, or accept a newly initialised module, to "
-                "be trained, with --fresh-aggregation."
+                "stage. Convert weights of stage 0 or of STCN with --from stcn, or accept a newly initialised module, "
+                "to be trained, with --fresh-aggregation."
             )
         for kind, channels in (("key", config.key_dim), ("value", config.value_dim)):
             module = Aggregation(channels, config.aggregation_dilations)
