@@ -125,6 +125,7 @@ class VOSModule(pl.LightningModule):
         self.evaluation_size = evaluation_size
         self.val_scores = JAndF()
         self.test_scores = JAndF()
+        self.train()  # Lightning keeps the mode it finds, and a new module's batch normalisation would not be frozen
 
     def setup(self, stage: str) -> None:
         """Load the weights that training starts from, unless it resumes a checkpoint."""
