@@ -297,7 +297,8 @@ def _columns(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _percent(score: float) -> str:
-    return "-" if math.isnan(score) else f"{100 * score:.1f}"
+    # Adding zero turns a rounded -0.0 into 0.0.
+    return "-" if math.isnan(score) else f"{round(100 * score, 1) + 0.0:.1f}"
 
 
 def _numbers(statistics: Statistics) -> tuple[float, float, float]:
