@@ -135,35 +135,6 @@ class MemoryBank:
             self._put(slot, keys, values, new)
         return slot
 
-    def write_slot(self, index: int, keys: Tensor, values: Tensor, *, frame: int = 0, reference: bool = False) -> None:
-        """Overwrite one slot, for banks whose slots have fixed roles; slots below it may stay unused.
-
-        Args:
-            index: Slot, counted from 0.
-            keys: Shape (B, h·w, Ck).
-            values: Shape (B, h·w, O·Cv).
-            frame: Time index of the content.
-            reference: Whether the content is annotated.
-
-        Raises:
-            ConfigError: If the index lies outside the bank.
-            ShapeError: If the rows differ from each other or from those of earlier frames.
-        """
-        if index < 0 or (self._max_frames is not None and index >= self._max_frames):
-            raise ConfigError(f"Slot {index} does not exist: max_frames is {self._max_frames}. Enlarge the bank first.")
-        self._check(keys, values)
-        self._put(index, keys, values, StoredFrame(frame, reference))
-
-    def read_slot(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return keys (B, h·w, Ck) and values (B, h·w, O·Cv) of one slot, without a copy.
-
-        Raises:
-            EmptyMemoryError: If nothing was written there.
-        """
-        if not 0 <= index < len(self._slots) or self._slots[index] is None:
-            raise EmptyMemoryError(f"Slot {index} of the memory bank is empty. Only written slots can be read.")
-        return self._storage.get(index)
-
     def tokens(self) -> MemoryTokens:
         """Return all that is held, as a view (differentiable banks: concatenated).
 
@@ -174,13 +145,6 @@ class MemoryBank:
         if not used:
             raise EmptyMemoryError("The memory bank holds no frame. Memorise the annotated frame before reading.")
         return self._storage.tokens(used, has_bias=self._similarity == "l2")
-
-    def clear(self) -> None:
-        """Forget all frames; the storage stays allocated."""
-        for index, old in enumerate(self._slots):
-            if old is not None:
-                self._release(index)
-        self._slots.clear()
 
     def resize(self, max_frames: int | None) -> None:
         """Change the bound; frames that no longer fit are thinned as on writing, and their storage is released.

@@ -25,7 +25,7 @@ from vos_zoo.memory.tokens import MemoryTokens
 
 _GROUP = 16  # tokens that share one maximum; 8 to 32 measure alike
 _SPARE = 4  # groups kept beyond k, so that tokens stored two or three times need no second look at whole rows
-_DIRECT_TOKENS = 512  # up to here, and up to 8 k, one plain selection is faster than two
+_DIRECT_TOKENS = 512  # up to here, and up to two groups for each of the k, one plain selection is faster than two
 _TILE_QUERIES = 192
 _TILE_TOKENS = 1024  # per thread: 0.75 MiB of similarities, inside a second-level cache
 _BLOCK_BYTES = 26 * 2**20  # similarities that exist at once
@@ -72,7 +72,7 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
     count, itemsize = memory.count, scaled.element_size()
     # Query tiles of equal height: a last thin one would run at half the matrix rate.
     height = _even_part(scaled.shape[0], _TILE_QUERIES)
-    width = _even_part(count, max(_BLOCK_BYTES // (height * itemsize), 8 * top_k, _TILE_TOKENS))
+    width = _even_part(count, max(_BLOCK_BYTES // (height * itemsize), 4 * top_k * _GROUP, _TILE_TOKENS))
     block = _Block.allocate(height, width, scaled)
     best: tuple[Tensor, Tensor] | None = None
     for start in range(0, count, width):
@@ -107,7 +107,7 @@ class _Block:
     def top_k(self, query: Tensor, keys: Tensor, bias: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
         """Return similarities and indices (M, k) of the best tokens, in no particular order."""
         count = keys.shape[0]
-        if count <= max(_DIRECT_TOKENS, 8 * k):
+        if count <= max(_DIRECT_TOKENS, 2 * k * _GROUP):
             similarity = _similarity(query, keys, bias)
             if k == count:
                 return similarity, torch.arange(k, device=query.device).expand_as(similarity)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -64,10 +65,6 @@ class BlockStorage:
         self._scale = scale
         self._fill(self._span(slot), *rows)
 
-    def get(self, slot: int) -> tuple[Tensor, Tensor]:
-        """Return keys and values of a slot as views."""
-        return self._keys[:, self._span(slot)], self._values[:, self._span(slot)]
-
     def clear(self, slot: int) -> None:
         """Take a slot out of every later read."""
         with torch.no_grad():
@@ -92,12 +89,14 @@ class BlockStorage:
     def select_columns(self, planes: list[int], objects: int) -> None:
         """Keep the value columns of these objects."""
         if self._height:
-            self._values = _columns(self._values, planes, objects)
+            with _plain_tensors():
+                self._values = _columns(self._values, planes, objects)
 
     def select_batch(self, entries: list[int]) -> None:
         """Keep these entries of the batch axis."""
         if self._height:
-            self._keys, self._bias, self._values = self._keys[entries], self._bias[entries], self._values[entries]
+            with _plain_tensors():
+                self._keys, self._bias, self._values = self._keys[entries], self._bias[entries], self._values[entries]
 
     @property
     def _capacity(self) -> int:
@@ -110,8 +109,7 @@ class BlockStorage:
         """Replace the blocks by unused ones of ``capacity`` slots for rows like these."""
         batch, size = keys.shape[0], capacity * self._height
         bias_type = torch.float64 if keys.dtype == torch.float64 else torch.float32
-        # Leaving inference mode here gives ordinary tensors, which may be written in either mode later.
-        with torch.inference_mode(False), torch.no_grad():
+        with _plain_tensors():
             self._keys = torch.zeros(batch, size, keys.shape[2], dtype=keys.dtype, device=keys.device)
             self._bias = torch.full((batch, size), -torch.inf, dtype=bias_type, device=keys.device)
             self._values = torch.zeros(batch, size, values.shape[2], dtype=values.dtype, device=values.device)
@@ -151,10 +149,6 @@ class GraphStorage:
         self._scale = scale
         self._slots[slot] = rows
 
-    def get(self, slot: int) -> tuple[Tensor, Tensor]:
-        """Return keys and values of a slot."""
-        return self._slots[slot].keys, self._slots[slot].values
-
     def clear(self, slot: int) -> None:
         """Take a slot out of every later read."""
         del self._slots[slot]
@@ -181,6 +175,13 @@ class GraphStorage:
         for slot, rows in self._slots.items():
             bias = None if rows.bias is None else rows.bias[entries]
             self._slots[slot] = Rows(rows.keys[entries], bias, rows.values[entries])
+
+
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """Make tensors that may be written both inside and outside of inference mode later."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def _columns(values: Tensor, planes: list[int], objects: int) -> Tensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess  # noqa: S404 - for the name of an exception
+import subprocess
 from functools import cache
 from typing import Any
 
@@ -57,6 +57,8 @@ def refusal(query: Tensor, memory: MemoryTokens, top_k: int) -> str | None:
     for part in (query, memory.keys, memory.values):
         if part.dtype not in _TYPES:
             return f"it has no kernels for {part.dtype}"
+        if part.dtype == torch.bfloat16 and _is_interpreted():
+            return "its interpreter multiplies the bit patterns of bfloat16"
     if memory.count > _MOST_GROUPS * _LARGEST_GROUP:
         return f"the memory has more than {_MOST_GROUPS * _LARGEST_GROUP} tokens"
     if top_k > _MOST_TOP_K:

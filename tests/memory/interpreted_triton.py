@@ -1,0 +1,116 @@
+"""The Triton kernels under Triton's interpreter; run by ``test_triton_kernel`` in a process of its own.
+
+The variable TRITON_INTERPRET must be set before anything imports Triton, which a shared test process cannot promise.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+import torch
+
+from testing.memory_reads import has_clear_choice, random_read, read_by_loops
+from vos_zoo.memory import BACKEND_VARIABLE, MemoryTokens, available_backends, choose_backend, read_memory
+from vos_zoo.memory.triton_kernel import read_triton
+
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3}
+
+
+def test_interpreter_is_on() -> None:
+    assert os.environ["TRITON_INTERPRET"] == "1"
+    assert {status.name: status.is_available for status in available_backends()}["triton"]
+
+
+@pytest.mark.parametrize(
+    ("queries", "tokens", "width", "columns", "top_k", "batch", "dtype"),
+    [
+        (2, 600, 8, 6, 2, 1, torch.float32),  # 19 groups, of which 8 are looked into
+        (1, 1100, 64, 40, 20, 1, torch.float16),
+        (1, 40, 5, 3, 20, 2, torch.float32),  # fewer groups than places for them
+        (1, 33, 1, 1, 32, 1, torch.float32),
+        (2, 300, 20, 300, 1, 1, torch.float16),  # several column blocks
+    ],
+)
+def test_read_equals_the_loops(
+    queries: int, tokens: int, width: int, columns: int, top_k: int, batch: int, dtype: torch.dtype
+) -> None:
+    query, memory = random_read(
+        queries=queries, tokens=tokens, width=width, columns=columns, batch=batch, dtype=dtype, seed=1
+    )
+    readout = read_memory(query.mT.unsqueeze(2), memory, top_k=top_k, read_keys=True, backend="triton")
+    clear = has_clear_choice(query, memory, top_k, margin=1e-4)
+    assert clear.any()
+    assert readout.keys is not None
+    for read, expected in zip((readout.values, readout.keys), read_by_loops(query, memory, top_k), strict=True):
+        torch.testing.assert_close(
+            read.flatten(2).mT[clear].double(), expected[clear], rtol=0, atol=4 * TOLERANCE[dtype]
+        )
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("l2", torch.float32), ("dot", torch.float16)])
+def test_ties_go_to_the_lower_index(kind: str, dtype: torch.dtype) -> None:
+    query, memory = random_read(queries=3, tokens=300, width=2, dtype=dtype, kind=kind, has_ties=True)
+    bias = None if memory.bias is None else memory.bias.repeat(1, 3)
+    memory = MemoryTokens(memory.keys.repeat(1, 3, 1), bias, torch.randn(1, 900, 6).to(dtype), memory.scale)
+    values, _ = read_triton(query, memory, 5, read_keys=False)
+    torch.testing.assert_close(values.double(), read_by_loops(query, memory, 5)[0], rtol=0, atol=4 * TOLERANCE[dtype])
+
+
+def test_zeros_of_both_signs_are_equal() -> None:
+    keys = torch.zeros(1, 64, 2)
+    keys[:, :32] = -0.0
+    memory = MemoryTokens(keys, None, torch.eye(64).unsqueeze(0), 1.0)
+    values, _ = read_triton(torch.full((1, 1, 2), 1.0), memory, 4, read_keys=False)
+    assert values.squeeze().nonzero().squeeze().tolist() == [0, 1, 2, 3]
+
+
+def test_similarity_that_rises_along_memory() -> None:
+    query, memory = random_read(queries=1, tokens=700)
+    rising = MemoryTokens(memory.keys, torch.linspace(-30, 30, 700).unsqueeze(0), memory.values, 0.001)
+    values, _ = read_triton(query, rising, 6, read_keys=False)
+    torch.testing.assert_close(values.double(), read_by_loops(query, rising, 6)[0], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("used", [3, 30])
+def test_tokens_with_bias_minus_infinity_are_not_read(used: int) -> None:
+    query, memory = random_read(queries=1, tokens=70)
+    assert memory.bias is not None
+    bias = memory.bias.clone()
+    bias[:, used:] = -torch.inf
+    masked = MemoryTokens(memory.keys, bias, memory.values, memory.scale)
+    values, _ = read_triton(query, masked, 5, read_keys=False)
+    few = MemoryTokens(memory.keys[:, :used], bias[:, :used], memory.values[:, :used], memory.scale)
+    torch.testing.assert_close(values.double(), read_by_loops(query, few, min(5, used))[0], rtol=0, atol=1e-4)
+
+
+def test_layout_of_the_inputs_does_not_matter() -> None:
+    query, memory = random_read(queries=1, tokens=70, batch=2)
+    assert memory.bias is not None
+    expected, _ = read_triton(query, memory, 5, read_keys=False)
+    strided = MemoryTokens(
+        memory.keys.mT.contiguous().mT, memory.bias.T.contiguous().T, memory.values.mT.contiguous().mT, memory.scale
+    )
+    values, _ = read_triton(query.mT.contiguous().mT, strided, 5, read_keys=False)
+    assert torch.equal(values, expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "top_k", "reason"),
+    [(torch.float64, 5, "float64"), (torch.float32, 125, "125"), (torch.bfloat16, 5, "bfloat16")],
+)
+def test_reads_that_the_kernels_refuse_fall_back_with_one_log_line(
+    dtype: torch.dtype,
+    top_k: int,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv(BACKEND_VARIABLE, "triton")
+    query, memory = random_read(queries=2, tokens=300, dtype=dtype)
+    with caplog.at_level(logging.WARNING):
+        assert choose_backend(query, memory, top_k).name == "cpu"
+        assert choose_backend(query, memory, top_k).name == "cpu"
+    assert len(caplog.records) == 1
+    assert reason in caplog.text

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from testing.memory_reads import random_read, read_by_loops
+from vos_zoo.memory import MemoryTokens
+from vos_zoo.memory import cpu as cpu_module
+from vos_zoo.memory.cpu import read_cpu, select_tokens
+
+
+@pytest.fixture(params=[1, 2, 5])
+def thread_count(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shrink every block, so that a small memory is cut into many of them."""
+    monkeypatch.setattr(cpu_module, "_TILE_QUERIES", 7)
+    monkeypatch.setattr(cpu_module, "_TILE_TOKENS", 64)
+    monkeypatch.setattr(cpu_module, "_BLOCK_BYTES", 7 * 200 * 4)
+    monkeypatch.setattr(cpu_module, "_DIRECT_TOKENS", 40)
+    monkeypatch.setattr(cpu_module, "_ROW_BYTES", 500)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("has_ties", [False, True])
+@pytest.mark.usefixtures("small_blocks")
+def test_blocks_are_merged_exactly(has_ties: bool, dtype: torch.dtype) -> None:
+    query, memory = random_read(queries=33, tokens=1003, width=3, batch=2, has_ties=has_ties, dtype=dtype)
+    values, keys = read_cpu(query, memory, 5, read_keys=True)
+    expected, expected_keys = read_by_loops(query, memory, 5)
+    assert keys is not None
+    tolerance = 1e-4 if dtype == torch.float32 else 3e-2
+    torch.testing.assert_close(values.double(), expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(keys.double(), expected_keys, rtol=0, atol=tolerance)
+
+
+def test_any_thread_count_gives_the_same_choice(thread_count: int) -> None:
+    assert torch.get_num_threads() == thread_count
+    query, memory = random_read(queries=50, tokens=7001, width=3, has_ties=True)
+    torch.testing.assert_close(
+        read_cpu(query, memory, 20, read_keys=False)[0].double(),
+        read_by_loops(query, memory, 20)[0],
+        rtol=0,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("tokens", [600, 9000])
+@pytest.mark.parametrize("top_k", [1, 20, 70])
+def test_equal_tokens_everywhere_choose_the_first_ones(tokens: int, top_k: int) -> None:
+    memory = MemoryTokens(torch.zeros(1, tokens, 4), None, torch.zeros(1, tokens, 1), 1.0)
+    chosen, weights = select_tokens(torch.randn(40, 4), memory, 0, top_k)
+    assert torch.equal(chosen.sort(1).values, torch.arange(top_k).expand(40, top_k))
+    torch.testing.assert_close(weights, torch.full_like(weights, 1 / top_k))
+
+
+def test_frames_stored_twice_choose_the_first_copy() -> None:
+    """A constant memory that holds its first frame twice makes every place of the ranking a tie."""
+    query, memory = random_read(queries=60, tokens=700)
+    assert memory.bias is not None
+    twice = MemoryTokens(memory.keys.repeat(1, 2, 1), memory.bias.repeat(1, 2), torch.randn(1, 1400, 6), memory.scale)
+    chosen, _ = select_tokens(query[0], twice, 0, 21)
+    similarity = (memory.scale * query[0].double() @ memory.keys[0].double().T + memory.bias[0].double()).argsort(1)
+    best = similarity.flip(1)[:, :11]
+    expected = torch.cat([best, best[:, :10] + 700], 1)
+    assert torch.equal(chosen.sort(1).values, expected.sort(1).values)
+
+
+def test_selection_equals_sorting_at_full_size() -> None:
+    query, memory = random_read(queries=200, tokens=30000, width=16, columns=1)
+    chosen, weights = select_tokens(query[0], memory, 0, 20)
+    assert memory.bias is not None
+    similarity = memory.scale * query[0].double() @ memory.keys[0].double().T + memory.bias[0].double()
+    best = similarity.topk(21)
+    clear = best.values[:, 19] - best.values[:, 20] > 1e-5
+    assert clear.float().mean() > 0.95
+    assert torch.equal(chosen.sort(1).values[clear], best.indices[clear, :20].sort(1).values)
+    torch.testing.assert_close(weights.sum(1), torch.ones(200))
