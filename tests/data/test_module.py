@@ -88,19 +88,28 @@ def test_gap_reaches_the_requests():
     assert [request.number for request in sampler] == list(range(6))
 
 
-def test_ranks_share_an_epoch(monkeypatch):
-    class Rank:
-        world_size = 2
+class Rank:
+    """What a data module asks a trainer about: its place among the devices."""
 
-        def __init__(self, rank):
-            self.global_rank = rank
-            self.strategy = type("Strategy", (), {"root_device": torch.device("cpu")})
+    def __init__(self, rank, world_size):
+        self.global_rank, self.world_size = rank, world_size
+        self.strategy = type("Strategy", (), {"root_device": torch.device("cpu")})
 
+
+def test_an_epoch_holds_a_batch_for_every_device():
+    data = SyntheticDataModule(**SMALL)
+    data.setup("fit")
+    data.trainer = Rank(0, 4)
+    with pytest.raises(ConfigError, match="2 clips on each of 4 devices, 8 clips"):
+        data.train_dataloader()
+
+
+def test_ranks_share_an_epoch():
     numbers = []
     for rank in range(2):
         data = SyntheticDataModule(**SMALL)
         data.setup("fit")
-        data.trainer = Rank(rank)
+        data.trainer = Rank(rank, 2)
         numbers += [request.number for request in data.train_dataloader().sampler]
     assert sorted(numbers) == list(range(6))
 

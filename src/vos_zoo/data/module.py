@@ -103,12 +103,14 @@ class ClipDataModule(pl.LightningDataModule):
         """Batches of :class:`vos_zoo.data.clips.ClipBatch`; the module must be set up for ``fit``."""
         assert self._train is not None, "setup('fit') comes first"
         trainer = self.trainer
-        sampler = _RequestSampler(
-            self,
-            self._train,
-            num_replicas=1 if trainer is None else trainer.world_size,
-            rank=0 if trainer is None else trainer.global_rank,
-        )
+        devices = 1 if trainer is None else trainer.world_size
+        if self.samples_per_epoch < self.batch_size * devices:
+            raise ConfigError(
+                f"samples_per_epoch is {self.samples_per_epoch}. Expected at least one batch of {self.batch_size} clips on "
+                f"each of {devices} devices, {self.batch_size * devices} clips."
+            )
+        rank = 0 if trainer is None else trainer.global_rank
+        sampler = _RequestSampler(self, self._train, num_replicas=devices, rank=rank)
         return DataLoader(
             self._train,
             batch_size=self.batch_size,
