@@ -168,9 +168,9 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16"):
+            if image.mode.startswith("I"):  # "I;16", or "I" in older versions of Pillow
                 # Pillow would clip 16-bit grey at 255 instead of scaling it.
-                grey = (np.asarray(image) >> 8).astype(np.uint8)
+                grey = (np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)
                 return np.repeat(grey[:, :, None], 3, axis=2)
             return np.array(image.convert("RGB"))
     except PermissionError as error:

@@ -91,7 +91,7 @@ class PyAVVideo(VideoReader):
             with _open(path) as container:
                 stream = _video_stream(container)
                 first = None if stream is None else next(container.decode(stream), None)
-                if first is None or stream is None:
+                if first is None:
                     raise VideoError(_unreadable(path, kind, "no picture in it can be decoded"))
                 size = _upright(first).shape[:2]
                 rate = stream.average_rate or stream.guessed_rate
@@ -165,7 +165,7 @@ class OpenCVVideo(VideoReader):
         try:
             is_read, first = capture.read()
             if not is_read:
-                reason = 'OpenCV cannot decode it; `pip install "vos_zoo[video]"` adds a reader of more formats'
+                reason = "OpenCV cannot decode it; `pip install av` adds a reader of more formats"
                 raise VideoError(_unreadable(path, file_kind(path), reason))
             rate = capture.get(cv2.CAP_PROP_FPS)
             count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -220,8 +220,10 @@ def _open(path: Path) -> Any:
 
 
 def _video_stream(container: Any) -> Any:
-    """Choose the stream that a player would show; None if there is only sound."""
-    return container.streams.best("video")
+    """Choose the stream that a player would show; None if there is only sound, or no decoder for it."""
+    stream = container.streams.best("video")
+    # Without a decoder, PyAV before version 18 crashes the process instead of raising an error.
+    return None if stream is None or stream.codec_context is None else stream
 
 
 def _count_packets(path: Path) -> int:

@@ -152,7 +152,7 @@ class VideoWriter:
     def __init__(self, path: str | Path, size: tuple[int, int], *, fps: float, quality: int = 20) -> None:
         if av is None:
             raise MissingExtraError(
-                'Writing a video needs PyAV, which is not installed. Install it with `pip install "vos_zoo[video]"`.'
+                "Writing a video needs PyAV, which is not installed. Install it with `pip install av`."
             )
         self.path = Path(path)
         self.frames = 0
