@@ -125,7 +125,6 @@ class VOSModule(pl.LightningModule):
         self.evaluation_size = evaluation_size
         self.val_scores = JAndF()
         self.test_scores = JAndF()
-        self.train()  # Lightning keeps the mode it finds, and a new module's batch normalisation would not be frozen
 
     def setup(self, stage: str) -> None:
         """Load the weights that training starts from, unless it resumes a checkpoint."""
@@ -141,6 +140,10 @@ class VOSModule(pl.LightningModule):
             for part in self.network.modules():
                 if isinstance(part, nn.Conv2d):
                     part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def on_train_start(self) -> None:
+        """Freeze batch statistics: Lightning keeps the mode it finds and calls no ``train()`` of its own."""
+        self.train()
 
     def train(self, mode: bool = True) -> VOSModule:
         """Switch to training; frozen batch normalisation stays in evaluation mode."""
