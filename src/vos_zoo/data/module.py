@@ -106,8 +106,8 @@ class ClipDataModule(pl.LightningDataModule):
         devices = 1 if trainer is None else trainer.world_size
         if self.samples_per_epoch < self.batch_size * devices:
             raise ConfigError(
-                f"samples_per_epoch is {self.samples_per_epoch}. Expected at least one batch of {self.batch_size} clips "
-                f"on each of {devices} devices, {self.batch_size * devices} clips."
+                f"samples_per_epoch is {self.samples_per_epoch}. Expected at least one batch of {self.batch_size} "
+                f"clips on each of {devices} devices, {self.batch_size * devices} clips."
             )
         rank = 0 if trainer is None else trainer.global_rank
         sampler = _RequestSampler(self, self._train, num_replicas=devices, rank=rank)
