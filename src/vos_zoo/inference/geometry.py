@@ -1,0 +1,95 @@
+"""From a frame's own size to the network's padded working size and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class FrameGeometry:
+    """Sizes of one video; all are (height, width) in pixels.
+
+    Args:
+        frame_size: The user's frames.
+        working_size: Frames as the network sees them, before padding.
+        padding: Rows and columns added on (left, right, top, bottom).
+    """
+
+    frame_size: tuple[int, int]
+    working_size: tuple[int, int]
+    padding: tuple[int, int, int, int]
+
+    @classmethod
+    def fit(cls, frame_size: tuple[int, int], size: int | None, stride: int) -> FrameGeometry:
+        """Scale the short side to ``size`` (None keeps the frame's), then pad evenly to multiples of ``stride``.
+
+        An odd row or column of padding goes to the bottom or right, as in STM's and STCN's code.
+
+        Example:
+            >>> FrameGeometry.fit((480, 854), 480, 16).padded_size
+            (480, 864)
+        """
+        height, width = frame_size
+        scale = 1.0 if size is None else size / min(height, width)
+        working = (max(1, round(height * scale)), max(1, round(width * scale)))
+        vertical, horizontal = (-side % stride for side in working)
+        left, top = horizontal // 2, vertical // 2
+        return cls(frame_size, working, (left, horizontal - left, top, vertical - top))
+
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """What the network sees."""
+        left, right, top, bottom = self.padding
+        return self.working_size[0] + top + bottom, self.working_size[1] + left + right
+
+    def to_image(self, frame: NDArray[np.uint8], device: torch.device, *, pad_first: bool = False) -> Tensor:
+        """Turn an RGB frame (H, W, 3) into a normalised, padded image (1, 3, h, w).
+
+        Args:
+            frame: Values 0-255.
+            device: Where the image goes.
+            pad_first: Pad before normalising, so that the border is black, not the mean colour (STM).
+        """
+        if frame.shape[:2] != self.working_size:
+            is_smaller = self.working_size[0] < frame.shape[0]
+            interpolation = cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC
+            frame = cv2.resize(frame, self.working_size[::-1], interpolation=interpolation).astype(np.uint8, copy=False)
+        image = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None].float() / 255
+        mean, std = (image.new_tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
+        if pad_first:
+            return (F.pad(image, self.padding) - mean) / std
+        return F.pad((image - mean) / std, self.padding)
+
+    def to_planes(self, mask: NDArray[np.integer], ids: list[int], device: torch.device) -> Tensor:
+        """Turn a mask (H, W) of ids into padded planes (1, len(ids), h, w) of 0 and 1, by nearest neighbour."""
+        planes = np.stack([mask == object_id for object_id in ids]).astype(np.float32)
+        tensor = torch.from_numpy(planes).to(device)[None]
+        if self.frame_size != self.working_size:
+            tensor = F.interpolate(tensor, self.working_size, mode="nearest-exact")
+        return F.pad(tensor, self.padding)
+
+    def crop(self, planes: Tensor) -> Tensor:
+        """Remove the padding of (..., h, w)."""
+        left, _, top, _ = self.padding
+        height, width = self.working_size
+        return planes[..., top : top + height, left : left + width]
+
+    def to_frame(self, plane: Tensor) -> Tensor:
+        """Enlarge one probability plane (h, w) without padding to the frame's size (H, W), bilinearly."""
+        if plane.shape == self.frame_size:
+            return plane
+        resized = F.interpolate(plane[None, None], self.frame_size, mode="bilinear", align_corners=False)
+        return resized[0, 0]

@@ -1,0 +1,340 @@
+"""One video's state: frames go in one at a time, masks come out."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import torch
+
+from vos_zoo.errors import ConfigError, MaskError, OutOfMemoryError, VideoError
+from vos_zoo.layers import soft_aggregate
+
+from .geometry import FrameGeometry
+from .objects import ObjectIds
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from vos_zoo.models.base import ClipMemory, MemoryPolicy, VOSNetwork
+    from vos_zoo.models.module import VOSModule
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_LEAST_ID, _LARGEST_ID = -(2**31), 2**31 - 1  # masks come back as int32
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What the session knows about one frame.
+
+    Args:
+        index: Number of the frame in this session, from 0.
+        mask: Object id per pixel, 0 for background, int32 (H, W) in the frame's own size.
+        object_ids: Tracked objects, in the order of ``probabilities``.
+        probabilities: Final probabilities at working size, float32 (1 + O, h, w), background first.
+    """
+
+    index: int
+    mask: NDArray[np.int32]
+    object_ids: tuple[int, ...]
+    probabilities: Tensor
+
+
+@dataclass(frozen=True)
+class SessionEstimate:
+    """Bytes that a session will take, estimated before its first frame.
+
+    Args:
+        working_size: Padded (height, width) that the network sees.
+        objects: Number of objects the estimate is for.
+        weight_bytes: The network's parameters and buffers.
+        frame_bytes: One memorised frame.
+        max_memory_frames: Memorised frames at most; None if the memory grows with the video.
+        working_bytes: Activations while a frame is processed (an estimate, exact to about a third).
+    """
+
+    working_size: tuple[int, int]
+    objects: int
+    weight_bytes: int
+    frame_bytes: int
+    max_memory_frames: int | None
+    working_bytes: int
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Bytes of the memory at most; None if it grows with the video."""
+        return None if self.max_memory_frames is None else self.frame_bytes * self.max_memory_frames
+
+    @property
+    def total_bytes(self) -> int | None:
+        """Bytes of everything at most; None if the memory grows with the video."""
+        return None if self.memory_bytes is None else self.weight_bytes + self.working_bytes + self.memory_bytes
+
+
+class VideoSession:
+    """Segment one video frame by frame, holding the current frame and the memory only.
+
+    Args:
+        model: A loaded model, or its network.
+        size: Short side in pixels that frames are scaled to for the network; None keeps the frames' size. Masks come
+            back in the frames' own size.
+        policy: What the memory keeps; None means the paper's policy, bounded.
+        precision: Arithmetic of the network: ``fp32``, or mixed precision in ``bf16`` or ``fp16``.
+        max_memory_bytes: Budget for the memory in bytes, on top of the policy.
+
+    Raises:
+        ConfigError: If an argument is out of range.
+
+    Example:
+        >>> from vos_zoo.models.rde import RDEModule
+        >>> session = VideoSession(RDEModule("tiny"), size=32)
+        >>> mask = np.zeros((40, 60), np.int32)
+        >>> mask[10:30, 10:30] = 7
+        >>> first = session.step(np.zeros((40, 60, 3), np.uint8), mask)
+        >>> second = session.step(np.zeros((40, 60, 3), np.uint8))
+        >>> bool((first.mask == mask).all()), second.mask.shape, second.object_ids
+        (True, (40, 60), (7,))
+    """
+
+    def __init__(
+        self,
+        model: VOSModule | VOSNetwork[Any, Any],
+        *,
+        size: int | None = 480,
+        policy: MemoryPolicy | None = None,
+        precision: Precision = "fp32",
+        max_memory_bytes: int | None = None,
+    ) -> None:
+        if size is not None and size < 1:
+            raise ConfigError(f"Working size is {size}. Expected a positive number of pixels, such as 480.")
+        if precision not in ("fp32", *_AUTOCAST):
+            raise ConfigError(f"Precision is {precision!r}. Expected fp32, bf16 or fp16.")
+        self._network = cast("VOSNetwork[Any, Any]", getattr(model, "network", model))
+        self._size = size
+        self._precision = precision
+        chosen = policy or self._network.default_policy()
+        self._policy = chosen if max_memory_bytes is None else replace(chosen, max_bytes=max_memory_bytes)
+        self._objects = ObjectIds()
+        self._geometry: FrameGeometry | None = None
+        self._next_index = 0
+        with torch.no_grad():
+            self._memory: ClipMemory = self._network.new_memory(self._policy)
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """Objects tracked now."""
+        return self._objects.ids
+
+    @property
+    def num_frames(self) -> int:
+        """Frames processed so far."""
+        return self._next_index
+
+    @property
+    def memory_frames(self) -> int:
+        """Frames in memory."""
+        return self._memory.num_frames
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the memory."""
+        return self._memory.nbytes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self._network.parameters()).device
+
+    def step(self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None = None) -> FrameResult:
+        """Process the next frame.
+
+        Args:
+            frame: RGB, values 0-255, shape (H, W, 3).
+            mask: Optional annotation of this frame, object id per pixel, shape (H, W). Ids that are new become tracked
+                objects; ids already tracked are corrected. Objects that do not appear in the mask are segmented as
+                usual, outside the annotated pixels.
+
+        Returns:
+            The frame's mask. Annotated objects come back exactly as annotated.
+
+        Raises:
+            VideoError: If the frame is no RGB image or has another size than the frames before.
+            MaskError: If the mask holds no integers or has another size than the frame.
+            OutOfMemoryError: If the device runs out of memory; the session stays usable.
+        """
+        geometry = self._check_frame(frame)
+        annotated = self._check_mask(mask, frame)
+        try:
+            with torch.inference_mode(), self._autocast(), self._memory.attempt():
+                result = self._step(frame, mask, annotated, geometry)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            message = self._out_of_memory_message(geometry, len(set(self._objects.ids) | set(annotated)))
+            # The traceback of the original holds the activations; without it the memory is free again.
+            raise OutOfMemoryError(message) from None
+        self._geometry = geometry
+        self._next_index += 1
+        return result
+
+    def remove(self, object_id: int) -> None:
+        """Stop tracking an object.
+
+        Raises:
+            MaskError: If the id is not tracked.
+        """
+        self._memory.remove_objects([self._objects.remove(object_id)])
+
+    def describe(self, frame_size: tuple[int, int], *, objects: int = 1) -> SessionEstimate:
+        """Estimate memory before the first frame.
+
+        Args:
+            frame_size: Height and width of the frames in pixels.
+            objects: Number of objects.
+        """
+        return self._estimate(FrameGeometry.fit(frame_size, self._size, self._network.stride), objects)
+
+    def _step(
+        self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None, annotated: list[int], geometry: FrameGeometry
+    ) -> FrameResult:
+        network, memory = self._network, self._memory
+        known = len(self._objects)
+        needs_prediction = any(object_id not in annotated for object_id in self._objects.ids)
+        if not needs_prediction and not annotated:  # nothing to track yet
+            self._memory.tick()
+            background = torch.ones(1, *geometry.working_size, device=self.device)
+            return FrameResult(self._next_index, np.zeros(frame.shape[:2], np.int32), (), background)
+        features = network.encode(
+            geometry.to_image(frame, self.device, pad_first=network.pads_before_normalisation)
+        )
+        if needs_prediction:
+            probabilities = torch.sigmoid(network.segment(features, memory).float())
+        else:
+            memory.tick()
+            probabilities = torch.zeros(1, known, *geometry.padded_size, device=self.device)
+        newcomers = [object_id for object_id in annotated if object_id not in self._objects]
+        objects = ObjectIds()
+        objects.add((*self._objects.ids, *newcomers))
+        planes = objects.planes(annotated)
+        if annotated:
+            assert mask is not None
+            exact = geometry.to_planes(mask, annotated, self.device)
+            empty = exact.new_zeros(1, len(newcomers), *exact.shape[2:])
+            probabilities = torch.cat([probabilities, empty], dim=1) * (1 - exact.amax(dim=1, keepdim=True))
+            probabilities[:, planes] = exact
+        final = torch.softmax(soft_aggregate(probabilities), dim=1)
+        cropped = geometry.crop(final)[0]
+        result = FrameResult(
+            self._next_index, self._to_mask(cropped, mask, planes, objects, geometry), objects.ids, cropped
+        )
+        # Last, so that a frame that fails before has changed nothing.
+        if annotated or memory.is_due:
+            network.memorize(features, final[:, 1:], memory, reference=planes)
+        self._objects = objects
+        return result
+
+    @staticmethod
+    def _to_mask(
+        final: Tensor,
+        mask: NDArray[np.integer] | None,
+        annotated: list[int],
+        objects: ObjectIds,
+        geometry: FrameGeometry,
+    ) -> NDArray[np.int32]:
+        """Take the most probable plane at the frame's size, one plane at a time to keep memory small."""
+        best = geometry.to_frame(final[0])
+        winner = torch.zeros(geometry.frame_size, dtype=torch.int32, device=final.device)
+        for plane in range(1, len(final)):
+            if plane - 1 in annotated:
+                continue
+            probability = geometry.to_frame(final[plane])
+            is_better = probability > best
+            best = torch.where(is_better, probability, best)
+            winner[is_better] = plane
+        ids = objects.to_ids(winner.cpu().numpy())
+        return ids if mask is None else np.where(mask != 0, mask, ids).astype(np.int32)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=_AUTOCAST[self._precision])
+
+    def _check_frame(self, frame: NDArray[np.uint8]) -> FrameGeometry:
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            raise VideoError(
+                f"Frame {self._next_index} has shape {frame.shape} and type {frame.dtype}. Expected RGB values 0-255 as "
+                "uint8 of shape (height, width, 3); convert it first."
+            )
+        size = (frame.shape[0], frame.shape[1])
+        if 0 in size:
+            raise VideoError(f"Frame {self._next_index} is {size[1]}x{size[0]} pixels. Expected at least one pixel.")
+        if self._geometry is not None and self._geometry.frame_size != size:
+            raise VideoError(
+                f"Frame {self._next_index} is {size[1]}x{size[0]} pixels, the frames before were "
+                f"{self._geometry.frame_size[1]}x{self._geometry.frame_size[0]}. Use one session per video size."
+            )
+        return self._geometry or FrameGeometry.fit(size, self._size, self._network.stride)
+
+    def _check_mask(self, mask: NDArray[np.integer] | None, frame: NDArray[np.uint8]) -> list[int]:
+        if mask is None:
+            return []
+        if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
+            raise MaskError(
+                f"The mask of frame {self._next_index} has shape {mask.shape} and type {mask.dtype}. Expected one integer "
+                "object id per pixel, shape (height, width); read mask files with vos_zoo.data.masks.read_mask."
+            )
+        if mask.shape != frame.shape[:2]:
+            raise MaskError(
+                f"The mask of frame {self._next_index} is {mask.shape[1]}x{mask.shape[0]} pixels, its frame "
+                f"{frame.shape[1]}x{frame.shape[0]}. Give a mask of the frame's size (or resize it, nearest neighbour)."
+            )
+        ids = [int(object_id) for object_id in np.unique(mask) if object_id != 0]
+        outside = [object_id for object_id in ids if not _LEAST_ID <= object_id <= _LARGEST_ID]
+        if outside:
+            raise MaskError(
+                f"The mask of frame {self._next_index} holds object id {outside[0]}. Expected ids that fit 32 bits, "
+                f"{_LEAST_ID} to {_LARGEST_ID}; number the objects anew."
+            )
+        return ids
+
+    def _estimate(self, geometry: FrameGeometry, objects: int) -> SessionEstimate:
+        cost = self._network.memory_cost(self._policy, geometry.padded_size, objects)
+        frames = cost.max_frames
+        if self._policy.max_bytes is not None:
+            budget = self._policy.max_bytes // cost.bytes_per_frame
+            frames = budget if frames is None else min(frames, budget)
+        scale = 1.0 if self._precision == "fp32" else 0.5
+        weights = [*self._network.parameters(), *self._network.buffers()]
+        return SessionEstimate(
+            working_size=geometry.padded_size,
+            objects=objects,
+            weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights),
+            frame_bytes=int(cost.bytes_per_frame * scale),
+            max_memory_frames=frames,
+            working_bytes=int(cost.working_bytes * scale),
+        )
+
+    def _out_of_memory_message(self, geometry: FrameGeometry, objects: int) -> str:
+        height, width = geometry.working_size
+        estimate = self._estimate(geometry, objects)
+        smaller = max(self._network.stride, int(min(height, width) * 0.7) // 16 * 16)
+        fewer = max(2, self.memory_frames // 2)
+        return (
+            f"Out of memory on {self.device} at frame {self._next_index}: {width}x{height} pixels, {objects} objects, "
+            f"{self.memory_frames} frames in memory (about {estimate.working_bytes / 2**20:.0f} MiB for the frame and "
+            f"{self.memory_bytes / 2**20:.0f} MiB of memory). Settings that take about half: size={smaller}; "
+            f"policy with max_frames={fewer}; "
+            + ("precision='bf16'." if self._precision == "fp32" else f"{max(1, objects // 2)} objects at a time.")
+        )
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # The CPU and MPS allocators raise a plain RuntimeError.
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "out of memory" in text
