@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from vos_zoo.inference.optimize import optimize_network
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.registry import ARCHITECTURES
 
@@ -100,7 +101,7 @@ def time_session(network: VOSNetwork[Any, Any], objects: int, frames: int, **opt
     video, mask = moving_video(frames, objects)
     seconds = []
     with stage_times(network) as times:
-        session = VideoSession(network, **options)
+        session = VideoSession(network, optimize=False, **options)  # the timers live on this very object
         for index, frame in enumerate(video):
             start = time.perf_counter()
             session.step(frame, mask if index == 0 else None)
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--skip-bank", action="store_true")
+    parser.add_argument("--plain", action="store_true", help="without the rearrangement for inference")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
@@ -165,6 +167,8 @@ def main() -> None:
     for model in arguments.models:
         for size in arguments.sizes:
             network = build(model, size).to(arguments.device)
+            if not arguments.plain:
+                network = optimize_network(network)
             for objects in arguments.objects:
                 row = time_session(network, objects, arguments.frames, precision=arguments.precision)
                 row.update(model=model, size=size, precision=arguments.precision)

@@ -14,6 +14,7 @@ from vos_zoo.layers import soft_aggregate
 
 from .geometry import FrameGeometry
 from .objects import ObjectIds
+from .optimize import optimize_network
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -87,6 +88,9 @@ class VideoSession:
         policy: What the memory keeps; None means the paper's policy, bounded.
         precision: Arithmetic of the network: ``fp32``, or mixed precision in ``bf16`` or ``fp16``.
         max_memory_bytes: Budget for the memory in bytes, on top of the policy.
+        optimize: Run an equal network rearranged for inference, see ``vos_zoo.inference.optimize``. The weights are
+            those at this moment: later changes of the model do not reach the session. If false, the model itself is
+            switched to evaluation mode.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -110,12 +114,14 @@ class VideoSession:
         policy: MemoryPolicy | None = None,
         precision: Precision = "fp32",
         max_memory_bytes: int | None = None,
+        optimize: bool = True,
     ) -> None:
         if size is not None and size < 1:
             raise ConfigError(f"Working size is {size}. Expected a positive number of pixels, such as 480.")
         if precision not in ("fp32", *_AUTOCAST):
             raise ConfigError(f"Precision is {precision!r}. Expected fp32, bf16 or fp16.")
-        self._network = cast("VOSNetwork[Any, Any]", getattr(model, "network", model))
+        network = cast("VOSNetwork[Any, Any]", getattr(model, "network", model))
+        self._network = optimize_network(network) if optimize else network.eval()
         self._size = size
         self._precision = precision
         chosen = policy or self._network.default_policy()
