@@ -16,18 +16,18 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 def optimize_network(network: ModuleT) -> ModuleT:
     """Return a network of the same class with batch normalisation folded into convolutions, stored channels-last.
 
-    The result equals the original within rounding of float32. It shares every parameter that did not have to change, and
-    the original stays as it is, so that it can be trained and saved as before.
+    The result equals the original within rounding of float32. It shares every parameter that did not have to change,
+    and the original stays as it is, so that it can be trained and saved as before.
 
     Args:
-        network: A network in evaluation mode; batch normalisation in training mode is left alone.
+        network: Any network; the result is in evaluation mode whatever this one's mode.
 
     Example:
-        >>> block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+        >>> block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
         >>> [type(part).__name__ for part in optimize_network(block)]
         ['Conv2d', 'Identity']
     """
-    optimized = _shallow_copy(network)
+    optimized = _shallow_copy(network).eval()
     for module in list(optimized.modules()):
         _fold_children(module)
     for part in optimized.modules():
@@ -44,9 +44,7 @@ def _shallow_copy(module: ModuleT) -> ModuleT:
     clone.__dict__ = module.__dict__.copy()
     clone._parameters = module._parameters.copy()
     clone._buffers = module._buffers.copy()
-    clone._modules = {
-        name: None if child is None else _shallow_copy(child) for name, child in module._modules.items()
-    }
+    clone._modules = {name: None if child is None else _shallow_copy(child) for name, child in module._modules.items()}
     return clone
 
 
@@ -54,14 +52,14 @@ def _fold_children(module: nn.Module) -> None:
     """Fold every batch normalisation into the convolution registered right before it.
 
     timm's ResNets register ``conv1, bn1, …, conv2, bn2`` and, on shortcuts, a convolution and its normalisation in this
-    order; other modules between a convolution and its normalisation (identities for anti-aliasing) break the pair only if
-    they compute something.
+    order; other modules between a convolution and its normalisation (identities for anti-aliasing) break the pair only
+    if they compute something.
     """
     convolution: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Conv2d):
             convolution = (name, child)
-        elif isinstance(child, BatchNorm2d) and convolution is not None and not child.training:
+        elif isinstance(child, BatchNorm2d) and convolution is not None:
             conv_name, conv = convolution
             if conv.out_channels == child.num_features:
                 with torch.no_grad():

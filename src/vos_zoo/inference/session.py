@@ -216,9 +216,7 @@ class VideoSession:
             self._memory.tick()
             background = torch.ones(1, *geometry.working_size, device=self.device)
             return FrameResult(self._next_index, np.zeros(frame.shape[:2], np.int32), (), background)
-        features = network.encode(
-            geometry.to_image(frame, self.device, pad_first=network.pads_before_normalisation)
-        )
+        features = network.encode(geometry.to_image(frame, self.device, pad_first=network.pads_before_normalisation))
         if needs_prediction:
             probabilities = torch.sigmoid(network.segment(features, memory).float())
         else:
@@ -274,8 +272,8 @@ class VideoSession:
     def _check_frame(self, frame: NDArray[np.uint8]) -> FrameGeometry:
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
             raise VideoError(
-                f"Frame {self._next_index} has shape {frame.shape} and type {frame.dtype}. Expected RGB values 0-255 as "
-                "uint8 of shape (height, width, 3); convert it first."
+                f"Frame {self._next_index} has shape {frame.shape} and type {frame.dtype}. Expected RGB values 0-255 "
+                "as uint8 of shape (height, width, 3); convert it first."
             )
         size = (frame.shape[0], frame.shape[1])
         if 0 in size:
@@ -292,8 +290,8 @@ class VideoSession:
             return []
         if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
             raise MaskError(
-                f"The mask of frame {self._next_index} has shape {mask.shape} and type {mask.dtype}. Expected one integer "
-                "object id per pixel, shape (height, width); read mask files with vos_zoo.data.masks.read_mask."
+                f"The mask of frame {self._next_index} has shape {mask.shape} and type {mask.dtype}. Expected one "
+                "integer object id per pixel, shape (height, width); read mask files with vos_zoo.data.masks.read_mask."
             )
         if mask.shape != frame.shape[:2]:
             raise MaskError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
 
@@ -11,7 +12,7 @@ from torch import nn
 from vos_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -48,7 +49,9 @@ class MemoryPolicy:
             if value is not None and value < 1:
                 raise ConfigError(f"Memory policy has {name}={value}. Expected a positive number; raise it.")
         if self.max_frames is not None and self.max_frames < 2:
-            raise ConfigError("Memory policy has max_frames=1. A reference frame and the latest frame need 2; raise it.")
+            raise ConfigError(
+                "Memory policy has max_frames=1. A reference frame and the latest frame need 2; raise it."
+            )
         unknown = [entry for entry in self.entries if entry not in MEMORY_ENTRIES]
         if unknown or not self.entries:
             raise ConfigError(
@@ -66,11 +69,23 @@ class ClipMemory(ABC):
 
     def __init__(self, policy: MemoryPolicy) -> None:
         self.policy = policy
+        self.clock = 0
         self.frames_since_kept = 0
 
     def tick(self) -> None:
         """Move on by one frame."""
+        self.clock += 1
         self.frames_since_kept += 1
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Put the clock back if what happens inside fails, so that the frame counts once however often it is tried."""
+        before = (self.clock, self.frames_since_kept)
+        try:
+            yield
+        except BaseException:
+            self.clock, self.frames_since_kept = before
+            raise
 
     @property
     def is_due(self) -> bool:
@@ -184,4 +199,3 @@ def reference_planes(reference: bool | Sequence[int], objects: int) -> frozenset
     if isinstance(reference, bool):
         return frozenset(range(objects)) if reference else frozenset()
     return frozenset(reference)
-

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _LEAST_FRAMES = 2  # a reference frame and the latest one
+_BIAS_BYTES = 4  # each position's similarity bias is float32 whatever the type of the keys
 
 
 class FrameBank(Protocol):
@@ -64,12 +65,19 @@ class ObjectGroup:
     Args:
         planes: The objects' planes, ascending.
         bank: Their memory.
-        bytes_per_frame: Bytes of one memorised frame.
+        shared_bytes: What one memorised frame takes however many objects there are.
+        object_bytes: What each object adds to it.
     """
 
     planes: list[int]
     bank: FrameBank
-    bytes_per_frame: int
+    shared_bytes: int
+    object_bytes: int
+
+    @property
+    def bytes_per_frame(self) -> int:
+        """Bytes of one memorised frame."""
+        return self.shared_bytes + len(self.planes) * self.object_bytes
 
 
 class MatchingMemory(ClipMemory):
@@ -98,12 +106,6 @@ class MatchingMemory(ClipMemory):
         self.groups: list[ObjectGroup] = []
         self._new_bank = new_bank
         self._keys_per_object = keys_per_object
-        self._clock = 0
-
-    def tick(self) -> None:
-        """Move on by one frame."""
-        super().tick()
-        self._clock += 1
 
     @property
     def num_objects(self) -> int:
@@ -142,19 +144,11 @@ class MatchingMemory(ClipMemory):
         newcomers = list(range(known, objects))
         if not reference.issuperset(newcomers):
             raise ShapeError(f"Planes {newcomers} are new, but only {sorted(reference)} are annotated on this frame.")
+        joining = [self._new_group(keys, values, newcomers)] if newcomers else []
         self._regroup(reference)
-        if newcomers:
-            frame_bytes = self._frame_bytes(keys, values, len(newcomers))
-            cap = self._cap(frame_bytes)
-            for group in self.groups:
-                group.bank.resize(cap)
-            side_by_side = 1 if self._keys_per_object else len(newcomers)
-            bank = self._new_bank(max_frames=cap, num_objects=side_by_side)
-            self.groups.append(ObjectGroup(newcomers, bank, frame_bytes))
-        is_temporary = (
-            self.policy.keep_latest and not reference and self.frames_since_kept < self.policy.every
-        )
-        for group in self.groups:
+        is_temporary = self.policy.keep_latest and not reference and self.frames_since_kept < self.policy.every
+        # The new bank first: if its allocation fails, the others have not moved on.
+        for group in [*joining, *self.groups]:
             chosen = values if len(group.planes) == objects else values[:, group.planes]
             if self._keys_per_object:
                 group_keys = (keys if len(group.planes) == objects else keys[:, group.planes]).flatten(0, 1)
@@ -165,10 +159,11 @@ class MatchingMemory(ClipMemory):
             group.bank.write(
                 group_keys,
                 group_values,
-                frame=self._clock,
+                frame=self.clock,
                 reference=not reference.isdisjoint(group.planes),
                 temporary=is_temporary,
             )
+        self.groups.extend(joining)
         if not is_temporary:
             self.frames_since_kept = 0
 
@@ -194,9 +189,7 @@ class MatchingMemory(ClipMemory):
     def remove_objects(self, planes: Iterable[int]) -> None:
         """Forget objects; the remaining planes close up in order."""
         gone = set(planes)
-        new_index = {
-            plane: index for index, plane in enumerate(p for p in range(self.num_objects) if p not in gone)
-        }
+        new_index = {plane: index for index, plane in enumerate(p for p in range(self.num_objects) if p not in gone)}
         groups = []
         for group in self.groups:
             keep = [index for index, plane in enumerate(group.planes) if plane not in gone]
@@ -207,7 +200,6 @@ class MatchingMemory(ClipMemory):
                     group.bank.select_batch(keep)
                 else:
                     group.bank.select_objects(keep)
-                group.bytes_per_frame = group.bytes_per_frame * len(keep) // len(group.planes)
             group.planes = [new_index[group.planes[index]] for index in keep]
             groups.append(group)
         self.groups = groups
@@ -230,24 +222,43 @@ class MatchingMemory(ClipMemory):
         order = sorted(range(len(planes)), key=planes.__getitem__)
         return stacked if order == list(range(len(planes))) else stacked[:, order]
 
-    def _frame_bytes(self, keys: Tensor, values: Tensor, objects: int) -> int:
-        per_object = values[:, :1].numel() * values.element_size()
+    def _new_group(self, keys: Tensor, values: Tensor, planes: list[int]) -> ObjectGroup:
+        """Make an empty group; the others give up frames to make room for it."""
+        one_key_map = keys[:, :1] if self._keys_per_object else keys
+        key_bytes = one_key_map.numel() * one_key_map.element_size()
+        key_bytes += _BIAS_BYTES * one_key_map[..., 0].numel()
+        value_bytes = values[:, :1].numel() * values.element_size()
         if self._keys_per_object:
-            return objects * (per_object + keys[:, :1].numel() * keys.element_size())
-        return objects * per_object + keys.numel() * keys.element_size()
+            shared_bytes, object_bytes = 0, key_bytes + value_bytes
+        else:
+            shared_bytes, object_bytes = key_bytes, value_bytes
+        cap = self._cap(shared_bytes + len(planes) * object_bytes)
+        for group in self.groups:
+            group.bank.resize(cap)
+        bank = self._new_bank(max_frames=cap, num_objects=1 if self._keys_per_object else len(planes))
+        return ObjectGroup(planes, bank, shared_bytes, object_bytes)
+
+    def _slots(self) -> tuple[int, int]:
+        """Frames that a group stores: a constant number, and how many for each frame that it keeps."""
+        return 0, 1
 
     def _cap(self, new_group_bytes: int) -> int | None:
         """Frames that each group may keep once a group of ``new_group_bytes`` per frame has joined."""
         if self.policy.max_bytes is None:
             return self.policy.max_frames
+        constant, per_kept = self._slots()
+        least = constant + _LEAST_FRAMES * per_kept
         frame_bytes = new_group_bytes + sum(group.bytes_per_frame for group in self.groups)
-        cap = self.policy.max_bytes // frame_bytes
-        if cap < _LEAST_FRAMES:
+        affordable = self.policy.max_bytes // frame_bytes
+        if affordable < least:
             raise MemoryBudgetError(
-                f"The memory budget is {self.policy.max_bytes / 2**20:.1f} MiB, but one frame of these objects takes "
-                f"{frame_bytes / 2**20:.1f} MiB and {_LEAST_FRAMES} frames are the least. Raise the budget, lower the "
+                f"The memory budget is {self.policy.max_bytes / 2**20:.3g} MiB, but one frame of these objects takes "
+                f"{frame_bytes / 2**20:.3g} MiB and {least} frames are the least. Raise the budget, lower the "
                 "working size, or segment fewer objects at a time."
             )
+        if not per_kept:
+            return self.policy.max_frames
+        cap = (affordable - constant) // per_kept
         return cap if self.policy.max_frames is None else min(cap, self.policy.max_frames)
 
 

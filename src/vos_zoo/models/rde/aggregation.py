@@ -31,8 +31,10 @@ class Extract(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Map (B, C, 2, h, w) to the same shape."""
         query = self.theta(embeddings).flatten(2).mT
-        key = F.max_pool3d(self.phi(embeddings), (1, 2, 2)).flatten(2)
-        value = F.max_pool3d(self.g(embeddings), (1, 2, 2)).flatten(2).mT
+        # A frame of up to 16 pixels is one position wide or high, which leaves nothing to pool.
+        window = (1, min(2, embeddings.shape[3]), min(2, embeddings.shape[4]))
+        key = F.max_pool3d(self.phi(embeddings), window).flatten(2)
+        value = F.max_pool3d(self.g(embeddings), window).flatten(2).mT
         # (theta phi^T) g = theta (phi^T g): without a softmax the small C/2 x C/2 product may come first.
         gathered = query @ ((key @ value) / key.shape[2])
         projected: Tensor = self.project(gathered.mT.unflatten(2, embeddings.shape[2:]))

@@ -20,6 +20,20 @@ if TYPE_CHECKING:
     from vos_zoo.models.base import MemoryEntry, MemoryPolicy
 
 
+def stored_frames(entries: tuple[MemoryEntry, ...]) -> tuple[int, int]:
+    """Return how many frames a bank stores: a constant number, and how many for each frame of the growing part.
+
+    Example:
+        >>> stored_frames(("rde", "latest", "first", "first"))  # three slots and the four entries side by side
+        (7, 0)
+    """
+    if entries == ("all",):
+        return 2, 1  # the reference and the latest frame beside the growing part
+    if "all" in entries:
+        return 3 + len(entries) - entries.count("all"), 1 + entries.count("all")
+    return 3 + len(entries), 0
+
+
 class AggregateFrame(Protocol):
     """Folds a frame into the aggregated slot."""
 
@@ -87,7 +101,10 @@ class RecurrentBank:
     @property
     def num_frames(self) -> int:
         """Frames that a read sees, with multiplicity."""
-        return len(self._composition(self._memory.policy.entries))
+        if self._first is None:
+            return 0
+        tokens = sum(part.keys.shape[1] for part in self._composition(self._memory.policy.entries))
+        return tokens // self._first.keys.shape[1]
 
     @property
     def nbytes(self) -> int:
@@ -190,7 +207,8 @@ class RecurrentBank:
 class RDEMemory(MatchingMemory):
     """Memory of one clip for RDE-VOS.
 
-    A corrected object leaves its group: its reference frame becomes the corrected one, while its companions keep theirs.
+    A corrected object leaves its group: its reference frame becomes the corrected one, while its companions keep
+    theirs.
 
     Args:
         policy: Entries and interval.
@@ -217,6 +235,9 @@ class RDEMemory(MatchingMemory):
         finally:
             self.read_entries = self.policy.entries
 
+    def _slots(self) -> tuple[int, int]:
+        return stored_frames(self.policy.entries)
+
     def _make_bank(self, *, max_frames: int | None, num_objects: int) -> RecurrentBank:
         return RecurrentBank(
             self, self._aggregate_frame, max_frames=max_frames, num_objects=num_objects, similarity=self._similarity
@@ -233,8 +254,7 @@ class RDEMemory(MatchingMemory):
             kept = [index for index in range(len(group.planes)) if index not in corrected]
             bank = self._make_bank(max_frames=self.policy.max_frames, num_objects=len(corrected))
             bank.adopt(group.bank, corrected)
-            share = group.bytes_per_frame // len(group.planes)
-            self.groups.append(ObjectGroup([group.planes[index] for index in corrected], bank, share * len(corrected)))
+            planes = [group.planes[index] for index in corrected]
+            self.groups.append(ObjectGroup(planes, bank, group.shared_bytes, group.object_bytes))
             group.bank.select_objects(kept)
             group.planes = [group.planes[index] for index in kept]
-            group.bytes_per_frame = share * len(kept)

@@ -12,7 +12,7 @@ from vos_zoo.models.base import MemoryCost, MemoryPolicy
 from vos_zoo.models.stcn.network import STCNFeatures, STCNNetwork
 
 from .aggregation import Aggregation
-from .memory import FrameTokens, RDEMemory
+from .memory import FrameTokens, RDEMemory, stored_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,9 +51,12 @@ class RDENetwork(STCNNetwork):
         )
 
     def memory_cost(self, policy: MemoryPolicy, size: tuple[int, int], objects: int) -> MemoryCost:
-        """Constant unless the policy reads ``all`` frames: three slots and the stacked entries."""
+        """Constant unless the policy reads ``all`` frames."""
         cost = super().memory_cost(policy, size, objects)
-        return cost if "all" in policy.entries else replace(cost, max_frames=3 + len(policy.entries))
+        constant, per_kept = stored_frames(policy.entries)
+        if per_kept and policy.max_frames is None:
+            return cost
+        return replace(cost, max_frames=constant + per_kept * (policy.max_frames or 0))
 
     def new_memory(self, policy: MemoryPolicy | None = None) -> RDEMemory:
         """Make an empty memory; it keeps the graph when gradients are enabled."""
@@ -77,9 +80,7 @@ class RDENetwork(STCNNetwork):
         memory.grid = (features.key.shape[2], features.key.shape[3])
         super().remember(features, values, memory, reference=reference)
 
-    def aggregate(
-        self, slot: FrameTokens, frame: FrameTokens, *, grid: tuple[int, int], objects: int
-    ) -> FrameTokens:
+    def aggregate(self, slot: FrameTokens, frame: FrameTokens, *, grid: tuple[int, int], objects: int) -> FrameTokens:
         """Fold a frame into the aggregated slot; objects are folded into the batch axis of the value branch."""
         keys: Tensor = self.aggregation["key"](*(part.keys.mT.unflatten(2, grid) for part in (slot, frame)))
         values: Tensor = self.aggregation["value"](

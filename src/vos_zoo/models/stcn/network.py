@@ -89,10 +89,10 @@ class STCNNetwork(VOSNetwork[STCNFeatures, MatchingMemory]):
         return MemoryPolicy(every=self.config.mem_every, max_frames=self.config.max_memory_frames)
 
     def memory_cost(self, policy: MemoryPolicy, size: tuple[int, int], objects: int) -> MemoryCost:
-        """Keys once and values per object, four bytes each."""
+        """Keys and biases once and values per object, four bytes each."""
         pixels = size[0] * size[1]
         positions = pixels // self.stride**2
-        frame_bytes = 4 * positions * (self.config.key_dim + objects * self.config.value_dim)
+        frame_bytes = 4 * positions * (self.config.key_dim + 1 + objects * self.config.value_dim)
         return MemoryCost(frame_bytes, policy.max_frames, matching_working_bytes(self, pixels, objects))
 
     def new_memory(self, policy: MemoryPolicy | None = None) -> MatchingMemory:

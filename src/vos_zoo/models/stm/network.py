@@ -136,15 +136,13 @@ class STMNetwork(VOSNetwork[STMFeatures, MatchingMemory]):
 
     def default_policy(self) -> MemoryPolicy:
         """Keep every ``mem_every``-th frame and, for one frame, the previous one (paper, Section 3.4)."""
-        return MemoryPolicy(
-            every=self.config.mem_every, max_frames=self.config.max_memory_frames, keep_latest=True
-        )
+        return MemoryPolicy(every=self.config.mem_every, max_frames=self.config.max_memory_frames, keep_latest=True)
 
     def memory_cost(self, policy: MemoryPolicy, size: tuple[int, int], objects: int) -> MemoryCost:
-        """Keys and values per object, four bytes each."""
+        """Keys, biases and values per object, four bytes each."""
         pixels = size[0] * size[1]
         positions = pixels // self.stride**2
-        frame_bytes = 4 * positions * objects * (self.config.key_dim + self.config.value_dim)
+        frame_bytes = 4 * positions * objects * (self.config.key_dim + 1 + self.config.value_dim)
         return MemoryCost(frame_bytes, policy.max_frames, matching_working_bytes(self, pixels, objects))
 
     def new_memory(self, policy: MemoryPolicy | None = None) -> MatchingMemory:
