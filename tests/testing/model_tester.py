@@ -1,0 +1,292 @@
+"""What every model of the zoo has to do, whatever the paper: one battery, subclassed once per model."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from vos_zoo import VideoSession, load_model
+from vos_zoo.data.module import SyntheticDataModule
+from vos_zoo.data.synthetic import moving_shapes
+from vos_zoo.hub import save_checkpoint_folder
+from vos_zoo.registry import find_architecture
+
+HEIGHT, WIDTH = 48, 64
+VIDEO = moving_shapes(10, HEIGHT, WIDTH, num_objects=3, rng=1)
+
+
+class ModelTester:
+    """Subclass it, name the model and its parameter counts, and add what is particular to the paper."""
+
+    #: registry name
+    name: ClassVar[str]
+    #: learnable numbers of the paper's size
+    paper_parameters: ClassVar[int]
+    #: most learnable numbers of the size ``small``
+    small_parameters: ClassVar[int] = 10_000_000
+    #: parameters that the loss cannot depend on, because they shift the similarities of a query by the same amount
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+
+    @pytest.fixture
+    def network(self) -> Any:
+        return self.new_network()
+
+    def new_network(self) -> Any:
+        """Build the tiny network with weights that are the same for every test."""
+        return self.new_module().network.eval()
+
+    def new_module(self, **options: Any) -> Any:
+        """Build the tiny LightningModule, as it comes from its constructor."""
+        torch.manual_seed(0)
+        module = find_architecture(self.name).load_class("module")("tiny", **options)
+        for part in module.network.modules():
+            if isinstance(part, _BatchNorm):  # timm starts with zeros, which shut the residual branches
+                torch.nn.init.uniform_(part.weight, 0.5, 1.5)
+        return module
+
+    # Sizes
+
+    @pytest.mark.parametrize("variant", ["r50", "small", "tiny"])
+    def test_parameter_count(self, variant):
+        architecture = find_architecture(self.name)
+        with torch.device("meta"):  # shapes without numbers
+            network = architecture.load_class("network")(architecture.new_config(variant))
+        count = sum(parameter.numel() for parameter in network.parameters())
+        if variant == "r50":
+            assert count == self.paper_parameters
+        else:
+            assert 0 < count <= {"small": self.small_parameters, "tiny": 1_000_000}[variant]
+
+    # The four verbs
+
+    @pytest.mark.parametrize("objects", [1, 3])
+    @pytest.mark.parametrize("size", [(16, 16), (48, 64), (80, 32)])
+    @torch.no_grad()
+    def test_one_logit_plane_per_object_at_the_frames_size(self, network, objects, size):
+        first, second = torch.rand(2, 2, 3, *size)
+        memory = network.new_memory()
+        network.memorize(network.encode(first), planes(2, objects, size), memory, reference=True)
+        logits = network.segment(network.encode(second), memory)
+        assert logits.shape == (2, objects, *size)
+        assert logits.isfinite().all()
+        assert memory.num_objects == objects
+        assert memory.num_frames >= 1
+        assert memory.nbytes > 0
+
+    @torch.no_grad()
+    def test_clips_of_a_batch_do_not_see_each_other(self, network):
+        frames = torch.rand(3, 2, 3, 48, 32)
+        masks = planes(2, 2, (48, 32))
+        together = unroll(network, frames, masks)
+        apart = torch.cat([unroll(network, frames[:, row : row + 1], masks[row : row + 1]) for row in range(2)])
+        # A convolution of another batch size may sum in another order; logits are of order one.
+        torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-5)
+
+    @torch.no_grad()
+    def test_an_empty_second_object_changes_nothing(self, network):
+        first, second = torch.rand(2, 1, 3, 48, 64)
+        mask = planes(1, 1, (48, 64))
+        logits = []
+        for masks in (mask, torch.cat([mask, torch.zeros_like(mask)], dim=1)):
+            memory = network.new_memory()
+            network.memorize(network.encode(first), masks, memory, reference=True)
+            logits.append(network.segment(network.encode(second), memory)[:, :1])
+        torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-5)
+
+    def test_features_of_a_frame_can_be_exported(self, network):
+        exported = torch.export.export(Encoder(network), (torch.rand(1, 3, 48, 64),), strict=False)
+        other = torch.rand(1, 3, 48, 64)
+        for ours, theirs in zip(network.encode(other), exported.module()(other), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+    # Sessions
+
+    @pytest.mark.parametrize("size", [(33, 47), (16, 61), (5, 9), (48, 64)])
+    def test_masks_have_the_frames_own_odd_size(self, network, size):
+        frames, masks = VIDEO.frames[:, : size[0], : size[1]], VIDEO.masks[:, : size[0], : size[1]].copy()
+        masks[0, 0, 0] = 1
+        session = VideoSession(network, size=None)
+        results = [session.step(frame, masks[0] if index == 0 else None) for index, frame in enumerate(frames[:5])]
+        assert {result.mask.shape for result in results} == {size}
+        assert {tuple(result.probabilities.shape[1:]) for result in results} == {size}
+        assert all(result.probabilities.isfinite().all() for result in results)
+
+    @pytest.mark.parametrize("ids", [(7,), (7, 300, 65535)])
+    def test_one_and_many_objects(self, network, ids):
+        mask = relabel(VIDEO.masks[0], ids)
+        session = VideoSession(network, size=None)
+        first = session.step(VIDEO.frames[0], mask)
+        assert (first.mask == mask).all()
+        for frame in VIDEO.frames[1:]:
+            result = session.step(frame)
+            assert result.object_ids == ids
+            assert set(np.unique(result.mask)) <= {0, *ids}
+            assert result.probabilities.shape == (1 + len(ids), HEIGHT, WIDTH)
+            torch.testing.assert_close(result.probabilities.sum(0), torch.ones(HEIGHT, WIDTH))
+
+    def test_an_object_may_join_be_corrected_and_leave(self, network):
+        session = VideoSession(network, size=None)
+        session.step(VIDEO.frames[0], relabel(VIDEO.masks[0], (1,)))
+        before = session.step(VIDEO.frames[1])
+        assert before.object_ids == (1,)
+        joined = session.step(VIDEO.frames[2], relabel(VIDEO.masks[2], (0, 2, 3)))
+        assert joined.object_ids == (1, 2, 3)
+        session.step(VIDEO.frames[3])
+        correction = relabel(VIDEO.masks[4], (0, 2))
+        corrected = session.step(VIDEO.frames[4], correction)
+        assert ((corrected.mask == 2) == (correction == 2)).all()
+        session.remove(1)
+        session.remove(3)
+        for frame in VIDEO.frames[5:]:
+            result = session.step(frame)
+            assert result.object_ids == (2,)
+            assert result.probabilities.shape[0] == 2
+            assert result.probabilities.isfinite().all()
+
+    def test_the_same_video_gives_the_same_numbers(self):
+        runs = [probabilities(self.new_network()) for _ in range(2)]
+        assert torch.equal(*runs)
+
+    def test_bf16_is_close_to_fp32(self, network):
+        exact, half = probabilities(network), probabilities(network, precision="bf16")
+        # bfloat16 has 8 significant bits. Each of about twenty layers rounds once, relative error 2^-9, so that logits
+        # of order one are off by a few percent; a probability moves by at most a quarter of its logit's change.
+        assert (exact - half).abs().max() < 0.02
+        assert not torch.equal(exact, half)
+
+    def test_memory_does_not_grow_with_the_video(self, network):
+        session = VideoSession(network, size=None)
+        sizes, frames = [], []
+        for index in range(60):
+            session.step(VIDEO.frames[index % 10], VIDEO.masks[0] if index == 0 else None)
+            sizes.append(session.memory_bytes)
+            frames.append(session.memory_frames)
+        # What a read stacks is freed by the next write, so sizes differ within a period, but not between periods.
+        assert set(sizes[20:40]) == set(sizes[40:60])
+        assert max(frames[20:40]) == max(frames[40:60])
+        estimate = session.describe((HEIGHT, WIDTH), objects=3).memory_bytes
+        assert 0.9 * estimate <= max(sizes) <= estimate
+
+    def test_the_network_keeps_no_state(self):
+        module = self.new_module()  # still in training mode
+        before = {key: tensor.clone() for key, tensor in module.network.state_dict().items()}
+        attributes = {name: set(vars(part)) for name, part in module.network.named_modules()}
+        first, again = (probabilities(module) for _ in range(2))
+        assert torch.equal(first, again)
+        assert all(torch.equal(tensor, before[key]) for key, tensor in module.network.state_dict().items())
+        assert {name: set(vars(part)) for name, part in module.network.named_modules()} == attributes
+
+    def test_a_saved_network_gives_the_same_masks(self, network, tmp_path):
+        folder = save_checkpoint_folder(network, tmp_path / "model", card="# Untrained\n", half=False)
+        assert torch.equal(probabilities(load_model(folder, device="cpu")), probabilities(network))
+
+    # Training
+
+    def test_a_training_step_reaches_every_parameter(self):
+        module = self.new_module()
+        module.log = ignore
+        module.train()
+        module.training_step(training_batch(), 0).backward()
+        gradients = {name: parameter.grad for name, parameter in module.network.named_parameters()}
+        assert [name for name, gradient in gradients.items() if gradient is None] == []
+        assert all(gradient.isfinite().all() for gradient in gradients.values())
+        idle = {name for name, gradient in gradients.items() if gradient.abs().max() < 1e-9}
+        assert idle <= self.without_effect
+
+    @pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
+    @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # Lightning asks torch in the old way
+    def test_training_moves_all_but_the_batch_statistics(self):
+        module = self.new_module(learning_rate=1e-3)
+        before = {key: tensor.clone() for key, tensor in module.network.state_dict().items()}
+        data = SyntheticDataModule(
+            batch_size=2,
+            crop_size=32,
+            num_frames=5,
+            samples_per_epoch=2,
+            num_workers=0,
+            perturb_first_mask=(0.5, 0.8),
+        )
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            max_steps=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+        )
+        trainer.fit(module, data)
+        after = module.network.state_dict()
+        statistics = dict(module.network.named_buffers())
+        assert statistics
+        assert all(torch.equal(after[key], before[key]) for key in statistics)
+        still = {key for key in before.keys() - statistics.keys() if torch.equal(after[key], before[key])}
+        assert still <= self.without_effect
+        norms = [name for name, part in module.network.named_modules() if isinstance(part, _BatchNorm)]
+        assert norms
+        assert all(f"{name}.{kind}" not in still for name in norms for kind in ("weight", "bias"))
+
+
+class Encoder(torch.nn.Module):
+    """The first verb as a module of its own, which is what torch.export takes."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.network.encode(image))
+
+
+def planes(batch: int, objects: int, size: tuple[int, int]) -> torch.Tensor:
+    """Masks (B, O, H, W): each object owns a band of columns, other ones in other clips."""
+    owner = torch.arange(size[1]) * (objects + 1) // size[1]
+    masks = torch.stack(
+        [(owner.roll(3 * row) == plane + 1).float() for row in range(batch) for plane in range(objects)]
+    )
+    return masks.view(batch, objects, 1, size[1]).expand(-1, -1, size[0], -1).contiguous()
+
+
+def unroll(network: Any, frames: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Memorise the first frame and a prediction of the second; return logits of the third."""
+    memory = network.new_memory()
+    first, second, third = (network.encode(frame) for frame in frames)
+    network.memorize(first, masks, memory, reference=True)
+    network.memorize(second, torch.sigmoid(network.segment(second, memory)), memory)
+    logits: torch.Tensor = network.segment(third, memory)
+    return logits
+
+
+def relabel(mask: np.ndarray, ids: tuple[int, ...]) -> np.ndarray:
+    """Give objects 1, 2, ... these ids; objects without one become background."""
+    table = np.zeros(256, np.int32)
+    table[1 : 1 + len(ids)] = ids
+    return table[mask]
+
+
+def probabilities(model: Any, **options: Any) -> torch.Tensor:
+    """Segment the video and return all probabilities (T, 1 + O, H, W)."""
+    session = VideoSession(model, size=None, **options)
+    results = [session.step(frame, VIDEO.masks[0] if index == 0 else None) for index, frame in enumerate(VIDEO.frames)]
+    return torch.stack([result.probabilities for result in results])
+
+
+def training_batch(frames: int = 5, size: int = 96) -> dict[str, Any]:
+    """Two clips: one with two objects, one with one; their first masks are perturbed."""
+    videos = [moving_shapes(frames, size, size, num_objects=objects, rng=objects) for objects in (2, 1)]
+    masks = torch.from_numpy(np.stack([video.masks for video in videos]))
+    images = torch.from_numpy(np.stack([video.frames for video in videos])).movedim(-1, 2).float() / 127 - 1
+    exact = torch.stack([(masks[:, 0] == plane).float() for plane in (1, 2)], dim=1)
+    valid = torch.tensor([[True, True], [True, False]])
+    perturbed = exact.roll(2, dims=3)
+    return {"images": images, "masks": masks, "valid_objects": valid, "first_masks": perturbed, "name": ["a", "b"]}
+
+
+def ignore(*arguments: Any, **options: Any) -> None:
+    """Take the place of ``LightningModule.log``, which needs a trainer."""
