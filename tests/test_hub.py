@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -63,6 +64,16 @@ def test_half_precision_halves_the_file_and_keeps_statistics(saved):
     for key, tensor in tensors.items():
         if tensor.is_floating_point():
             assert tensor.dtype == (torch.float32 if key in statistics else torch.float16), key
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX systems have these permissions")
+def test_everybody_may_read_a_checkpoint(tmp_path):
+    before = os.umask(0o022)
+    try:
+        folder = save_checkpoint_folder(tiny_network("rde"), tmp_path / "x", card="")
+    finally:
+        os.umask(before)
+    assert {oct(path.stat().st_mode & 0o777) for path in folder.iterdir()} == {"0o644"}
 
 
 def test_a_number_beyond_half_precision_is_refused(tmp_path):

@@ -48,6 +48,18 @@ def test_every_requirement_has_a_bound_and_a_reason():
 
 
 @needs_source_tree
+def test_the_oldest_versions_are_those_of_setup_cfg():
+    lower = re.findall(r"^\s+([a-z_\-]+)(?:\[\w+\])?>=([\d.]+)", (ROOT / "setup.cfg").read_text(), flags=re.MULTILINE)
+    tools = {"build", "mypy", "ruff"}  # they check the source and say nothing about what runs
+    wanted = {name: version for name, version in lower if name not in tools and name != "python_requires"}
+    lines = (ROOT / ".ci" / "oldest.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert pinned.keys() == wanted.keys()
+    for name, version in wanted.items():
+        assert (pinned[name] + ".0").startswith(version + "."), name
+
+
+@needs_source_tree
 def test_every_bundled_checkpoint_is_in_the_registry():
     on_disk = {path.parent.name for path in (ROOT / "checkpoints").glob("*/model.safetensors")}
     assert on_disk == {weight.folder for weight in vos_zoo.registry.WEIGHTS.values()}

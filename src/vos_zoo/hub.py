@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 import vos_zoo
 from vos_zoo.configs import config_from_dict, config_to_dict
-from vos_zoo.data.files import file_kind
+from vos_zoo.data.files import atomic_path, file_kind
 from vos_zoo.devices import find_device
 from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, OutputExistsError, VosZooError
 from vos_zoo.registry import ARCHITECTURES, WEIGHTS, find_architecture, find_weight
@@ -134,7 +134,8 @@ def save_checkpoint_folder(network: VOSNetwork[Any, Any], folder: str | Path, *,
             )
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: _stored(key, tensor, half=half) for key, tensor in network.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    # Written by us, since the library's own writer makes files that only their owner may read.
+    _write(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
     config = {
         "format_version": FORMAT_VERSION,
         "architecture": _architecture_name(network),
@@ -142,8 +143,8 @@ def save_checkpoint_folder(network: VOSNetwork[Any, Any], folder: str | Path, *,
         "weights": {"dtype": "float16" if half else "float32"},
         "vos_zoo_version": vos_zoo.__version__,
     }
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    _write(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+    _write(folder / CARD_FILE, card.encode())
     return folder
 
 
@@ -366,6 +367,11 @@ def _fill(network: VOSNetwork[Any, Any], tensors: Mapping[str, Tensor], path: Pa
             "or go back to an earlier checkpoint of the training run."
         )
     network.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in tensors.items()}, strict=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
 
 
 def _stored(key: str, tensor: Tensor, *, half: bool) -> Tensor:
