@@ -47,6 +47,8 @@ class ModelTester:
         for part in module.network.modules():
             if isinstance(part, _BatchNorm):  # timm starts with zeros, which shut the residual branches
                 torch.nn.init.uniform_(part.weight, 0.5, 1.5)
+                torch.nn.init.uniform_(part.running_mean, -0.1, 0.1)
+                torch.nn.init.uniform_(part.running_var, 0.5, 1.5)
         return module
 
     # Sizes
@@ -158,6 +160,11 @@ class ModelTester:
         # of order one are off by a few percent; a probability moves by at most a quarter of its logit's change.
         assert (exact - half).abs().max() < 0.02
         assert not torch.equal(exact, half)
+
+    def test_the_network_rearranged_for_inference_gives_the_same(self, network):
+        plain, optimized = (probabilities(network, optimize=optimize) for optimize in (False, True))
+        # Folding multiplies weights in float32 once more.
+        torch.testing.assert_close(optimized, plain, atol=1e-5, rtol=0)
 
     def test_memory_does_not_grow_with_the_video(self, network):
         session = VideoSession(network, size=None)

@@ -61,7 +61,7 @@ def _fold_children(module: nn.Module) -> None:
             convolution = (name, child)
         elif isinstance(child, BatchNorm2d) and convolution is not None:
             conv_name, conv = convolution
-            if conv.out_channels == child.num_features:
+            if conv.out_channels == child.num_features and name not in getattr(module, "unfolded", ()):
                 with torch.no_grad():
                     setattr(module, conv_name, fuse_conv_bn_eval(conv, child))
                 setattr(module, name, nn.Identity())

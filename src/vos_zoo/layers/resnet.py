@@ -49,6 +49,8 @@ class ResNetTrunk(nn.Module):
         if not all(hasattr(model, part) for part in ("conv1", "bn1", "maxpool", "layer1", "layer2", "layer3")):
             raise ConfigError(f"Backbone {name!r} has no ResNet stages. Choose a ResNet such as resnet18 or resnet50.")
         self.name = name
+        #: Normalisations that follow more than their convolution, so that inference must not fold them into it.
+        self.unfolded: tuple[str, ...] = ()
         self.conv1 = model.conv1
         self.bn1 = model.bn1
         self.act1 = model.act1

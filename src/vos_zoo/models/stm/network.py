@@ -58,6 +58,7 @@ class MemoryEncoder(nn.Module):
     def __init__(self, backbone: str) -> None:
         super().__init__()
         self.trunk = ResNetTrunk(backbone)
+        self.trunk.unfolded = ("bn1",)  # the mask stems are added before it
         stem_channels = self.trunk.stem_channels
         self.mask_stem = nn.Conv2d(1, stem_channels, 7, stride=2, padding=3, bias=False)
         self.others_stem = nn.Conv2d(1, stem_channels, 7, stride=2, padding=3, bias=False)
