@@ -168,6 +168,21 @@ _SMALL = Variant("small", "small", "ResNet-18 class, at most 10 M parameters")
 _TINY = Variant("tiny", "tiny", "for tests and examples, untrained")
 
 ARCHITECTURES: dict[str, Architecture] = {
+    "hs2s": Architecture(
+        name="hs2s",
+        title="HS2S",
+        paper=Paper(
+            title="Hybrid-S2S: Video Object Segmentation with Recurrent Networks and Correspondence Matching",
+            authors="Fatemeh Azimi, Stanislav Frolov, Federico Raue, Joern Hees, Andreas Dengel",
+            venue="arXiv",
+            year=2020,
+            url="https://arxiv.org/abs/2010.05069",
+        ),
+        config_class="vos_zoo.models.hs2s:HS2SConfig",
+        network_class="vos_zoo.models.hs2s:HS2SNetwork",
+        module_class="vos_zoo.models.hs2s:HS2SModule",
+        variants=(Variant("r50", "r50", "the paper's size, two ResNet-50 encoders"), _SMALL, _TINY),
+    ),
     "rde": Architecture(
         name="rde",
         title="RDE-VOS",
@@ -228,8 +243,8 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
         pretrained: List the published weights (``"rde.small"``) instead of the architectures (``"rde"``).
 
     Example:
-        >>> list_models()
-        ['rde', 'stcn', 'stm']
+        >>> "rde" in list_models()
+        True
         >>> list_models("st*")
         ['stcn', 'stm']
     """

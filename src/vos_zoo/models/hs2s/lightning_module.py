@@ -1,0 +1,194 @@
+"""Training of HS2S."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from vos_zoo.errors import ConfigError
+from vos_zoo.models.clips import object_planes, split_frames
+from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
+
+from .config import HS2SConfig
+from .losses import LossWeights, balanced_cross_entropy, border_targets, log_jaccard
+from .memory import Prediction
+from .network import HS2SNetwork, StepOutput
+
+if TYPE_CHECKING:
+    from vos_zoo.inference.session import VideoSession
+
+_DECAY_EPOCHS = 5
+_DECAY = 0.9
+
+
+class HS2SModule(VOSModule):
+    """HS2S with its recurrent training (paper, Section 4.4; numbers of the released code where the paper gives none).
+
+    Every object of a clip is segmented on its own, from the exact mask of the first frame. What is fed back afterwards
+    is the true mask (teacher forcing) until ``feedback_start``; later each step draws between the true mask and the
+    network's own soft one.
+
+    Args:
+        config: The architecture, or the name of a variant: ``r50``, ``small``, ``tiny``, ``s2s_star``, ``hs2s_0``,
+            ``hs2s_prev``, ``hs2s_sim``.
+        overrides: Fields of the configuration to replace.
+        losses: Weights of the loss terms: ``released`` or ``paper``.
+        learning_rate: Adam's learning rate (paper).
+        weight_decay: L2 term (released code: none).
+        decay_start: Epoch from which the learning rate falls to 0.9 of itself every 5 epochs (released code).
+        feedback_start: Last epoch of pure teacher forcing (released code).
+        feedback_slope: Fall of the probability of the true mask per epoch after that (released code).
+        feedback_floor: Least probability of the true mask (released code).
+        detach_feedback: Whether gradients stop at masks that are fed back (released code: no).
+        shortest_clip: Fewest predicted frames of a clip; clips are cut at random lengths (released code).
+        clip_growth_epochs: Epochs after which the longest cut grows by one frame, up to the length that the data give.
+        freeze_bn_epoch: Last epoch in which batch normalisation computes its own statistics (released code).
+        checkpoint_steps: Recompute each frame in the backward pass, which saves most of the memory of the activations.
+        evaluation_size: Short side in pixels of validation and test videos (paper's network: 256x448).
+        **training: Schedule and initial weights of ``VOSModule``.
+    """
+
+    #: HS2S trains batch statistics first; see ``freeze_bn_epoch``.
+    freezes_batch_norm: ClassVar[bool] = False
+
+    network: HS2SNetwork
+
+    def __init__(
+        self,
+        config: HS2SConfig | str = "r50",
+        overrides: dict[str, Any] | None = None,
+        *,
+        losses: Literal["released", "paper"] = "released",
+        learning_rate: float = 1e-4,
+        weight_decay: float = 0.0,
+        decay_start: int = 651,
+        feedback_start: int = 300,
+        feedback_slope: float = 0.004,
+        feedback_floor: float = 0.5,
+        detach_feedback: bool = False,
+        shortest_clip: int = 5,
+        clip_growth_epochs: int = 10,
+        freeze_bn_epoch: int = 500,
+        checkpoint_steps: bool = False,
+        evaluation_size: int | None = 256,
+        **training: Any,
+    ) -> None:
+        if shortest_clip < 1 or clip_growth_epochs < 1:
+            raise ConfigError(
+                f"HS2SModule has shortest_clip={shortest_clip} and clip_growth_epochs={clip_growth_epochs}. Expected "
+                "at least 1 of both."
+            )
+        super().__init__(
+            HS2SNetwork(resolve_config(HS2SConfig, config, overrides)),
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            evaluation_size=evaluation_size,
+            **training,
+        )
+        self.loss_weights = LossWeights.named(losses)
+        self.decay_start = decay_start
+        self.feedback_start = feedback_start
+        self.feedback_slope = feedback_slope
+        self.feedback_floor = feedback_floor
+        self.detach_feedback = detach_feedback
+        self.shortest_clip = shortest_clip
+        self.clip_growth_epochs = clip_growth_epochs
+        self.freeze_bn_epoch = freeze_bn_epoch
+        self.checkpoint_steps = checkpoint_steps
+
+    def session(self, **options: Any) -> VideoSession:
+        """Start a session for one video, at the network's native short side of 256 pixels unless ``size`` is given."""
+        return super().session(**{"size": 256, **options})
+
+    def train(self, mode: bool = True) -> HS2SModule:
+        """Switch to training; batch normalisation keeps its statistics after ``freeze_bn_epoch``."""
+        super().train(mode)
+        if self.current_epoch >= self.freeze_bn_epoch:
+            for part in self.network.modules():
+                if isinstance(part, _BatchNorm):
+                    part.eval()
+        return self
+
+    def on_train_epoch_start(self) -> None:
+        """Let the mode follow the epoch."""
+        self.train()
+
+    def true_mask_probability(self, epoch: int) -> float:
+        """Return the probability of feeding the true mask back at an epoch (0-based)."""
+        if epoch <= self.feedback_start:
+            return 1.0
+        return max(self.feedback_floor, 1.0 - self.feedback_slope * (epoch - self.feedback_start))
+
+    def longest_clip(self, epoch: int, predicted: int) -> int:
+        """Return the most predicted frames at an epoch, of ``predicted`` that the data give."""
+        return min(self.shortest_clip + epoch // self.clip_growth_epochs, predicted)
+
+    def learning_rate_factor(self, iteration: int) -> float:
+        """Return the factor on the learning rate, which also falls late in training."""
+        late = self.current_epoch - self.decay_start
+        factor = _DECAY ** (late // _DECAY_EPOCHS + 1) if late >= 0 else 1.0
+        return factor * super().learning_rate_factor(iteration)
+
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+        """Unroll clips of objects; the mean of the frames' losses."""
+        network, valid = self.network, batch["valid_objects"]
+        frames = 1 + self._draw_length(batch["images"].shape[1] - 1)
+        images, masks = batch["images"][:, :frames], batch["masks"][:, :frames]
+        features = split_frames(network.encode(images.flatten(0, 1)), frames)
+        memory = network.new_memory()
+        network.advance(features[0], batch["first_masks"], memory, frozenset(range(valid.shape[1])))
+        terms: list[dict[str, Tensor]] = []
+        for time in range(1, frames):
+            memory.tick()
+            output = self._step(features[time], memory.require())
+            target = object_planes(masks[:, time], valid)
+            terms.append(self.frame_terms(output, target, valid))
+            if time < frames - 1:
+                own = output.logits.sigmoid()
+                memory.prediction = Prediction(memory.clock, output.state, own)
+                is_true = torch.rand(()).item() < self.true_mask_probability(self.current_epoch)
+                fed_back = target if is_true else own.detach() if self.detach_feedback else own
+                network.advance(features[time], fed_back, memory, frozenset())
+        means = {name: torch.stack([term[name] for term in terms]).mean() for name in terms[0]}
+        for name, value in means.items():
+            self.log(f"train/{name}", value)
+        weights = self.loss_weights
+        total = weights.cross_entropy * means["cross_entropy"] + weights.jaccard * means["jaccard"]
+        if "border" in means:
+            total = total + weights.border * means["border"]
+        return self.log_loss(total)
+
+    def frame_terms(self, output: StepOutput, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
+        """Return the loss terms of one frame, over all objects of the batch as one tensor.
+
+        Args:
+            output: The network's result.
+            target: True masks (B, O, H, W), 0 or 1.
+            valid: Which planes hold an object, shape (B, O).
+        """
+        logits, truth = output.logits[valid], target[valid]
+        terms = {
+            "cross_entropy": balanced_cross_entropy(logits, truth),
+            "jaccard": log_jaccard(logits, truth),
+        }
+        if output.borders is not None:
+            config = self.network.config
+            classes = border_targets(truth, width=config.border_width, bin_size=config.border_bin)
+            terms["border"] = F.cross_entropy(output.borders[valid].to(logits.dtype), classes)
+        return terms
+
+    def _step(self, features: Any, state: dict[str, Tensor]) -> StepOutput:
+        if not self.checkpoint_steps:
+            return self.network.step(features, state)
+        output: StepOutput = checkpoint(self.network.step, features, state, use_reentrant=False)
+        return output
+
+    def _draw_length(self, predicted: int) -> int:
+        longest = self.longest_clip(self.current_epoch, predicted)
+        shortest = min(self.shortest_clip, longest)
+        return int(torch.randint(shortest, longest + 1, ()).item())
