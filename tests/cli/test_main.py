@@ -166,3 +166,30 @@ def test_demo_shows_everything(capsys, tiny_model, tmp_path):
     assert (out / "overlay.mp4").stat().st_size > 0
     assert (out / "contact_sheet.png").stat().st_size > 0
     assert main(arguments) == 0  # a second time is no mistake
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "words"),
+    [
+        ("xmem", b"", ["Cannot convert files of 'xmem'", "rde"]),
+        ("rde", b"<!DOCTYPE html><html>404</html>", ["an HTML page"]),
+        ("stcn", b"", ["empty"]),
+    ],
+)
+def test_convert_names_what_it_cannot_read(capsys, tmp_path, kind, content, words):
+    (tmp_path / "weights.pth").write_bytes(content)
+    arguments = ["convert", "--from", kind, str(tmp_path / "weights.pth"), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    message = capsys.readouterr().err
+    assert all(word in message for word in words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_convert_says_how_to_use_the_result(monkeypatch, capsys, tmp_path):
+    import vos_zoo.models.conversion as library
+
+    monkeypatch.setattr(library, "convert_file", lambda kind, file, out, fresh_aggregation: out)
+    assert main(["convert", "--from", "rde", "weights.pth", "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert f"Wrote {tmp_path / 'out'}" in printed
+    assert f"--model {tmp_path / 'out'}" in printed
