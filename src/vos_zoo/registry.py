@@ -68,6 +68,7 @@ class Architecture:
         network_class: Import path of the plain torch network.
         module_class: Import path of the LightningModule.
         variants: Sizes, the paper's first.
+        has_released_weights: Whether its authors published weights that ``vos-zoo convert`` reads.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Architecture:
     network_class: str
     module_class: str
     variants: tuple[Variant, ...]
+    has_released_weights: bool = True
 
     def load_class(self, kind: str) -> Any:
         """Import one of the architecture's classes.
@@ -229,6 +231,27 @@ ARCHITECTURES: dict[str, Architecture] = {
         module_class="vos_zoo.models.stm:STMModule",
         variants=(_R50, _SMALL, _TINY),
     ),
+    "tsn": Architecture(
+        name="tsn",
+        title="TSN",
+        paper=Paper(
+            title="Two-Stream Networks for Object Segmentation in Videos",
+            authors="Hannan Lu, Zhi Tian, Lirong Yang, Haibing Ren, Wangmeng Zuo",
+            venue="arXiv",
+            year=2022,
+            url="https://arxiv.org/abs/2208.04026",
+        ),
+        config_class="vos_zoo.models.tsn:TSNConfig",
+        network_class="vos_zoo.models.tsn:TSNNetwork",
+        module_class="vos_zoo.models.tsn:TSNModule",
+        variants=(
+            _R50,
+            Variant("swin_b", "swin_b", "the paper's larger size, Swin-B keys"),
+            Variant("small", "small", "ResNet-18 class, at most 12 M parameters"),
+            _TINY,
+        ),
+        has_released_weights=False,
+    ),
 }
 
 # An architecture's first weight is its default.
@@ -294,7 +317,7 @@ def _unpublished(architecture: Architecture, tag: str, published: list[str]) -> 
     ways = []
     if published:
         ways.append(f"use {', '.join(repr(name) for name in published)}")
-    if tag in {"", "r50"}:
+    if tag in {"", "r50"} and architecture.has_released_weights:
         ways.append(
             f"convert the authors' file with `vos-zoo convert --from {architecture.name} FILE --out DIR` and load DIR"
         )

@@ -1,0 +1,7 @@
+"""TSN: Lu et al., "Two-Stream Networks for Object Segmentation in Videos", 2022."""
+
+from .config import TSNConfig
+from .lightning_module import TSNModule
+from .network import TSNNetwork
+
+__all__ = ["TSNConfig", "TSNModule", "TSNNetwork"]

@@ -1,0 +1,48 @@
+"""A session that also shows where TSN relies on its instance stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch.nn.functional as F
+
+from vos_zoo.inference.session import VideoSession
+
+from .memory import TSNMemory
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class TSNSession(VideoSession):
+    """A video session of TSN, see ``vos_zoo.VideoSession``.
+
+    Example:
+        >>> import numpy as np
+        >>> from vos_zoo.models.tsn import TSNModule
+        >>> session = TSNModule("tiny").session(size=32)
+        >>> mask = np.zeros((40, 60), np.int32)
+        >>> mask[10:30, 10:30] = 7
+        >>> _ = session.step(np.zeros((40, 60, 3), np.uint8), mask)
+        >>> session.routing is None
+        True
+        >>> _ = session.step(np.zeros((40, 60, 3), np.uint8))
+        >>> session.routing.shape
+        (40, 60)
+    """
+
+    @property
+    def routing(self) -> NDArray[np.float32] | None:
+        """Routing map of the last frame (TSN, Figure 5): weight of the instance stream, 0-1, (H, W) of the frame.
+
+        The mean over objects, which differ only if they joined on different frames. None before the first segmented
+        frame, after an object was removed until the next frame, and for configurations without a routing map.
+        """
+        routing = cast("TSNMemory", self._memory).routing
+        if routing is None or self._geometry is None:
+            return None
+        mean = routing.float().mean(dim=1, keepdim=True)
+        padded = F.interpolate(mean, self._geometry.padded_size, mode="bilinear", align_corners=False)
+        result: NDArray[np.float32] = self._geometry.to_frame(self._geometry.crop(padded)[0, 0]).cpu().numpy()
+        return result
