@@ -63,8 +63,8 @@ def _run(arguments: list[str] | None) -> None:
     from pytorch_lightning import LightningDataModule, Trainer
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-    import vos_zoo.data.curriculum  # noqa: F401  # as the models below
-    import vos_zoo.data.module  # noqa: F401
+    import vos_zoo.data.curriculum
+    import vos_zoo.data.module  # noqa: F401  # both as the models below
     from vos_zoo.models.module import VOSModule
 
     # A class that is imported can be named without its module in a recipe.
