@@ -31,7 +31,9 @@ data:
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     # A process of its own: Lightning sets handlers and warnings for the whole process.
     code = "import sys; from vos_zoo.cli.lightning import main; sys.exit(main())"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    # The process works in another folder, where relative entries of the path would lead nowhere.
+    search_path = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": search_path}
     command = [sys.executable, "-c", code, *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
