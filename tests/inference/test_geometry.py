@@ -1,0 +1,117 @@
+"""Sizes, padding and the way back."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vos_zoo.inference.geometry import FrameGeometry
+
+CPU = torch.device("cpu")
+SIDES = st.integers(1, 70)
+MEAN = np.array([0.485, 0.456, 0.406])
+STD = np.array([0.229, 0.224, 0.225])
+
+
+@pytest.mark.parametrize(
+    ("frame", "size", "working", "padding"),
+    [
+        ((480, 854), 480, (480, 854), (5, 5, 0, 0)),
+        ((480, 853), 480, (480, 853), (5, 6, 0, 0)),
+        ((1080, 1920), 480, (480, 853), (5, 6, 0, 0)),
+        ((1920, 1080), 480, (853, 480), (0, 0, 5, 6)),
+        ((240, 320), 480, (480, 640), (0, 0, 0, 0)),
+        ((100, 101), None, (100, 101), (5, 6, 6, 6)),
+        ((1, 1), None, (1, 1), (7, 8, 7, 8)),
+    ],
+)
+def test_sizes(frame, size, working, padding):
+    geometry = FrameGeometry.fit(frame, size, 16)
+    assert (geometry.working_size, geometry.padding) == (working, padding)
+
+
+@given(SIDES, SIDES, st.none() | st.integers(1, 100), st.sampled_from([1, 8, 16, 32]))
+def test_padding_is_the_least_and_even(height, width, size, stride):
+    geometry = FrameGeometry.fit((height, width), size, stride)
+    if size is None:
+        assert geometry.working_size == (height, width)
+    else:
+        assert min(geometry.working_size) == size
+    left, right, top, bottom = geometry.padding
+    assert 0 <= right - left <= 1
+    assert 0 <= bottom - top <= 1
+    for padded, working in zip(geometry.padded_size, geometry.working_size, strict=True):
+        assert padded % stride == 0
+        assert 0 <= padded - working < stride
+
+
+@given(SIDES, SIDES, st.integers(0, 2**32 - 1))
+def test_padding_goes_and_comes_back(height, width, seed):
+    geometry = FrameGeometry.fit((height, width), None, 16)
+    mask = np.random.default_rng(seed).choice([0, 7, 300], (height, width))
+    planes = geometry.to_planes(mask, [7, 300], CPU)
+    assert planes.shape == (1, 2, *geometry.padded_size)
+    assert planes.sum() == (mask != 0).sum()  # nothing but zeros around
+    back = geometry.crop(planes)[0]
+    assert (back.numpy() == np.stack([mask == 7, mask == 300])).all()
+    assert torch.equal(geometry.to_frame(back[0]), back[0])
+
+
+@pytest.mark.parametrize("pad_first", [False, True])
+@pytest.mark.parametrize("size", [(33, 47), (16, 32), (1, 70)])
+def test_images_are_normalised_and_padded(size, pad_first):
+    geometry = FrameGeometry.fit(size, None, 16)
+    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    image = geometry.to_image(frame, CPU, pad_first=pad_first)
+    assert image.shape == (1, 3, *geometry.padded_size)
+    assert image.dtype == torch.float32
+    left, _, top, _ = geometry.padding
+    border = -MEAN / STD if pad_first else np.zeros(3)
+    expected = np.broadcast_to(border, (*geometry.padded_size, 3)).copy()
+    expected[top : top + size[0], left : left + size[1]] = (frame / 255 - MEAN) / STD
+    np.testing.assert_allclose(image[0].permute(1, 2, 0).numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_a_mask_scaled_by_whole_numbers_keeps_its_shape(factor):
+    mask = np.random.default_rng(0).integers(0, 3, (16, 32))
+    geometry = FrameGeometry.fit(mask.shape, 16 * factor, 16)
+    planes = geometry.to_planes(mask, [1, 2], CPU)[0]
+    enlarged = np.kron(mask, np.ones((factor, factor), int))
+    assert (planes.numpy() == np.stack([enlarged == 1, enlarged == 2])).all()
+
+
+@given(SIDES, SIDES, st.integers(1, 70))
+def test_probabilities_stay_in_range_on_the_way_to_the_frame(height, width, size):
+    geometry = FrameGeometry.fit((height, width), size, 16)
+    if max(geometry.working_size) > 500:  # a thin frame
+        return
+    plane = torch.rand(geometry.working_size, generator=torch.Generator().manual_seed(0))
+    resized = geometry.to_frame(plane)
+    assert resized.shape == (height, width)
+    assert plane.min() - 1e-6 <= resized.min()
+    assert resized.max() <= plane.max() + 1e-6
+    torch.testing.assert_close(geometry.to_frame(torch.full_like(plane, 0.25)), torch.full((height, width), 0.25))
+
+
+def test_a_plane_is_enlarged_bilinearly_without_aligned_corners():
+    geometry = FrameGeometry.fit((1, 4), 2, 1)
+    geometry = FrameGeometry((1, 4), (1, 2), geometry.padding)
+    # Centres of the four pixels lie at -0.25, 0.25, 0.75 and 1.25 of the two.
+    assert geometry.to_frame(torch.tensor([[0.0, 1.0]])).tolist() == [[0.0, 0.25, 0.75, 1.0]]
+
+
+@pytest.mark.parametrize("size", [16, 64])
+def test_frames_are_resized_to_the_working_size(size):
+    frame = np.full((32, 48, 3), 128, np.uint8)
+    geometry = FrameGeometry.fit((32, 48), size, 16)
+    image = geometry.crop(geometry.to_image(frame, CPU))
+    assert tuple(image.shape[2:]) == geometry.working_size == (size, size * 3 // 2)
+    np.testing.assert_allclose(image[0].mean(dim=(1, 2)).numpy(), (128 / 255 - MEAN) / STD, atol=1e-6)
+
+
+def test_an_empty_list_of_ids_is_no_plane_of_a_mask_of_others():
+    geometry = FrameGeometry.fit((16, 16), None, 16)
+    planes = geometry.to_planes(np.full((16, 16), 9), [1], CPU)
+    assert planes.sum() == 0
