@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,13 +52,16 @@ def load_trunks(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
         else:
             fitting += 1
     if not fitting:
-        raise ConfigError(f"{source} fits none of the encoders {', '.join(trunks)}. Give weights of one of their ResNets.")
+        raise ConfigError(
+            f"{source} fits none of the encoders {', '.join(trunks)}. Give weights of one of their ResNets."
+        )
 
 
 def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
     """Start from a zoo checkpoint folder or a Lightning checkpoint.
 
-    Parameters that the source lacks (RDE's aggregation when starting from STCN) keep their initial values and are logged.
+    Parameters that the source lacks (RDE's aggregation when starting from STCN) keep their initial values and are
+    logged.
 
     Args:
         network: The network to load into.
@@ -66,25 +70,16 @@ def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path])
 
     Raises:
         MissingFileError: If the path does not exist.
-        CheckpointError: If it holds parameters that the network lacks, or of other shapes.
+        CheckpointError: If it cannot be read, or holds parameters that the network lacks, or of other shapes.
     """
     path = _find(source, roots)
-    if path.is_dir():
-        state = _read_safetensors(path / "model.safetensors")
-    else:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        prefix = "network."
-        state = {
-            key.removeprefix(prefix): tensor
-            for key, tensor in checkpoint["state_dict"].items()
-            if key.startswith(prefix)
-        }
+    state = _read_safetensors(path / "model.safetensors") if path.is_dir() else _read_lightning(path)
     own = network.state_dict()
     wrong = sorted(key for key, tensor in state.items() if key not in own or own[key].shape != tensor.shape)
     if wrong:
         raise CheckpointError(
-            f"{path} holds {len(wrong)} parameters that do not fit this network, first {wrong[0]}. Start from weights of "
-            "the same model and size."
+            f"{path} holds {len(wrong)} parameters that do not fit this network, first {wrong[0]}. Start from weights "
+            "of the same model and size."
         )
     fresh = sorted({key.partition(".")[0] for key in own.keys() - state.keys()})
     if fresh:
@@ -97,7 +92,24 @@ def _find(source: str, roots: Sequence[Path]) -> Path:
     for candidate in candidates:
         if candidate.exists():
             return candidate
-    raise MissingFileError(f"{source} was not found as {' or '.join(map(str, candidates))}. Give the path of the weights.")
+    places = " or ".join(map(str, candidates))
+    raise MissingFileError(f"{source} was not found as {places}. Give the path of the weights.")
+
+
+def _read_lightning(path: Path) -> dict[str, Tensor]:
+    prefix = "network."
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        network = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    # Every way in which the bytes of something else can fail.
+    except (pickle.PickleError, RuntimeError, EOFError, LookupError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is no readable Lightning checkpoint. Give a .ckpt file that training wrote, or a checkpoint "
+            "folder."
+        ) from error
+    if not network:
+        raise CheckpointError(f"{path} holds no network of this package. Give a .ckpt file that training wrote.")
+    return network
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
