@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import pickle  # noqa: S403  # for the name of its error only; files are read with weights_only
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,14 +139,56 @@ def save_checkpoint_folder(network: VOSNetwork[Any, Any], folder: str | Path, *,
     _write(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
     config = {
         "format_version": FORMAT_VERSION,
-        "architecture": _architecture_name(network),
-        "config": config_to_dict(network.config),
+        **describe_network(network),
         "weights": {"dtype": "float16" if half else "float32"},
         "vos_zoo_version": vos_zoo.__version__,
     }
     _write(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
     _write(folder / CARD_FILE, card.encode())
     return folder
+
+
+def describe_network(network: VOSNetwork[Any, Any]) -> dict[str, Any]:
+    """Return what is needed to build a network again, as JSON data: ``architecture`` and ``config``."""
+    return {"architecture": _architecture_name(network), "config": config_to_dict(network.config)}
+
+
+def export_checkpoint(path: str | Path, folder: str | Path, *, half: bool = True) -> Path:
+    """Turn a checkpoint of a training run into a checkpoint folder that :func:`load_model` accepts.
+
+    Args:
+        path: A ``.ckpt`` file that training with this package wrote.
+        folder: Where to write. It is made if it does not exist.
+        half: Store floating-point tensors as float16, half the bytes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        CheckpointError: If the file is no checkpoint of this package's training, or its weights do not fit.
+        OutputExistsError: If the folder already holds a checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path} does not exist. Give the .ckpt file of a training run; it lies below `runs/`.")
+    expected = "Expected a .ckpt file that `lightning fit` of this package wrote."
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        described, state, step = checkpoint["vos_zoo"], checkpoint["state_dict"], checkpoint["global_step"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is {describe_file(path)} that cannot be exported. {expected}") from error
+    architecture = find_architecture(str(described["architecture"]))
+    config = config_from_dict(architecture.load_class("config"), described["config"], where=f"{path}: config")
+    network: VOSNetwork[Any, Any] = _build(architecture, "network", config, path)
+    prefix = "network."
+    tensors = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    _fill(network, tensors, path)
+    card = (
+        f"# {architecture.title}\n\nExported from a training run after {step} iterations with vos_zoo "
+        f"{vos_zoo.__version__}. Say here what it was trained on, under which licence, and what it scores.\n"
+    )
+    return save_checkpoint_folder(network, folder, card=card, half=half)
 
 
 def checkpoints_folder() -> Path:

@@ -211,6 +211,12 @@ class VOSModule(pl.LightningModule):
 
         return segment_video(video, masks, out=out, model=self, **options)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note the architecture, so that ``vos-zoo export`` can rebuild the network from the file alone."""
+        from vos_zoo.hub import describe_network  # the hub builds modules; it cannot be imported above
+
+        checkpoint["vos_zoo"] = describe_network(self.network)
+
     def save_pretrained(self, folder: str | Path, *, card: str) -> Path:
         """Write a checkpoint folder that ``load_model`` accepts; see ``vos_zoo.hub.save_checkpoint_folder``."""
         from vos_zoo.hub import save_checkpoint_folder
