@@ -170,6 +170,28 @@ _SMALL = Variant("small", "small", "ResNet-18 class, at most 10 M parameters")
 _TINY = Variant("tiny", "tiny", "for tests and examples, untrained")
 
 ARCHITECTURES: dict[str, Architecture] = {
+    "dmn_aoa": Architecture(
+        name="dmn_aoa",
+        title="DMN-AOA",
+        paper=Paper(
+            title="Video Object Segmentation with Dynamic Memory Networks and Adaptive Object Alignment",
+            authors="Shuxian Liang, Xu Shen, Jianqiang Huang, Xian-Sheng Hua",
+            venue="ICCV",
+            year=2021,
+            url="https://openaccess.thecvf.com/content/ICCV2021/html/"
+            "Liang_Video_Object_Segmentation_With_Dynamic_Memory_Networks_and_Adaptive_Object_ICCV_2021_paper.html",
+        ),
+        config_class="vos_zoo.models.dmn_aoa:DMNAOAConfig",
+        network_class="vos_zoo.models.dmn_aoa:DMNAOANetwork",
+        module_class="vos_zoo.models.dmn_aoa:DMNAOAModule",
+        variants=(
+            Variant("r50", "r50", "the paper's size, ResNet-50 base features"),
+            Variant("r101", "r101", "the paper's larger size, ResNet-101 base features"),
+            _SMALL,
+            _TINY,
+        ),
+        has_released_weights=False,
+    ),
     "hs2s": Architecture(
         name="hs2s",
         title="HS2S",

@@ -1,0 +1,110 @@
+"""Proposals from torchvision's Mask R-CNN, which is built only when somebody asks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vos_zoo.errors import CheckpointError, MissingFileError
+from vos_zoo.inference.geometry import FrameGeometry
+
+from .proposal_files import StoredProposals, place_proposals
+from .proposals import ProposalRequest, Proposals, tidy_proposals
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+class MaskRCNNProposals:
+    """Instances of Mask R-CNN v2 with ResNet-50-FPN, as proposals.
+
+    The paper takes a COCO detector with ResNeXt-101-FPN and tunes it on YouTube-VOS; this one is torchvision's,
+    untuned.
+
+    Args:
+        weights: ``COCO_V1`` downloads torchvision's weights; a path reads a state dict; None leaves random weights.
+        device: Where the detector runs.
+        mask_threshold: See ``tidy_proposals``.
+        nms_iou: See ``tidy_proposals``.
+        top_k: See ``tidy_proposals``.
+
+    Raises:
+        MissingFileError: If the weight file does not exist.
+        CheckpointError: If it does not fit.
+
+    Source: He et al., Mask R-CNN, ICCV 2017; settings of DMN-AOA, Liang et al., ICCV 2021, Section 4.1.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | None = "COCO_V1",
+        *,
+        device: str | torch.device = "cpu",
+        mask_threshold: float = 0.4,
+        nms_iou: float = 0.4,
+        top_k: int = 30,
+    ) -> None:
+        from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
+
+        named = weights if weights == "COCO_V1" else None
+        self._model: Any = maskrcnn_resnet50_fpn_v2(
+            weights=named, weights_backbone=None, box_score_thresh=0.0, box_detections_per_img=100
+        )
+        if weights is not None and named is None:
+            _load(self._model, Path(weights))
+        self._model.eval().to(device)
+        self.device = torch.device(device)
+        self.mask_threshold = mask_threshold
+        self.nms_iou = nms_iou
+        self.top_k = top_k
+
+    @torch.no_grad()
+    def detect(self, image: NDArray[np.uint8]) -> StoredProposals:
+        """Find instances in an RGB frame (H, W, 3) of values 0-255, at its own size."""
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1).float() / 255
+        return self._detect(tensor)
+
+    @torch.no_grad()
+    def __call__(self, request: ProposalRequest) -> Proposals:
+        """Find instances in the frame as the network sees it."""
+        mean, std = (request.image.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
+        image = (request.image.detach() * std + mean).clamp(0, 1)
+        geometry = FrameGeometry(request.size, request.size, (0, 0, 0, 0))
+        found = place_proposals(self._detect(image.to(self.device)), geometry, request.image)
+        return tidy_proposals(found, mask_threshold=self.mask_threshold, nms_iou=self.nms_iou, top_k=self.top_k)
+
+    def _detect(self, image: Tensor) -> StoredProposals:
+        """Run the detector up to its mask grids; its own post-processing would paste them."""
+        height, width = image.shape[1:]
+        images, _ = self._model.transform([image])
+        features = self._model.backbone(images.tensors)
+        regions, _ = self._model.rpn(images, features)
+        found = self._model.roi_heads(features, regions, images.image_sizes)[0][0]
+        resized = images.image_sizes[0]
+        scale = found["boxes"].new_tensor([width / resized[1], height / resized[0]]).repeat(2)
+        grids = (found["masks"].squeeze(1).clamp(0, 1) * 255).round().to(torch.uint8)
+        return StoredProposals(
+            (height, width),
+            (found["boxes"] * scale).float().cpu().numpy(),
+            found["scores"].float().cpu().numpy(),
+            found["labels"].cpu().numpy(),
+            grids.cpu().numpy(),
+        )
+
+
+def _load(model: torch.nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise MissingFileError(f"{path} does not exist. Give torchvision's weight file of Mask R-CNN v2.")
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} does not hold the weights of torchvision's maskrcnn_resnet50_fpn_v2 ({error})."
+        ) from error

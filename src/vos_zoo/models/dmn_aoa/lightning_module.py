@@ -1,0 +1,134 @@
+"""Training of DMN-AOA."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from vos_zoo.models.clips import aggregate_objects, object_planes
+from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
+
+from .config import DMNAOAConfig
+from .memory import DMNPolicy
+from .network import DMNAOANetwork
+from .proposals import JoinedProposals, PropagatedProposals, ProposalSource, TrueProposals
+
+if TYPE_CHECKING:
+    from pytorch_lightning.utilities.types import OptimizerLRScheduler
+
+    from vos_zoo.inference.session import VideoSession
+
+
+class DMNAOAModule(VOSModule):
+    """DMN-AOA with its training on clips of four frames (paper, Section 4.1).
+
+    Frames after the first are segmented in turn with all earlier ones in memory. Predictions are fed back softly and
+    with gradients; boxes and the masks that overlaps are measured with carry none.
+
+    Args:
+        config: The architecture, or the name of a variant: ``r50``, ``r101``, ``small``, ``tiny``.
+        overrides: Fields of the configuration to replace.
+        learning_rate: Adam's learning rate outside the backbone: 1e-4 for images, 1e-6 for videos (paper).
+        backbone_rate: Learning rate of the backbone as a share of ``learning_rate`` (paper: a tenth).
+        weight_decay: L2 term; the paper names none.
+        training_proposals: Where proposals come from in training. ``true`` makes them of the true masks, displaced
+        copies
+            and random boxes, as a detector would find them; ``propagated`` of the previous prediction, as in a session
+            that has no detector; ``both`` shows both kinds.
+        coarse_weight: Weight of a binary cross-entropy on coarse masks, which the paper does not have.
+        freeze_bn_affine: Keep scale and shift of the backbone's normalisations, besides their statistics (paper).
+        **training: Loss schedule, optimiser schedule and initial weights of ``VOSModule``.
+    """
+
+    network: DMNAOANetwork
+
+    def __init__(
+        self,
+        config: DMNAOAConfig | str = "r50",
+        overrides: dict[str, Any] | None = None,
+        *,
+        learning_rate: float = 1e-4,
+        backbone_rate: float = 0.1,
+        weight_decay: float = 0.0,
+        training_proposals: Literal["true", "propagated", "both"] = "both",
+        coarse_weight: float = 0.0,
+        freeze_bn_affine: bool = True,
+        **training: Any,
+    ) -> None:
+        super().__init__(
+            DMNAOANetwork(resolve_config(DMNAOAConfig, config, overrides)),
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            **training,
+        )
+        self.backbone_rate = backbone_rate
+        self.training_proposals = training_proposals
+        self.coarse_weight = coarse_weight
+        if freeze_bn_affine:
+            for part in self.network.modules():
+                if isinstance(part, _BatchNorm):
+                    part.requires_grad_(False)
+
+    def session(self, *, proposals: ProposalSource | None = None, **options: Any) -> VideoSession:
+        """Start a session for one video.
+
+        Args:
+            proposals: Where proposals come from; None means the source that needs nothing but the video.
+            **options: Those of ``vos_zoo.VideoSession``.
+        """
+        if proposals is not None:
+            options["policy"] = self.network.full_policy(options.get("policy"), source=proposals)
+        return super().session(**options)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam with a lower rate for the backbone."""
+        trunk = {id(parameter) for parameter in self.network.base.trunk.parameters()}
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [part for part in trained if id(part) not in trunk]},
+            {
+                "params": [part for part in trained if id(part) in trunk],
+                "lr": self.learning_rate * self.backbone_rate,
+            },
+        ]
+        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+        """Unroll clips; the mean of the predicted frames' losses."""
+        network, masks, valid = self.network, batch["masks"], batch["valid_objects"]
+        images = batch["images"]
+        planes = torch.stack([object_planes(mask, valid) for mask in masks.unbind(1)], dim=1)
+        policy = DMNPolicy(every=1, keeps="all", source=self._source(planes))
+        memory = network.new_memory(policy)
+        network.memorize(network.encode(images[:, 0]), batch["first_masks"], memory, reference=True)
+        losses, coarse_losses = [], []
+        for time in range(1, images.shape[1]):
+            features = network.encode(images[:, time])
+            memory.tick()
+            coarse = network.coarse_masks(features, memory)
+            logits = aggregate_objects(network.finish(features, coarse, memory), valid)
+            losses.append(self.segmentation_loss(logits, masks[:, time], valid))
+            if self.coarse_weight > 0:
+                within = coarse[valid].float().clamp(1e-4, 1 - 1e-4)
+                with torch.autocast(within.device.type, enabled=False):
+                    coarse_losses.append(F.binary_cross_entropy(within, planes[:, time][valid]))
+            if time < images.shape[1] - 1:
+                network.memorize(features, logits.softmax(dim=1)[:, 1:], memory)
+        total = torch.stack(losses).mean()
+        if coarse_losses:
+            coarse_loss = torch.stack(coarse_losses).mean()
+            self.log("train/coarse", coarse_loss)
+            total = total + self.coarse_weight * coarse_loss
+        return self.log_loss(total)
+
+    def _source(self, planes: Tensor) -> ProposalSource:
+        if self.training_proposals == "propagated":
+            return PropagatedProposals()
+        true = TrueProposals(planes, seed=self.global_step)
+        return true if self.training_proposals == "true" else JoinedProposals((true, PropagatedProposals()))
