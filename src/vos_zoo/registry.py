@@ -170,6 +170,27 @@ _SMALL = Variant("small", "small", "ResNet-18 class, at most 10 M parameters")
 _TINY = Variant("tiny", "tiny", "for tests and examples, untrained")
 
 ARCHITECTURES: dict[str, Architecture] = {
+    "giel": Architecture(
+        name="giel",
+        title="GIEL",
+        paper=Paper(
+            title="Video Object Segmentation Using Global and Instance Embedding Learning",
+            authors="Wenbin Ge, Xiankai Lu, Jianbing Shen",
+            venue="CVPR",
+            year=2021,
+            url="https://doi.org/10.1109/CVPR46437.2021.01656",
+        ),
+        config_class="vos_zoo.models.giel:GIELConfig",
+        network_class="vos_zoo.models.giel:GIELNetwork",
+        module_class="vos_zoo.models.giel:GIELModule",
+        variants=(
+            Variant("r50", "r50", "the paper's full size, two ResNet-50 encoders and an instance decoder"),
+            Variant("r50_fast", "r50_fast", "the paper's fast size, coarse instance maps"),
+            _SMALL,
+            _TINY,
+        ),
+        has_released_weights=False,
+    ),
     "dmn_aoa": Architecture(
         name="dmn_aoa",
         title="DMN-AOA",

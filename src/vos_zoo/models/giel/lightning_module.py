@@ -1,0 +1,143 @@
+"""Training of GIEL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vos_zoo.errors import CheckpointError, MissingFileError
+from vos_zoo.layers.log_odds import aggregate_log_odds
+from vos_zoo.models.base import MemoryPolicy
+from vos_zoo.models.clips import object_planes, split_frames
+from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
+
+from .config import GIELConfig
+from .convert import mask_rcnn_body
+from .network import GIELNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .network import GIELFeatures, GIELPrediction
+
+
+class GIELModule(VOSModule):
+    """GIEL with its recurrent training on four-frame clips (paper, Sections 3.5 and 4.1).
+
+    Args:
+        config: The architecture, or the name of a variant: ``r50``, ``r50_fast``, ``small``, ``tiny``.
+        overrides: Fields of the configuration to replace, such as the switches of the ablations.
+        weight_instance: Weight of the aggregated masks' loss beside the global one (paper, Equation 13: 1).
+        weight_coarse: Weight of a loss on the instance maps alone; the paper has none, they learn through the product.
+        train_support: Memorise ``predicted`` masks, as at inference, or true ones (``gt``); the paper speaks of both.
+        detach_masks: Whether gradients stop at memorised masks.
+        freeze_label_bn: Whether the label encoder's normalisations keep their statistics. By default they learn, being
+            new; with very few objects per device they are noisy.
+        mask_rcnn_weights: File of torchvision's COCO weights of ``maskrcnn_resnet50_fpn``, from which the paper's
+            encoders start; see ``batch_norm_eps``.
+        weight_decay: L2 term; the paper gives none.
+        final_decay: Share of training over which the learning rate falls linearly to 0; 1 is the paper's "poly" with
+            power 1.
+        **training: Learning rate, schedule and initial weights, see ``VOSModule``; the bootstrap is not used.
+    """
+
+    network: GIELNetwork
+
+    def __init__(
+        self,
+        config: GIELConfig | str = "r50",
+        overrides: dict[str, Any] | None = None,
+        *,
+        weight_instance: float = 1.0,
+        weight_coarse: float = 0.0,
+        train_support: Literal["predicted", "gt"] = "predicted",
+        detach_masks: bool = False,
+        freeze_label_bn: bool = False,
+        mask_rcnn_weights: str | None = None,
+        weight_decay: float = 0.0,
+        final_decay: float = 1.0,
+        **training: Any,
+    ) -> None:
+        super().__init__(self._build(config, overrides), weight_decay=weight_decay, final_decay=final_decay, **training)
+        self.weight_instance = weight_instance
+        self.weight_coarse = weight_coarse
+        self.train_support = train_support
+        self.detach_masks = detach_masks
+        self.freeze_label_bn = freeze_label_bn
+        self.mask_rcnn_weights = mask_rcnn_weights
+
+    def setup(self, stage: str) -> None:
+        """Load the weights that training starts from, unless it resumes a checkpoint."""
+        super().setup(stage)
+        if stage == "fit" and self.mask_rcnn_weights is not None and self.trainer.ckpt_path is None:
+            body = _read_mask_rcnn(Path(self.mask_rcnn_weights))
+            self.network.query_encoder.load_imagenet(body)
+            self.network.support_encoder.load_imagenet(body)
+
+    def train(self, mode: bool = True) -> GIELModule:
+        """Switch to training; the encoders' batch statistics stay frozen, the label encoder's learn."""
+        super().train(mode)
+        if self.network.label_encoder is not None and not self.freeze_label_bn:
+            self.network.label_encoder.train(mode)
+        return self
+
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+        """Segment every frame after the first with all earlier ones in memory; the mean of the frames' losses."""
+        network, images = self.network, batch["images"]
+        masks, valid = batch["masks"], batch["valid_objects"]
+        frames: list[GIELFeatures] = split_frames(network.encode(images.flatten(0, 1)), images.shape[1])
+        memory = network.new_memory(MemoryPolicy(every=1))
+        memory.present = valid
+        network.memorize(frames[0], object_planes(masks[:, 0], valid), memory, reference=True)
+        losses = []
+        for time in range(1, len(frames)):
+            prediction = network.predict(frames[time], memory)
+            logits = aggregate_log_odds(prediction.log_odds, valid)
+            losses.append(self._frame_loss(prediction, logits, masks[:, time], valid))
+            if time == len(frames) - 1:
+                break
+            if self.train_support == "gt":
+                network.memorize(frames[time], object_planes(masks[:, time], valid), memory, reference=True)
+                continue
+            probabilities = logits.softmax(dim=1)[:, 1:]
+            if self.detach_masks:
+                probabilities = probabilities.detach()
+                if memory.saliency is not None:
+                    memory.saliency = (memory.saliency[0], memory.saliency[1].detach())
+            network.memorize(frames[time], probabilities, memory)
+        return self.log_loss(torch.stack(losses).mean())
+
+    def _frame_loss(self, prediction: GIELPrediction, logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
+        """Sum the losses of one frame (paper, Equation 13)."""
+        loss = self.weight_instance * F.cross_entropy(logits, masks.long())
+        if prediction.saliency is not None:
+            union = (masks > 0).float().unsqueeze(1)
+            loss = loss + F.binary_cross_entropy_with_logits(prediction.saliency.float(), union)
+        if self.weight_coarse > 0:
+            target = object_planes(masks, valid)
+            coarse = F.binary_cross_entropy_with_logits(prediction.instances.float(), target, reduction="none")
+            per_plane = coarse.mean(dim=(2, 3)) * valid
+            loss = loss + self.weight_coarse * per_plane.sum() / valid.sum().clamp(min=1)
+        return loss
+
+    @staticmethod
+    def _build(config: GIELConfig | str, overrides: Mapping[str, Any] | None) -> GIELNetwork:
+        return GIELNetwork(resolve_config(GIELConfig, config, overrides))
+
+
+def _read_mask_rcnn(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise MissingFileError(
+            f"{path} does not exist. Give the file of torchvision's maskrcnn_resnet50_fpn COCO weights."
+        )
+    body = mask_rcnn_body(torch.load(path, map_location="cpu", weights_only=True))
+    if not body:
+        raise CheckpointError(
+            f"{path} holds no parameter below backbone.body. Expected torchvision's maskrcnn_resnet50_fpn weights; for "
+            "a plain ResNet use backbone_weights."
+        )
+    return body
