@@ -134,6 +134,7 @@ class TSNConfig(STCNConfig):
         return cls(
             backbone="test_resnet",
             value_backbone="test_resnet",
+            value_conv_bias=True,  # as STCN's
             key_dim=8,
             value_dim=16,
             decoder_dims=(16, 16, 8),
