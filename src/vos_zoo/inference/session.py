@@ -176,15 +176,19 @@ class VideoSession:
         """
         geometry = self._check_frame(frame)
         annotated = self._check_mask(mask, frame)
+        failure: OutOfMemoryError | None = None
         try:
             with torch.inference_mode(), self._autocast(), self._memory.attempt():
                 result = self._step(frame, mask, annotated, geometry)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            message = self._out_of_memory_message(geometry, len(set(self._objects.ids) | set(annotated)))
-            # The traceback of the original holds the activations; without it the memory is free again.
-            raise OutOfMemoryError(message) from None
+            failure = OutOfMemoryError(
+                self._out_of_memory_message(geometry, len(set(self._objects.ids) | set(annotated)))
+            )
+        if failure is not None:
+            # Raised out here, it does not remember the original, whose traceback holds the activations.
+            raise failure
         self._geometry = geometry
         self._next_index += 1
         return result
