@@ -76,20 +76,14 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
     scaled = memory.scale * query.to(exact)
     # Query tiles of equal height: a last thin one would run at half the matrix rate.
     height = _even_part(scaled.shape[0], _TILE_QUERIES)
-    width = max(_BLOCK_BYTES // (height * scaled.element_size()), 4 * top_k * _GROUP, _TILE_TOKENS)
-    width = _even_part(memory.count, width)
-    space = _Space.allocate(height, width, scaled)
     values, tokens = [], []
     crowded: set[int] = set()
-    for start in range(0, memory.count, width):
-        keys = memory.keys[entry, start : start + width].to(exact)
-        bias = None if memory.bias is None else memory.bias[entry, start : start + width].to(exact)
-        tiles = [space.candidates(tile, keys, bias, top_k) for tile in torch.split(scaled, height)]
+    for start, tiles in _search(torch.split(scaled, height), memory, entry, top_k):
         crowded.update(index for index, tile in enumerate(tiles) if tile.is_crowd)
         found, places = _pack(tiles, height, scaled, top_k)
         values.append(found)
-        tokens.append(places + start)
-    best, chosen = _best(torch.cat(values, 1), torch.cat(tokens, 1), top_k)
+        tokens.append(places.add_(start))
+    best, chosen = _best(_cat(values), _cat(tokens), top_k)
     few = max(1, _CROWD_SIMILARITIES // memory.count)
     for index in crowded:
         rows_of_tile = torch.arange(index * height, min((index + 1) * height, scaled.shape[0]), device=scaled.device)
@@ -105,6 +99,22 @@ class _Candidates(NamedTuple):
     tokens: Tensor  # within the block
     values: Tensor
     is_crowd: bool  # too many to list; then none is
+
+
+def _search(
+    tiles: tuple[Tensor, ...], memory: MemoryTokens, entry: int, top_k: int
+) -> list[tuple[int, list[_Candidates]]]:
+    """Find candidates block by block; each block's first token and one entry per query tile."""
+    like = tiles[0]
+    width = max(_BLOCK_BYTES // (like.shape[0] * like.element_size()), 4 * top_k * _GROUP, _TILE_TOKENS)
+    width = _even_part(memory.count, width)
+    space = _Space.allocate(like.shape[0], width, like)
+    found = []
+    for start in range(0, memory.count, width):
+        keys = memory.keys[entry, start : start + width].to(like.dtype)
+        bias = None if memory.bias is None else memory.bias[entry, start : start + width].to(like.dtype)
+        found.append((start, [space.candidates(tile, keys, bias, top_k) for tile in tiles]))
+    return found
 
 
 @dataclass(frozen=True)
@@ -143,8 +153,8 @@ class _Space:
             rows, groups = rows[:0], groups[:0]
         # Group g of a tile holds every token that lies a whole number of lanes after its g-th one.
         first = groups // lanes * self.tile + groups % lanes
-        steps = torch.arange(0, self.tile, lanes, device=query.device)
-        places = (rows * self.similarity.shape[1] + first).unsqueeze(1) + steps
+        steps = torch.arange(0, self.tile, lanes, device=query.device, dtype=torch.int32)
+        places = (rows * self.similarity.shape[1] + first).int().unsqueeze(1) + steps
         values = self.similarity.view(-1).index_select(0, places.flatten())
         reaching = (values.view(-1, _GROUP) >= bound[rows]).view(-1).nonzero().squeeze(1)
         entries = reaching // _GROUP
@@ -246,6 +256,10 @@ def _weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         for row, weight in zip(torch.split(rows, height), torch.split(weights, height), strict=True)
     ]
     return torch.cat(parts)
+
+
+def _cat(blocks: list[Tensor]) -> Tensor:
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
 
 
 def _stack(entries: list[Tensor]) -> Tensor:

@@ -1,0 +1,298 @@
+"""Time and check the memory read against the usual implementation and against what the machine can do at best.
+
+The scripts under ``benchmarks/`` and the command ``vos-zoo benchmark`` measure through these functions, so that their
+numbers mean the same.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vos_zoo.memory.api import read_memory
+from vos_zoo.memory.backends import choose_backend
+from vos_zoo.memory.reference import read_reference
+from vos_zoo.memory.tokens import MemoryTokens, similarity_terms
+
+_GPU_REPEATS = 20  # reads between two synchronisations, so that waiting for the GPU does not count
+_CHECKED_QUERIES = 60  # compared with float64; the float64 affinity of all queries would take gigabytes
+
+
+@dataclass(frozen=True)
+class ReadCase:
+    """One size of memory read.
+
+    Attributes:
+        frames: Memory frames.
+        objects: Objects that share them.
+        grid: Height and width of the feature grid, 30 × 54 at 480p.
+        key_dim: Channels of keys.
+        value_dim: Channels of each object's values.
+        top_k: Tokens that share the weight of a query; None means all.
+    """
+
+    frames: int
+    objects: int = 1
+    grid: tuple[int, int] = (30, 54)
+    key_dim: int = 64
+    value_dim: int = 512
+    top_k: int | None = 20
+
+    @property
+    def queries(self) -> int:
+        """Positions of the feature grid."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def tokens(self) -> int:
+        """Positions of the memory."""
+        return self.frames * self.queries
+
+
+@dataclass(frozen=True)
+class MachineRates:
+    """What the machine does at best, measured in the same run.
+
+    Attributes:
+        matrix: Float operations per second of a large square matrix product.
+        thin_matrix: The same of products as thin as the similarity, in tiles that stay in the caches.
+        convolution: The same of the similarity as a 1×1 convolution.
+        copy: Bytes read and written per second when copying a large tensor.
+    """
+
+    matrix: float
+    thin_matrix: float
+    convolution: float
+    copy: float
+
+    def floor(self, case: ReadCase, itemsize: int) -> float:
+        """Seconds below which the read cannot get: similarities at the best rate, plus reading and writing once."""
+        operations = 2 * case.queries * case.tokens * case.key_dim
+        width = case.objects * case.value_dim
+        rows = case.queries * (case.tokens if case.top_k is None else min(case.top_k, case.tokens))
+        numbers = case.tokens * case.key_dim + case.queries * (case.key_dim + width)
+        if case.top_k is None:
+            operations += 2 * rows * width
+            numbers += case.tokens * width
+        else:
+            numbers += rows * width
+        return operations / max(self.matrix, self.thin_matrix, self.convolution) + numbers * itemsize / self.copy
+
+
+@dataclass(frozen=True)
+class ReadTiming:
+    """Result for one case.
+
+    Attributes:
+        case: What was read.
+        backend: Implementation that the automatic choice took.
+        seconds: Median over the rounds.
+        best_seconds: Fastest round.
+        textbook_seconds: Median of the usual implementation, timed in turns with ours; None if it was left out.
+        textbook_best_seconds: Its fastest round.
+        floor_seconds: See :meth:`MachineRates.floor`.
+        error: Largest difference to float64 among queries whose choice of tokens no rounding can change.
+    """
+
+    case: ReadCase
+    backend: str
+    seconds: float
+    best_seconds: float
+    textbook_seconds: float | None
+    textbook_best_seconds: float | None
+    floor_seconds: float
+    error: float
+
+    @property
+    def speed_up(self) -> float | None:
+        """How many times faster than the usual implementation, by medians."""
+        return None if self.textbook_seconds is None else self.textbook_seconds / self.seconds
+
+    @property
+    def share_of_floor(self) -> float:
+        """Part of the time that nothing could save, 0 to 1, by medians."""
+        return self.floor_seconds / self.seconds
+
+
+def read_textbook(query: Tensor, keys: Tensor, values: Tensor, top_k: int | None) -> Tensor:
+    """Read as papers' code commonly does: write the affinity, sort it, scatter the weights, multiply.
+
+    Args:
+        query: Query keys, shape (Ck, M).
+        keys: Memory keys, shape (Ck, N).
+        values: Memory values, shape (D, N).
+        top_k: Tokens that share the weight of a query; None means all.
+
+    Returns:
+        Values, shape (D, M).
+    """
+    squares = keys.square().sum(0).unsqueeze(1)
+    affinity = (2 * (keys.T @ query) - squares) / math.sqrt(keys.shape[0])
+    if top_k is None or top_k >= keys.shape[1]:
+        return values @ affinity.softmax(0)
+    best, places = affinity.topk(top_k, dim=0)
+    weights = torch.zeros_like(affinity).scatter_(0, places, best.softmax(0))
+    return values @ weights
+
+
+def make_read(case: ReadCase, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> ReadInputs:
+    """Fill a memory with random numbers, in place, so that making it leaves no free memory behind."""
+    generator = torch.Generator(device).manual_seed(case.frames)
+    shapes = (
+        (1, case.key_dim, *case.grid),
+        (1, case.tokens, case.key_dim),
+        (1, case.tokens, case.objects * case.value_dim),
+    )
+    query, keys, values = (torch.empty(shape, device=device, dtype=dtype) for shape in shapes)
+    for part in (query, keys, values):
+        part.normal_(generator=generator)
+    scale, bias = similarity_terms(keys)
+    return ReadInputs(query, MemoryTokens(keys, bias, values, scale))
+
+
+@dataclass(frozen=True)
+class ReadInputs:
+    """A query key map (1, Ck, h, w) and the memory it reads."""
+
+    query_key: Tensor
+    memory: MemoryTokens
+
+    def textbook_layout(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query (Ck, M), keys (Ck, N) and values (D, N), contiguous as papers' code holds them."""
+        keys, values = self.memory.keys[0].T.contiguous(), self.memory.values[0].T.contiguous()
+        return self.query_key[0].flatten(1), keys, values
+
+
+@torch.inference_mode()
+def measure_read(
+    case: ReadCase,
+    rates: MachineRates,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    rounds: int = 7,
+    with_textbook: bool = True,
+) -> ReadTiming:
+    """Time ours and the usual implementation in turns, and compare ours with float64."""
+    inputs = make_read(case, device=device, dtype=dtype)
+    contenders: list[Callable[[], object]] = [lambda: read_memory(inputs.query_key, inputs.memory, top_k=case.top_k)]
+    if with_textbook:
+        query, keys, values = inputs.textbook_layout()
+        contenders.append(lambda: read_textbook(query, keys, values, case.top_k))
+    times = time_in_turns(contenders, rounds=rounds, device=device)
+    textbook = times[1] if with_textbook else None
+    return ReadTiming(
+        case=case,
+        backend=choose_backend(inputs.query_key, inputs.memory, case.top_k).name,
+        seconds=statistics.median(times[0]),
+        best_seconds=min(times[0]),
+        textbook_seconds=None if textbook is None else statistics.median(textbook),
+        textbook_best_seconds=None if textbook is None else min(textbook),
+        floor_seconds=rates.floor(case, inputs.query_key.element_size()),
+        error=_error(inputs, case),
+    )
+
+
+def time_in_turns(
+    contenders: Sequence[Callable[[], object]], *, rounds: int, device: str | torch.device = "cpu"
+) -> list[list[float]]:
+    """Return the seconds of every round of each contender; all of them take their turn within a round."""
+    is_cuda = torch.device(device).type == "cuda"
+    repeats = _GPU_REPEATS if is_cuda else 1
+    times: list[list[float]] = [[] for _ in contenders]
+    for round_number in range(rounds + 1):
+        for contender, seconds in zip(contenders, times, strict=True):
+            if is_cuda:
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            for _ in range(repeats):
+                contender()
+            if is_cuda:
+                torch.cuda.synchronize()
+            if round_number:  # the first round warms up
+                seconds.append((time.perf_counter() - start) / repeats)
+    return times
+
+
+@torch.inference_mode()
+def measure_rates(
+    *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, key_dim: int = 64, rounds: int = 5
+) -> MachineRates:
+    """Measure the machine's own rates, best of the rounds."""
+    is_cuda = torch.device(device).type == "cuda"
+    side = 8192 if is_cuda else 2048
+    square, product = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
+    # On a CPU the thin product runs in tiles that stay in the caches, as a fast read would; a GPU wants one large one.
+    rows, columns, tiles = (8192, 32768, 1) if is_cuda else (192, 2048, 16)
+    query = torch.ones(rows, key_dim, device=device, dtype=dtype)
+    keys = torch.ones(columns, key_dim, device=device, dtype=dtype)
+    out = torch.empty(rows, columns, device=device, dtype=dtype)
+    image = query.view(1, 1, rows, key_dim).permute(0, 3, 1, 2)
+    kernels = keys.view(columns, key_dim, 1, 1)
+    source, target = (torch.ones(2**28 if is_cuda else 2**24, device=device) for _ in range(2))
+
+    def thin() -> None:
+        for _ in range(tiles):
+            torch.mm(query, keys.T, out=out)
+
+    def convolve() -> None:
+        for _ in range(tiles):
+            F.conv2d(image, kernels)
+
+    best = [
+        min(seconds)
+        for seconds in time_in_turns(
+            [lambda: torch.mm(square, square, out=product), thin, convolve, lambda: target.copy_(source)],
+            rounds=rounds,
+            device=device,
+        )
+    ]
+    thin_operations = 2 * tiles * rows * columns * key_dim
+    return MachineRates(
+        matrix=2 * side**3 / best[0],
+        thin_matrix=thin_operations / best[1],
+        convolution=thin_operations / best[2],
+        copy=2 * source.numel() * source.element_size() / best[3],
+    )
+
+
+def describe_machine(device: str | torch.device = "cpu") -> str:
+    """Name processor, threads, GPU and torch version."""
+    processor = platform.processor() or platform.machine()
+    details = Path("/proc/cpuinfo")
+    if details.exists():
+        names = [line.split(":", 1)[1].strip() for line in details.read_text().splitlines() if "model name" in line]
+        processor = names[0] if names else processor
+    parts = [f"{processor}, {torch.get_num_threads()} threads", f"torch {torch.__version__}"]
+    if torch.device(device).type == "cuda":
+        parts.insert(0, torch.cuda.get_device_name(device))
+    return "; ".join(parts)
+
+
+def _error(inputs: ReadInputs, case: ReadCase) -> float:
+    """Compare some queries with float64, leaving out those whose k-th and next similarity nearly tie."""
+    memory = inputs.memory
+    step = max(1, case.queries // _CHECKED_QUERIES)
+    query = inputs.query_key.flatten(2)[:, :, ::step].mT
+    exact = MemoryTokens(
+        memory.keys.double(), similarity_terms(memory.keys.double())[1], memory.values.double(), memory.scale
+    )
+    expected, _ = read_reference(query.double(), exact, case.top_k)
+    read = read_memory(inputs.query_key, memory, top_k=case.top_k).values.flatten(2)[:, :, ::step].mT
+    difference = (read.double() - expected).abs().amax(2)
+    if case.top_k is not None and case.top_k < case.tokens:
+        assert exact.bias is not None
+        similarity = exact.scale * query.double() @ exact.keys.mT + exact.bias.unsqueeze(1)
+        best = similarity.topk(case.top_k + 1).values
+        clear = best[..., -2] - best[..., -1] > 1e-4 * best.abs().amax(2)
+        difference = difference[clear]
+    return float(difference.max()) if difference.numel() else 0.0
