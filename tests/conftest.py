@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from testing.clips import SmallClip, make_small_clip
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# How long one example takes says more about the machine than about the code.
+settings.register_profile("vos_zoo", deadline=None)
+settings.load_profile("vos_zoo")
 
 
 @pytest.fixture(scope="session")

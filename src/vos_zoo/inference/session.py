@@ -83,8 +83,8 @@ class VideoSession:
 
     Args:
         model: A loaded model, or its network.
-        size: Short side in pixels that frames are scaled to for the network; None keeps the frames' size. Masks come
-            back in the frames' own size.
+        size: Short side in pixels that larger frames are made smaller to for the network; smaller frames keep their
+            size (very small ones are enlarged). None keeps every size. Masks come back in the frames' own size.
         policy: What the memory keeps; None means the paper's policy, bounded.
         precision: Arithmetic of the network: ``fp32``, or mixed precision in ``bf16`` or ``fp16``.
         max_memory_bytes: Budget for the memory in bytes, on top of the policy.
