@@ -408,10 +408,10 @@ def test_in_half_precision_fewer_objects_are_the_third_setting(monkeypatch, stcn
 
 
 @pytest.mark.parametrize(
-    ("place", "is_after"), [("encode", False), ("segment", False), ("segment", True), ("memorize", False)]
+    ("place", "is_after", "index"),
+    [("encode", False, 3), ("segment", False, 3), ("segment", True, 3), ("segment", True, 5), ("memorize", False, 5)],
 )
-def test_a_frame_that_failed_can_be_given_again(monkeypatch, network, place, is_after):
-    index = 5
+def test_a_frame_that_failed_can_be_given_again(monkeypatch, network, place, is_after, index):
     policy = MemoryPolicy(every=5, entries=network.default_policy().entries)
     expected = run(VideoSession(network, size=None, policy=policy), {0: boxes((1, 2))})
     session = VideoSession(network, size=None, policy=policy)

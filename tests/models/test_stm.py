@@ -1,10 +1,13 @@
 """STM: the shared battery, and the memory that its paper describes."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from testing.model_tester import VIDEO, ModelTester
 from vos_zoo import VideoSession
+from vos_zoo.inference.optimize import optimize_network
 from vos_zoo.models.base import MemoryPolicy
 from vos_zoo.models.stm import STMConfig, STMNetwork
 
@@ -52,6 +55,19 @@ def test_a_full_memory_keeps_the_reference_and_the_previous_frame():
     assert len(frames) <= 6
     assert (frames[0], frames[-1]) == (0, 57)
     assert all(frame % 5 == 0 for frame in frames[:-1])
+
+
+@torch.no_grad()
+def test_the_summed_stem_is_not_folded():
+    torch.manual_seed(0)
+    # The stem of the tiny backbone has several convolutions; ResNet-18's is a single one, as in the paper's size.
+    network = STMNetwork(dataclasses.replace(STMConfig.tiny(), backbone="resnet18")).eval()
+    torch.nn.init.uniform_(network.memory_encoder.trunk.bn1.weight, 0.5, 1.5)
+    image, mask = torch.rand(1, 3, 32, 32), torch.rand(1, 2, 32, 32)
+    plain, optimized = (
+        part.memory_projection(part.memory_encoder(image, mask)) for part in (network, optimize_network(network))
+    )
+    torch.testing.assert_close(optimized, plain, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
