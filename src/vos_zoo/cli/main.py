@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 import vos_zoo
-from vos_zoo.cli import convert, demo, doctor, evaluate, export, list_command, segment
+from vos_zoo.cli import benchmark, convert, demo, doctor, evaluate, export, list_command, segment
 from vos_zoo.errors import VosZooError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ _COMMANDS: dict[str, Command] = {
     "convert": convert,
     "export": export,
     "doctor": doctor,
+    "benchmark": benchmark,
 }
 
 
