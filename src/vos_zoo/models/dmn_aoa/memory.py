@@ -66,6 +66,8 @@ class DMNMemory(ClipMemory):
     def __init__(self, policy: DMNPolicy, *, differentiable: bool) -> None:
         super().__init__(policy)
         self.differentiable = differentiable
+        #: time of the clip's first memorised frame
+        self.origin: int | None = None
         self.planes: list[PlaneState] = []
         #: by clip, then by plane
         self.banks: list[list[MemoryBank]] = []
@@ -132,6 +134,8 @@ class DMNMemory(ClipMemory):
                 f"Planes {newcomers} are new and {sorted(annotated)} are annotated among {objects}. Expected every new "
                 "plane, and existing planes only, among the annotated ones."
             )
+        if self.origin is None:
+            self.origin = self.clock
         if not self.banks:
             self.banks = [[] for _ in range(batch)]
         for banks in self.banks:

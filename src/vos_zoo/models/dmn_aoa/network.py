@@ -200,8 +200,9 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
         if not self.config.matcher:
             return paste_masks(self.template_decoder(templates).squeeze(1).sigmoid(), boxes, size)
         previous = memory.objects["probability"][entry]
+        assert memory.origin is not None
         request = ProposalRequest(
-            memory.clock, entry, features.image[0], previous.detach(), memory.objects["box"][entry]
+            memory.clock - memory.origin, entry, features.image[0], previous.detach(), memory.objects["box"][entry]
         )
         proposals = memory.policy.source(request)
         if len(proposals) == 0:

@@ -121,6 +121,7 @@ class FolderProposals:
         folder: The video's folder of ``.npz`` files.
         frame_names: Names of the video's frames without ending, in order; None takes the files in order of name.
         short_side: Working size of the session, as given to it; None if frames keep their size.
+        first_frame: Number of the video's first annotated frame.
         missing: Whether a frame without file is an ``error`` or has no proposals (``empty``).
         mask_threshold: See ``tidy_proposals``.
         nms_iou: See ``tidy_proposals``.
@@ -130,6 +131,7 @@ class FolderProposals:
     folder: Path
     frame_names: Sequence[str] | None = None
     short_side: int | None = 480
+    first_frame: int = 0
     missing: Literal["error", "empty"] = "error"
     mask_threshold: float = 0.4
     nms_iou: float = 0.4
@@ -142,14 +144,14 @@ class FolderProposals:
             MissingFileError: If the frame has no file.
             DataError: If the file is damaged, or made for frames of another size.
         """
-        path = self._path(request.index)
+        number = self.first_frame + request.index
+        path = self._path(number)
         if path is None or not path.is_file():
             if self.missing == "empty":
                 return Proposals.none(request.size, request.image)
             where = self.folder if path is None else path
             raise MissingFileError(
-                f"{where} has no proposals for frame {request.index}. Make them for every frame, or set "
-                "missing='empty'."
+                f"{where} has no proposals for frame {number}. Make them for every frame, or set missing='empty'."
             )
         stored = read_proposals(path)
         geometry = FrameGeometry.fit(stored.size, self.short_side, 16)

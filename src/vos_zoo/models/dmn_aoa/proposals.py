@@ -55,7 +55,7 @@ class ProposalRequest:
     """What a source may look at.
 
     Args:
-        index: Number of the frame in its video, from 0.
+        index: Frames since the first annotated one.
         entry: Which clip of the batch it belongs to, 0 in a session.
         image: The frame as the network sees it, ImageNet-normalised and padded, float32 (3, H, W).
         previous: Object probabilities of the frame before, float32 (O, H, W).

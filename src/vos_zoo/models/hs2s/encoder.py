@@ -124,9 +124,10 @@ class MaskedEncoder(ResNetTrunk):
         if any(key not in state or state[key].shape != own[key].shape for key in last_stage if own[key].ndim):
             _LOGGER.warning("The ImageNet weights have no fitting last stage; it starts from its initialisation.")
             complete |= {key: own[key] for key in last_stage}
-        stem = state.get("conv1.weight")
-        if self.takes_mask and stem is not None and stem.shape[1] == _IMAGE_CHANNELS and "conv1.weight" in own:
-            complete["conv1.weight"] = torch.cat([stem.to(own["conv1.weight"]), own["conv1.weight"][:, 3:]], dim=1)
+        name = "conv1.0.weight" if isinstance(self.conv1, nn.Sequential) else "conv1.weight"
+        stem = state.get(name)
+        if self.takes_mask and stem is not None and stem.shape[1] == _IMAGE_CHANNELS:
+            complete[name] = torch.cat([stem.to(own[name]), own[name][:, _IMAGE_CHANNELS:]], dim=1)
         super().load_imagenet(complete)
 
 

@@ -67,7 +67,7 @@ def balanced_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """
     positive = target >= 0.5
     count = target.numel()
-    share = positive.sum() / count
+    share = positive.sum().to(logits.dtype) / count
     losses = F.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype), reduction="none")
     return (losses * torch.where(positive, 1 - share, share)).sum() / count
 
