@@ -34,8 +34,8 @@ class TrainingBatch(TypedDict):
     """What the DataModules give to a training step.
 
     ``images`` (B, T, 3, H, W) normalised; ``masks`` (B, T, H, W) with 0 for background and plane + 1 for objects;
-    ``valid_objects`` (B, O), existing planes first; ``first_masks`` (B, O, H, W) in [0, 1], the masks the first frame is
-    memorised with, perturbed if the data source perturbs; ``name`` of every clip.
+    ``valid_objects`` (B, O), existing planes first; ``first_masks`` (B, O, H, W) in [0, 1], the masks the first frame
+    is memorised with, perturbed if the data source perturbs; ``name`` of every clip.
     """
 
     images: Tensor
@@ -65,7 +65,9 @@ def resolve_config(
     known = {field.name for field in dataclasses.fields(resolved)}  # type: ignore[arg-type]
     unknown = sorted(set(overrides) - known)
     if unknown:
-        raise ConfigError(f"{config_class.__name__} has no field {', '.join(unknown)}. Fields: {', '.join(sorted(known))}.")
+        raise ConfigError(
+            f"{config_class.__name__} has no field {', '.join(unknown)}. Fields: {', '.join(sorted(known))}."
+        )
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in overrides.items()}
     return dataclasses.replace(resolved, **values)  # type: ignore[type-var]
 
@@ -250,4 +252,3 @@ class VOSModule(pl.LightningModule):
             total = self.trainer.estimated_stepping_batches
             factor *= min(1.0, max(0.0, (total - iteration) / (self.final_decay * total)))
         return factor
-

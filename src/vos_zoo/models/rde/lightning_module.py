@@ -77,9 +77,7 @@ class RDEModule(STCNModule):
         network, masks, valid = self.network, batch["masks"], batch["valid_objects"]
         frames = self.encode_clip(batch["images"])
         last = len(frames) - 1
-        memory = network.new_memory(
-            MemoryPolicy(every=1, entries=("all", "rde") if self.use_aggregation else ("all",))
-        )
+        memory = network.new_memory(MemoryPolicy(every=1, entries=("all", "rde") if self.use_aggregation else ("all",)))
         values = network.value_encoder(frames[0].image, frames[0].stride16, batch["first_masks"])
         network.remember(frames[0], values, memory, reference=True)
         segmentation: list[Tensor] = []
@@ -115,7 +113,7 @@ class RDEModule(STCNModule):
         return self.log_loss(total)
 
     def _guidance(self, features: STCNFeatures, student: Tensor, teacher: Tensor) -> Tensor:
-        """Unbiased guidance: the slot's read-out should look like the full memory's (Equation 7), summed over objects."""
+        """Unbiased guidance, summed over objects: read-outs of slot and full memory should agree (Equation 7)."""
         objects = student.shape[1]
         if self.guidance_target == "readout":
             return self._distance(student.flatten(0, 1), teacher.flatten(0, 1)) * objects

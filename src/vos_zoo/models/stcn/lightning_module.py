@@ -15,6 +15,7 @@ from .network import STCNFeatures, STCNNetwork
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+
 class STCNModule(VOSModule):
     """STCN with its three-frame training (paper, Section 3.3).
 
