@@ -14,7 +14,7 @@ from .network import STMNetwork
 
 
 class STMModule(VOSModule):
-    """STM, trained by STCN's recipe: no training code was released, and the paper describes the same three-frame unroll.
+    """STM, trained by STCN's recipe: no training code was released, and the paper has the same three-frame unroll.
 
     Args:
         config: The architecture, or the name of a variant: ``r50``, ``small``, ``tiny``.
