@@ -16,7 +16,7 @@ import hashlib
 import json
 import logging
 import os
-import pickle  # noqa: S403  # for the name of its error only; files are read with weights_only
+import pickle  # for the name of its error only; files are read with weights_only
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,8 +81,8 @@ def load_model(name: str | Path, device: str | torch.device = "auto") -> VOSModu
         ConfigError: If ``config.json`` is not what the architecture expects, or the device does not exist.
 
     Example:
-        >>> model = load_model("rde", device="cpu")  # doctest: +SKIP
-        >>> model.training  # doctest: +SKIP
+        >>> model = load_model("rde", device="cpu")
+        >>> model.training
         False
     """
     target = find_device(device)

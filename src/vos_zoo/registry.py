@@ -298,7 +298,81 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 # An architecture's first weight is its default.
-WEIGHTS: dict[str, Weight] = {}
+_RESEARCH_ONLY = "research and other non-commercial use; see the card"
+_SMALL_DATA = (
+    DataSource(
+        "DAVIS 2016 (25 training sequences)",
+        "CC BY 4.0 by its README, CC BY-NC 4.0 by its terms of use",
+        "https://davischallenge.org",
+    ),
+    DataSource("PASCAL-S, 849 pictures", "research use", "https://github.com/frankLeo123/Saliency_Matlab"),
+    DataSource(
+        "Oxford-IIIT Pet, 640 pictures", "CC BY-SA 4.0", "https://github.com/Mohammed14324/Pet-image-segmentation"
+    ),
+    DataSource(
+        "feral cats, 430 pictures",
+        "public domain",
+        "https://github.com/pcashman21/feral-cat-segmentation-dataset-and-model",
+    ),
+    DataSource(
+        "human segmentation, 290 pictures",
+        "none stated",
+        "https://github.com/VikramShenoy97/Human-Segmentation-Dataset",
+    ),
+    DataSource("Clothing Co-Parsing, 260 pictures", "Apache-2.0", "https://github.com/bearpaw/clothing-co-parsing"),
+    DataSource(
+        "cut-outs, 177 pictures", "none stated", "https://github.com/alexppppp/synthetic-dataset-object-detection"
+    ),
+    DataSource("Penn-Fudan pedestrians, 170 pictures", "none stated", "https://github.com/gmguarino/PennFudan"),
+    DataSource("hands, 60 pictures", "none stated", "https://github.com/phuongttn/Hand-Segmentation-Dataset"),
+    DataSource("food, 54 pictures", "none stated", "https://github.com/SasiCm/Pytorch-UNet"),
+    DataSource(
+        "MSRC cows, 30 pictures",
+        "research use",
+        "https://github.com/shenjianbing/Interactive-Cosegmentation-Using-Global-and-Local-Energy-Optimization",
+    ),
+    DataSource("AM-2k examples, 13 pictures", "MIT (AM-2k agreement)", "https://github.com/JizhiziLi/GFM"),
+    DataSource("FSS-1000 examples, 5 pictures", "none stated", "https://github.com/moallafatmaocto/FSS-1000"),
+    DataSource("ImageNet ResNet-18 (torchvision IMAGENET1K_V1)", "BSD-3-Clause", "https://pytorch.org/vision"),
+)
+WEIGHTS: dict[str, Weight] = {
+    "rde.small": Weight(
+        name="rde.small",
+        variant="small",
+        folder="rde-small",
+        num_bytes=16_492_400,
+        sha256="60fd741b7bd0b7a7bd8b4d7173f7a9ca0a7de3d34f1cb82ac321f7fca3ee2b6a",
+        licence=_RESEARCH_ONLY,
+        trained_on=_SMALL_DATA,
+        scores=(
+            Score(
+                data="seven development clips",
+                j_and_f=73.9,
+                j=67.9,
+                f=79.8,
+                protocol="DAVIS 2017, mean over 17 objects, short side at most 480",
+            ),
+        ),
+    ),
+    "stcn.small": Weight(
+        name="stcn.small",
+        variant="small",
+        folder="stcn-small",
+        num_bytes=15_013_312,
+        sha256="81b84b5fea41d457951b559750952c825428663617037554b57d2de3be1f9382",
+        licence=_RESEARCH_ONLY,
+        trained_on=_SMALL_DATA,
+        scores=(
+            Score(
+                data="seven development clips",
+                j_and_f=67.5,
+                j=61.6,
+                f=73.4,
+                protocol="DAVIS 2017, mean over 17 objects, short side at most 480",
+            ),
+        ),
+    ),
+}
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
