@@ -2,8 +2,8 @@
 
     python benchmarks/session.py --models stcn rde --sizes small r50 --objects 1 3 5 --json results/session.json
 
-Weights are random: time and memory do not depend on them. Stages are timed inside the session itself. The memory bank is
-then fed 1,000 frames at full size without the encoders, to show what it holds at frames 100 and 1,000.
+Weights are random: time and memory do not depend on them. Stages are timed inside the session itself. The
+memory bank is then fed 1,000 frames at full size without the encoders, to show what it holds at frames 100 and 1,000.
 """
 
 from __future__ import annotations
@@ -159,7 +159,9 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="without the rearrangement for inference")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    machine = (
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     print(f"{machine}; 480x854, {arguments.precision}; medians in ms", flush=True)
     head = "".join(f"{stage:>10}" for stage in STAGES)
     print(f"{'model':<12}{'objects':>8}{head}{'frames/s':>10}{'peak MiB':>10}{'bank MiB at 100 / 1000':>26}")

@@ -34,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     parser.add_argument(
-        "--size", type=int, default=480, metavar="PIXELS", help="short side that larger frames are scaled to (default: 480)"
+        "--size",
+        type=int,
+        default=480,
+        metavar="PIXELS",
+        help="short side that larger frames are scaled to (default: 480)",
     )
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="default: fp32")
     parser.add_argument(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MaskDecoder(nn.Module):
-    """Residual block at stride 16, two upsampling blocks with skips at strides 8 and 4, one logit, enlarged to stride 1.
+    """Residual block at stride 16, two upsampling blocks with skips at strides 8 and 4, one logit at full size.
 
     Args:
         in_channels: Channels of the object features at stride 16.
