@@ -140,7 +140,7 @@ def _needs_gradients(query: Tensor, memory: MemoryTokens) -> bool:
 def _known(name: str, source: str) -> BackendName:
     for known in get_args(BackendName):
         if name == known:
-            return known  # type: ignore[no-any-return]
+            return known
     names = ", ".join(map(repr, ("auto", *get_args(BackendName))))
     raise ConfigError(f"The memory backend {name!r} (from {source}) is unknown. Use one of {names}.")
 

@@ -141,7 +141,7 @@ class VOSModule(pl.LightningModule):
         if self.channels_last:
             for part in self.network.modules():
                 if isinstance(part, nn.Conv2d):
-                    part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                    part.to(memory_format=torch.channels_last)
 
     def on_train_start(self) -> None:
         """Freeze batch statistics: Lightning keeps the mode it finds and calls no ``train()`` of its own."""
