@@ -65,9 +65,9 @@ def test_kernels_compile_ahead_of_time(architecture: int, kind: str) -> None:
                 "PADDED_WIDTH": 64,
                 "HAS_BIAS": True,
                 "GROUP": 32,
-                "PRECISION": "ieee",
-                "ROWS": 16,
-                "TOKENS": 64,
+                "PRECISION": "tf32x3",
+                "ROWS": 64,
+                "TOKENS": 128,
             },
         ),
         compile_for(
@@ -78,9 +78,15 @@ def test_kernels_compile_ahead_of_time(architecture: int, kind: str) -> None:
         ),
         compile_for(
             architecture,
-            "refine",
-            {**inputs, "chosen": "i32", "tokens": "i32", "weights": "fp32"},
-            {"WIDTH": 64, "HAS_BIAS": True, "GROUP": 32, "CHOSEN": 8, "TOP_K": 4, "CHANNELS": 16},
+            "candidate_similarity",
+            {**inputs, "chosen": "i32", "similarity": "fp32"},
+            {"WIDTH": 64, "HAS_BIAS": True, "GROUP": 32, "CHOSEN": 8, "CANDIDATES": 128, "CHANNELS": 16},
+        ),
+        compile_for(
+            architecture,
+            "select_tokens",
+            {"similarity": "fp32", "chosen": "i32", "tokens": "i32", "weights": "fp32"},
+            {"GROUP": 32, "CHOSEN": 8, "TOP_K": 4},
         ),
         compile_for(
             architecture,

@@ -6,7 +6,7 @@ import logging
 import os
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from vos_zoo.memory.tokens import MemoryTokens
 BackendName = Literal["reference", "cpu", "sdpa", "triton"]
 BACKEND_VARIABLE = "VOS_ZOO_MEMORY_BACKEND"
 
+_NAMES: tuple[BackendName, ...] = ("reference", "cpu", "sdpa", "triton")
 _HALF_TYPES = (torch.float16, torch.bfloat16)
 _logger = logging.getLogger(__name__)
 
@@ -138,10 +139,10 @@ def _needs_gradients(query: Tensor, memory: MemoryTokens) -> bool:
 
 
 def _known(name: str, source: str) -> BackendName:
-    for known in get_args(BackendName):
+    for known in _NAMES:
         if name == known:
             return known
-    names = ", ".join(map(repr, ("auto", *get_args(BackendName))))
+    names = ", ".join(map(repr, ("auto", *_NAMES)))
     raise ConfigError(f"The memory backend {name!r} (from {source}) is unknown. Use one of {names}.")
 
 

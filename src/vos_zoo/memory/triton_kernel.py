@@ -1,10 +1,11 @@
-"""The memory read with top-k on CUDA devices: four small Triton programs, none of which writes the affinity.
+"""The memory read with top-k on CUDA devices: five small Triton programs, none of which writes the affinity.
 
 1. The largest similarity of each query within each group of consecutive tokens, from tensor-core tiles.
 2. The groups that can hold one of the k best tokens: the k best groups and a few more, because the next step sums
    in another order and could otherwise miss a token by its last bit.
-3. Their similarities again, the k best among them, softmax weights.
-4. The weighted sum of k rows per query over the values of all objects.
+3. The similarities of the tokens in these groups, again.
+4. The k best of them and their softmax weights.
+5. The weighted sum of k rows per query over the values of all objects.
 
 Importing this module does not import Triton.
 """
@@ -26,7 +27,8 @@ _SMALLEST_GROUP = 32
 _MOST_GROUPS = 4096  # maxima of one query that stay in the registers of one program
 _LARGEST_GROUP = 256
 _SPARE_GROUPS = 4
-_MOST_TOP_K = 124  # with the spare groups 128, each of which step 3 keeps in registers
+_MOST_TOP_K = 124  # with the spare groups 128, whose similarities step 4 keeps in registers
+_CANDIDATES = 128  # tokens of one query whose similarities one program computes again
 _TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -111,21 +113,28 @@ def _select(query: Tensor, keys: Tensor, bias: Tensor | None, scale: float, top_
     group_maxima[grid](
         query, keys, bias, maxima, queries, count, groups, scale, *strides,
         WIDTH=width, PADDED_WIDTH=padded_width, HAS_BIAS=bias is not None, GROUP=group,
-        # Three TF32 products would be faster than exact float32, but ties between equal keys must stay ties.
-        PRECISION="ieee",
+        # Float32 from three tensor-core products; the spare groups make up for its last bits.
+        PRECISION="tf32x3",
     )  # fmt: skip
     best = query.new_empty(batch, queries, chosen, dtype=torch.int32)
     padded_groups = max(_power_of_two(groups), chosen)
     triton_programs.select_groups[(queries, batch)](
         maxima, best, queries, groups, CHOSEN=chosen, PADDED_GROUPS=padded_groups,
-        num_warps=4 if padded_groups <= 2048 else 8,
+        num_warps=_warps(padded_groups),
+    )  # fmt: skip
+    candidates = chosen * group
+    part = min(_CANDIDATES, candidates)
+    similarity = query.new_empty(batch, queries, candidates, dtype=torch.float32)
+    triton_programs.candidate_similarity[(queries, candidates // part, batch)](
+        query, keys, bias, best, similarity, queries, count, scale, *strides,
+        WIDTH=width, HAS_BIAS=bias is not None, GROUP=group, CHOSEN=chosen, CANDIDATES=part,
+        CHANNELS=min(16, padded_width),
     )  # fmt: skip
     tokens = query.new_empty(batch, queries, top_k, dtype=torch.int32)
     weights = query.new_empty(batch, queries, top_k, dtype=torch.float32)
-    triton_programs.refine[(queries, batch)](
-        query, keys, bias, best, tokens, weights, queries, count, scale, *strides,
-        WIDTH=width, HAS_BIAS=bias is not None, GROUP=group, CHOSEN=chosen, TOP_K=top_k,
-        CHANNELS=min(16, padded_width), num_warps=4 if chosen * group <= 2048 else 8,
+    triton_programs.select_tokens[(queries, batch)](
+        similarity, best, tokens, weights, queries, count,
+        GROUP=group, CHOSEN=chosen, TOP_K=top_k, num_warps=_warps(candidates),
     )  # fmt: skip
     return tokens, weights
 
@@ -160,6 +169,11 @@ def _tuned_group_maxima() -> Any:
 
 def _rows(table: Tensor) -> Tensor:
     return table if table.stride(2) == 1 else table.contiguous()
+
+
+def _warps(places: int) -> int:
+    """Warps of a program that holds this many places in registers."""
+    return min(16, max(1, places // 512))
 
 
 def _power_of_two(size: int) -> int:

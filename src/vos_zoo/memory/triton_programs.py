@@ -74,13 +74,12 @@ def select_groups(maxima, chosen, queries, groups, CHOSEN: tl.constexpr, PADDED_
 
 
 @triton.jit
-def refine(
+def candidate_similarity(
     query,
     keys,
     bias,
     chosen,
-    tokens,
-    weights,
+    similarity,
     queries,
     count,
     scale,
@@ -93,17 +92,16 @@ def refine(
     HAS_BIAS: tl.constexpr,
     GROUP: tl.constexpr,
     CHOSEN: tl.constexpr,
-    TOP_K: tl.constexpr,
+    CANDIDATES: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Top-k tokens of one query within its chosen groups, and their softmax weights."""
-    entry = tl.program_id(1).to(tl.int64)
+    """Similarities of one query to some tokens of its chosen groups; places without a token hold minus infinity."""
+    entry = tl.program_id(2).to(tl.int64)
     row = entry * queries + tl.program_id(0)
-    group = tl.load(chosen + row * CHOSEN + tl.arange(0, CHOSEN))
-    # Groups ascend, so candidates stand in token order and ties can be settled by position.
-    token = tl.reshape(group[:, None] * GROUP + tl.arange(0, GROUP)[None, :], (CHOSEN * GROUP,))
+    place = tl.program_id(1) * CANDIDATES + tl.arange(0, CANDIDATES)
+    token = tl.load(chosen + row * CHOSEN + place // GROUP) * GROUP + place % GROUP
     exists = token < count
-    products = tl.zeros((CHOSEN * GROUP,), dtype=tl.float32)
+    products = tl.zeros((CANDIDATES,), dtype=tl.float32)
     for start in range(0, WIDTH, CHANNELS):
         channel = start + tl.arange(0, CHANNELS)
         query_part = tl.load(
@@ -115,16 +113,36 @@ def refine(
             other=0.0,
         )
         products += tl.sum(key_part.to(tl.float32) * query_part.to(tl.float32)[None, :], 1)
-    similarity = products * scale
+    result = products * scale
     if HAS_BIAS:
-        similarity += tl.load(bias + entry * bias_batch + token, mask=exists, other=float("-inf"))
-    similarity = tl.where(exists, similarity, float("-inf"))
-    keep = _largest(similarity, exists, TOP_K)
-    weight = tl.where(keep, tl.exp(similarity - tl.max(similarity, 0)), 0.0)
+        result += tl.load(bias + entry * bias_batch + token, mask=exists, other=float("-inf"))
+    tl.store(similarity + row * (CHOSEN * GROUP) + place, tl.where(exists, result, float("-inf")))
+
+
+@triton.jit
+def select_tokens(
+    similarity,
+    chosen,
+    tokens,
+    weights,
+    queries,
+    count,
+    GROUP: tl.constexpr,
+    CHOSEN: tl.constexpr,
+    TOP_K: tl.constexpr,
+):
+    """Top-k tokens of one query among its candidates, and their softmax weights."""
+    row = tl.program_id(1).to(tl.int64) * queries + tl.program_id(0)
+    place = tl.arange(0, CHOSEN * GROUP)
+    values = tl.load(similarity + row * (CHOSEN * GROUP) + place)
+    # Groups ascend, so candidates stand in token order and ties can be settled by position.
+    token = tl.load(chosen + row * CHOSEN + place // GROUP) * GROUP + place % GROUP
+    keep = _largest(values, token < count, TOP_K)
+    weight = tl.where(keep, tl.exp(values - tl.max(values, 0)), 0.0)
     weight = weight / tl.sum(weight, 0)
-    place = row * TOP_K + tl.cumsum(keep.to(tl.int32), 0) - 1
-    tl.store(tokens + place, token, mask=keep)
-    tl.store(weights + place, weight, mask=keep)
+    target = row * TOP_K + tl.cumsum(keep.to(tl.int32), 0) - 1
+    tl.store(tokens + target, token, mask=keep)
+    tl.store(weights + target, weight, mask=keep)
 
 
 @triton.jit
