@@ -225,11 +225,16 @@ def time_in_turns(
 
 @torch.inference_mode()
 def measure_rates(
-    *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, key_dim: int = 64, rounds: int = 5
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    key_dim: int = 64,
+    rounds: int = 5,
+    side: int | None = None,
 ) -> MachineRates:
-    """Measure the machine's own rates, best of the rounds."""
+    """Measure the machine's own rates, best of the rounds; ``side`` is that of the square matrices."""
     is_cuda = torch.device(device).type == "cuda"
-    side = 8192 if is_cuda else 2048
+    side = side or (8192 if is_cuda else 2048)
     square, product = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
     # On a CPU the thin product runs in tiles that stay in the caches, as a fast read would; a GPU wants one large one.
     rows, columns, tiles = (8192, 32768, 1) if is_cuda else (192, 2048, 16)
