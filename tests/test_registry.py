@@ -32,7 +32,9 @@ def one_weight(monkeypatch):
 def test_an_architecture_is_described_in_full(name):
     architecture = find_architecture(name)
     assert architecture.name == name
-    assert architecture.paper.url.startswith(("https://arxiv.org/abs/", "https://doi.org/", "https://openaccess.thecvf.com/"))
+    assert architecture.paper.url.startswith(
+        ("https://arxiv.org/abs/", "https://doi.org/", "https://openaccess.thecvf.com/")
+    )
     assert {variant.name for variant in architecture.variants} >= {"small", "tiny"}
 
 
