@@ -32,12 +32,18 @@ if TYPE_CHECKING:
 __all__ = ["CONVERTIBLE", "ExtraChannel", "convert_file", "read_original", "rename_tensors", "widen_mask_input"]
 
 #: Models whose authors released weights, each with a prefix that only its files have.
-CONVERTIBLE: dict[str, str] = {"stm": "Encoder_M.", "stcn": "value_encoder.fuser.", "rde": "mem_compress."}
+CONVERTIBLE: dict[str, str] = {
+    "hs2s": "encoder_ref.",
+    "stm": "Encoder_M.",
+    "stcn": "value_encoder.fuser.",
+    "rde": "mem_compress.",
+}
 
 #: How a mask channel that a single-object file lacks is filled.
 ExtraChannel = Literal["zeros", "orthogonal"]
 
 _LICENCES = {
+    "hs2s": "see the HS2S release; not checked by this project",
     "stm": "CC BY-NC-SA, non-commercial use only (licence of the STM release)",
     "stcn": "MIT (licence of the STCN release)",
     "rde": "MIT (licence of the RDE-VOS release)",
@@ -119,7 +125,10 @@ def read_original(path: str | Path) -> dict[str, Tensor]:
         raise MissingFileError(f"{path} does not exist. Give the weight file that the authors released.")
     _refuse_other_formats(path)
     loaded = _load(path)
-    state = loaded["network"] if isinstance(loaded, Mapping) and isinstance(loaded.get("network"), Mapping) else loaded
+    state = loaded
+    for name in ("network", "model"):  # resume files of STCN and RDE-VOS, and of HS2S
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
+            state = loaded[name]
     if not isinstance(state, Mapping) or not state:
         what = "nothing" if isinstance(state, Mapping) else f"a {type(state).__name__}"
         raise CheckpointError(f"{path} holds {what}. Expected a dict of tensors, as the authors released it.")
