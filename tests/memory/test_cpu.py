@@ -26,7 +26,6 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_module, "_TILE_TOKENS", 64)
     monkeypatch.setattr(cpu_module, "_BLOCK_BYTES", 7 * 200 * 4)
     monkeypatch.setattr(cpu_module, "_DIRECT_TOKENS", 40)
-    monkeypatch.setattr(cpu_module, "_ROW_BYTES", 500)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -84,3 +83,13 @@ def test_selection_equals_sorting_at_full_size() -> None:
     assert clear.float().mean() > 0.95
     assert torch.equal(chosen.sort(1).values[clear], best.indices[clear, :20].sort(1).values)
     torch.testing.assert_close(weights.sum(1), torch.ones(200))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_rounds_the_result_only(dtype: torch.dtype) -> None:
+    query, memory = random_read(queries=200, tokens=1000, width=16, columns=64, dtype=dtype)
+    values, _ = read_cpu(query, memory, 20, read_keys=False)
+    chosen, weights = select_tokens(query[0], memory, 0, 20)
+    exact = (weights.double().unsqueeze(1) @ memory.values[0].double()[chosen]).squeeze(1)
+    # Half a unit in the last place, and sums of 40 products in float32.
+    assert ((values[0].double() - exact).abs() <= exact.abs() * torch.finfo(dtype).eps / 2 + 1e-5).all()

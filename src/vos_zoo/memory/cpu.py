@@ -33,7 +33,6 @@ _BLOCK_BYTES = 26 * 2**20  # similarities that exist at once
 _SPARSE = 1024  # in longer rows true entries are so rare that eight at a time are looked for
 _CROWD = 8  # times k places at the bound or above per query on average: so many tie that whole rows are looked at
 _CROWD_SIMILARITIES = 2**19  # then this many of them exist at once
-_ROW_BYTES = 4 * 2**20  # value rows widened to float32 at once
 
 
 def read_cpu(query: Tensor, memory: MemoryTokens, top_k: int | None, read_keys: bool) -> tuple[Tensor, Tensor | None]:
@@ -246,16 +245,12 @@ def _best_of_whole_rows(query: Tensor, memory: MemoryTokens, entry: int, k: int)
 
 def _weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """Sum k rows of a table per query, shape (M, D), in float32 or wider."""
-    if table.dtype in (torch.float32, torch.float64):
-        table = table if table.stride(1) == 1 else table.contiguous()
-        return F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights.to(table.dtype))
-    # Half-precision sums would round the weights too.
-    height = max(1, _ROW_BYTES // (4 * rows.shape[1] * table.shape[1]))
-    parts = [
-        torch.bmm(weight.unsqueeze(1), table[row].to(weight.dtype)).squeeze(1).to(table.dtype)
-        for row, weight in zip(torch.split(rows, height), torch.split(weights, height), strict=True)
-    ]
-    return torch.cat(parts)
+    table = table if table.stride(1) == 1 else table.contiguous()
+    narrow = weights.to(table.dtype)
+    if table.dtype in (torch.float16, torch.bfloat16):
+        # Weights have to be as narrow as the table; a second term carries the digits that they lose.
+        rows, narrow = torch.cat([rows, rows], 1), torch.cat([narrow, (weights - narrow).to(table.dtype)], 1)
+    return F.embedding_bag(rows, table, mode="sum", per_sample_weights=narrow)
 
 
 def _cat(blocks: list[Tensor]) -> Tensor:
