@@ -15,7 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("file", type=Path, metavar="FILE", help="the authors' file, as torch.save wrote it")
     parser.add_argument(
-        "--from", dest="kind", required=True, metavar="NAME", help="model that the file belongs to: rde, stcn, stm, hs2s"
+        "--from",
+        dest="kind",
+        required=True,
+        metavar="NAME",
+        help="model that the file belongs to: hs2s, rde, stcn, stm",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
