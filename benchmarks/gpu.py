@@ -35,7 +35,7 @@ from vos_zoo.memory.benchmark import (
     describe_machine,
     make_read,
     measure_rates,
-    measure_read,
+    measure_reads,
     read_textbook,
     time_in_turns,
 )
@@ -63,7 +63,7 @@ def main() -> None:
     report: dict[str, Any] = {"machine": describe_machine("cuda"), "date": time.strftime("%Y-%m-%d")}
     print(report["machine"], "\n", flush=True)
     report["tests"] = run_tests()
-    report["reads"] = [row for dtype in (torch.bfloat16, torch.float32) for row in measure_reads(dtype)]
+    report["reads"] = [row for dtype in (torch.bfloat16, torch.float32) for row in measure_top_k(dtype)]
     report["all_tokens"] = [row for dtype in (torch.bfloat16, torch.float32) for row in measure_all_tokens(dtype)]
     report["sessions"] = [measure_session(model, arguments.precision) for model in ("stcn", "rde")]
     report["long"] = measure_long("rde", arguments.precision, arguments.long_frames)
@@ -83,7 +83,7 @@ def run_tests() -> str:
     return summary
 
 
-def measure_reads(dtype: torch.dtype) -> list[dict[str, Any]]:
+def measure_top_k(dtype: torch.dtype) -> list[dict[str, Any]]:
     """Print and return the table against the usual implementation."""
     rates = measure_rates(device="cuda", dtype=dtype)
     print(
@@ -96,7 +96,7 @@ def measure_reads(dtype: torch.dtype) -> list[dict[str, Any]]:
     )
     rows = []
     for case in [*(ReadCase(frames) for frames in FRAMES), ReadCase(20, objects=5)]:
-        timing = measure_read(case, rates, device="cuda", dtype=dtype, rounds=7)
+        (timing,) = measure_reads([case], rates, device="cuda", dtype=dtype, rounds=7)
         # A GPU computes and copies at the same time: its floor is the larger part, not the sum.
         floor = max(parts_of_floor(rates, case, dtype))
         timing = dataclasses.replace(timing, floor_seconds=floor)

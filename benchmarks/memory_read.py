@@ -35,7 +35,7 @@ from vos_zoo.memory.benchmark import (
     describe_machine,
     make_read,
     measure_rates,
-    measure_read,
+    measure_reads,
     read_textbook,
 )
 
@@ -94,8 +94,8 @@ def compare(rates: MachineRates, rounds: int, threads: int) -> list[dict[str, ob
     )
     rows: list[dict[str, object]] = []
     alone: dict[int, float] = {}
-    for case in [ReadCase(frames, objects) for objects in (1, 5) for frames in TARGETS]:
-        timing = measure_read(case, rates, rounds=rounds)
+    for timing in [one for frames in TARGETS for one in measure_reads(same_memory(frames), rates, rounds=rounds)]:
+        case = timing.case
         extra, usual = (run_extra(name, case, threads) for name in ("ours", "textbook"))
         assert timing.textbook_seconds is not None
         assert timing.textbook_best_seconds is not None
@@ -111,6 +111,11 @@ def compare(rates: MachineRates, rounds: int, threads: int) -> list[dict[str, ob
         rows.append(as_row(timing, extra_bytes=extra, textbook_extra_bytes=usual))
     print()
     return rows
+
+
+def same_memory(frames: int) -> list[ReadCase]:
+    """One and five objects, which take turns within every round."""
+    return [ReadCase(frames, objects) for objects in (1, 5)]
 
 
 def judge(timing: ReadTiming, extra: int | None, alone: dict[int, float]) -> str:
@@ -134,8 +139,9 @@ def scale(rates: MachineRates, rounds: int) -> list[dict[str, object]]:
     """Print and return our times at growing memories; the usual implementation would need gigabytes there."""
     print(f"{'frames':>6}{'ours ms':>9}{'ms per frame':>14}")
     rows: list[dict[str, object]] = []
-    for frames in (1, 5, 20, 50, 100, 200):
-        timing = measure_read(ReadCase(frames), rates, rounds=min(rounds, 5), with_textbook=False)
+    cases = [ReadCase(frames) for frames in (1, 5, 20, 50, 100, 200)]
+    for timing in measure_reads(cases, rates, rounds=min(rounds, 5), with_textbook=False):
+        frames = timing.case.frames
         print(f"{frames:>6}{1e3 * timing.seconds:>9.1f}{1e3 * timing.seconds / frames:>14.2f}", flush=True)
         rows.append(as_row(timing))
     print()

@@ -10,7 +10,7 @@ from vos_zoo.memory.benchmark import (
     describe_machine,
     make_read,
     measure_rates,
-    measure_read,
+    measure_reads,
     read_textbook,
     time_in_turns,
 )
@@ -42,7 +42,7 @@ def test_floor_of_a_read_of_all_tokens_counts_the_second_product() -> None:
 @pytest.mark.parametrize("with_textbook", [False, True])
 def test_measurement_of_a_small_read(with_textbook: bool) -> None:
     case = ReadCase(frames=2, grid=(5, 6), key_dim=8, value_dim=10, top_k=6)
-    timing = measure_read(case, RATES, rounds=2, with_textbook=with_textbook)
+    (timing,) = measure_reads([case], RATES, rounds=2, with_textbook=with_textbook)
     assert timing.backend == "cpu"
     assert 0 < timing.best_seconds <= timing.seconds
     assert (timing.speed_up is not None) == with_textbook

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -173,33 +174,50 @@ class ReadInputs:
 
 
 @torch.inference_mode()
-def measure_read(
-    case: ReadCase,
+def measure_reads(
+    cases: Sequence[ReadCase],
     rates: MachineRates,
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     rounds: int = 7,
     with_textbook: bool = True,
-) -> ReadTiming:
-    """Time ours and the usual implementation in turns, and compare ours with float64."""
-    inputs = make_read(case, device=device, dtype=dtype)
-    contenders: list[Callable[[], object]] = [lambda: read_memory(inputs.query_key, inputs.memory, top_k=case.top_k)]
+) -> list[ReadTiming]:
+    """Time all cases, ours and the usual implementation, in turns, and compare ours with float64.
+
+    Args:
+        cases: What to read.
+        rates: The machine's rates, for the floor.
+        device: Where.
+        dtype: Type of queries, keys and values.
+        rounds: Times that each read is timed.
+        with_textbook: Whether the usual implementation is timed too; it takes gigabytes for long memories.
+
+    Returns:
+        One result per case.
+    """
+    inputs = [make_read(case, device=device, dtype=dtype) for case in cases]
+    contenders: list[Callable[[], object]] = [
+        partial(read_memory, part.query_key, part.memory, top_k=case.top_k)
+        for case, part in zip(cases, inputs, strict=True)
+    ]
     if with_textbook:
-        query, keys, values = inputs.textbook_layout()
-        contenders.append(lambda: read_textbook(query, keys, values, case.top_k))
+        layouts = [part.textbook_layout() for part in inputs]
+        contenders += [partial(read_textbook, *layout, case.top_k) for case, layout in zip(cases, layouts, strict=True)]
     times = time_in_turns(contenders, rounds=rounds, device=device)
-    textbook = times[1] if with_textbook else None
-    return ReadTiming(
-        case=case,
-        backend=choose_backend(inputs.query_key, inputs.memory, case.top_k).name,
-        seconds=statistics.median(times[0]),
-        best_seconds=min(times[0]),
-        textbook_seconds=None if textbook is None else statistics.median(textbook),
-        textbook_best_seconds=None if textbook is None else min(textbook),
-        floor_seconds=rates.floor(case, inputs.query_key.element_size()),
-        error=_error(inputs, case),
-    )
+    return [
+        ReadTiming(
+            case=case,
+            backend=choose_backend(part.query_key, part.memory, case.top_k).name,
+            seconds=statistics.median(times[index]),
+            best_seconds=min(times[index]),
+            textbook_seconds=statistics.median(times[index + len(cases)]) if with_textbook else None,
+            textbook_best_seconds=min(times[index + len(cases)]) if with_textbook else None,
+            floor_seconds=rates.floor(case, part.query_key.element_size()),
+            error=_error(part, case),
+        )
+        for index, (case, part) in enumerate(zip(cases, inputs, strict=True))
+    ]
 
 
 def time_in_turns(
