@@ -22,31 +22,3 @@ class RDEConfig(STCNConfig):
     memory_entries: tuple[MemoryEntry, ...] = ("rde", "latest", "first", "first")
     #: dilations of the three spatial branches of the aggregation module's ASPP (released code)
     aggregation_dilations: tuple[int, int, int] = (2, 4, 6)
-
-    @classmethod
-    def r50(cls) -> RDEConfig:
-        """Return the paper's network."""
-        return cls()
-
-    @classmethod
-    def small(cls) -> RDEConfig:
-        """Return the bundled size: STCN's small network plus the aggregation module."""
-        return cls(
-            backbone="resnet18",
-            value_blocks=(1, 1, 1),
-            value_conv_bias=False,
-            value_dim=128,
-            decoder_dims=(128, 96, 64),
-        )
-
-    @classmethod
-    def tiny(cls) -> RDEConfig:
-        """Return a network for tests and examples."""
-        return cls(
-            backbone="test_resnet",
-            value_backbone="test_resnet",
-            key_dim=8,
-            value_dim=16,
-            decoder_dims=(16, 16, 8),
-            max_memory_frames=4,
-        )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,12 @@ class STCNConfig:
     max_memory_frames: int | None = 64
 
     @classmethod
-    def r50(cls) -> STCNConfig:
+    def r50(cls) -> Self:
         """Return the paper's network."""
         return cls()
 
     @classmethod
-    def small(cls) -> STCNConfig:
+    def small(cls) -> Self:
         """Return the bundled size: ResNet-18 keys, a value encoder of half its depth, narrow values and decoder."""
         return cls(
             backbone="resnet18",
@@ -56,7 +59,7 @@ class STCNConfig:
         )
 
     @classmethod
-    def tiny(cls) -> STCNConfig:
+    def tiny(cls) -> Self:
         """Return a network for tests and examples."""
         return cls(
             backbone="test_resnet",
