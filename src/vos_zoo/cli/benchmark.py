@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     from vos_zoo.devices import find_device
-    from vos_zoo.memory.benchmark import ReadCase, describe_machine, measure_rates, measure_read
+    from vos_zoo.memory.benchmark import ReadCase, describe_machine, measure_rates, measure_reads
 
     device = find_device(arguments.device)
     print(describe_machine(device))
@@ -37,11 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"Matrix products {rates.matrix / 1e9:.0f} GFLOP/s, copies {rates.copy / 1e9:.1f} GB/s")
     print("\nMemory read at 480p, top 20, one object, float32, against the usual implementation:")
     print(f"{'memory frames':>13}{'backend':>11}{'ours':>11}{'usual':>11}{'faster':>9}")
-    for frames in _MEMORY_FRAMES:
-        timing = measure_read(ReadCase(frames), rates, device=device, rounds=arguments.rounds)
+    cases = [ReadCase(frames) for frames in _MEMORY_FRAMES]
+    for timing in measure_reads(cases, rates, device=device, rounds=arguments.rounds):
         usual = timing.textbook_seconds or 0.0
         print(
-            f"{frames:>13}{timing.backend:>11}{1000 * timing.seconds:>8.1f} ms{1000 * usual:>8.1f} ms"
+            f"{timing.case.frames:>13}{timing.backend:>11}{1000 * timing.seconds:>8.1f} ms{1000 * usual:>8.1f} ms"
             f"{usual / timing.seconds:>8.1f}x"
         )
     seconds = _frame_seconds(arguments, device=str(device))
