@@ -54,6 +54,12 @@ def test_item_has_the_promised_shapes(num_frames, crop_size, max_objects):
     assert item["first_masks"].dtype == torch.float32
 
 
+def test_crops_need_not_be_square():
+    item = ClipDataset([MovingShapes()], ClipSettings(2, (24, 40), 2))[0]
+    assert item["images"].shape == (2, 3, 24, 40)
+    assert item["first_masks"].shape == (2, 24, 40)
+
+
 def test_exact_first_masks_equal_the_planes_of_frame_zero():
     item = ClipDataset([MovingShapes()], ClipSettings(2, 40, 2))[3]
     for plane in range(2):
@@ -159,6 +165,11 @@ def test_no_source():
 def test_settings_below_one(name):
     with pytest.raises(ConfigError, match=f"{name} is 0"):
         ClipSettings(**{name: 0})
+
+
+def test_a_side_below_one():
+    with pytest.raises(ConfigError, match=r"crop_size is \(48, 0\)"):
+        ClipSettings(crop_size=(48, 0))
 
 
 @pytest.mark.parametrize("overlaps", [(0, 1), (0.9, 0.8), (0.5, 1.1), (-1, 0.5)])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vos_zoo.data.davis import DavisClips, DavisVideos, sample_frame_indices
 from vos_zoo.data.layers import PasteSettings
-from vos_zoo.data.motion import PAPER_VIDEO
+from vos_zoo.data.motion import PAPER_VIDEO, height_and_width
 from vos_zoo.data.static_images import ImageMaskPairs
 from vos_zoo.errors import DataError, MissingFileError
 
@@ -57,13 +57,14 @@ def test_folder_and_zips_give_the_same_clips(data_root, zipped_root):
 
 
 @pytest.mark.parametrize("paste", [None, ALWAYS_PASTE], ids=["plain", "pasted"])
-@pytest.mark.parametrize("num_frames", [1, 3, 12])
-def test_clips(data_root, num_frames, paste):
+@pytest.mark.parametrize(("num_frames", "crop_size"), [(1, 48), (3, (32, 56)), (12, 48)])
+def test_clips(data_root, num_frames, crop_size, paste):
     source = DavisClips(DavisVideos(data_root / "train"), motion=PAPER_VIDEO, paste=paste)
     for seed in range(3):
-        clip = source.sample(np.random.default_rng(seed), num_frames=num_frames, crop_size=48, max_gap=3)
-        assert clip.images.shape == (num_frames, 48, 48, 3)
-        assert clip.labels.shape == (num_frames, 48, 48)
+        clip = source.sample(np.random.default_rng(seed), num_frames=num_frames, crop_size=crop_size, max_gap=3)
+        height, width = height_and_width(crop_size)
+        assert clip.images.shape == (num_frames, height, width, 3)
+        assert clip.labels.shape == (num_frames, height, width)
         assert clip.labels.any()
 
 

@@ -44,6 +44,22 @@ def test_flip_about_the_right_edge():
     np.testing.assert_array_equal(motion.warp(picture(), forward, 24), picture()[:, ::-1])
 
 
+def test_oblong_output_shows_what_a_square_one_shows():
+    displacement = np.full((17, 17, 2), 2 / 24)
+    for shift in (None, displacement * [1, 2]):  # shares of a height that is half as large
+        oblong = motion.warp(picture(), np.eye(3), (12, 24), shift)
+        square = motion.warp(picture(), np.eye(3), 24, None if shift is None else displacement)
+        assert oblong.shape == (12, 24, 3)
+        np.testing.assert_array_equal(oblong, square[:12])
+
+
+def test_rotation_of_an_oblong_frame_keeps_angles():
+    ranges = MotionRange(rotation=40, is_chained=False)
+    for matrix in motion.about_centre(motion.sample_motion(np.random.default_rng(0), 3, ranges), (48, 96)):
+        np.testing.assert_allclose(matrix[:2, :2] @ matrix[:2, :2].T, np.eye(2), atol=1e-12)
+        np.testing.assert_allclose(matrix @ [47.5, 23.5, 1], [47.5, 23.5, 1], atol=1e-9)
+
+
 def test_motion_about_the_centre_keeps_the_centre():
     for matrix in motion.about_centre(motion.sample_motion(np.random.default_rng(0), 5, MotionRange(20, 0.2, 10)), 64):
         np.testing.assert_allclose(matrix @ [31.5, 31.5, 1], [31.5, 31.5, 1], atol=1e-9)

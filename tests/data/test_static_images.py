@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from vos_zoo.data.layers import PasteSettings
-from vos_zoo.data.motion import PAPER_STATIC
+from vos_zoo.data.motion import PAPER_STATIC, height_and_width
 from vos_zoo.data.static_images import ImageMaskPairs, StaticImageClips
 from vos_zoo.errors import DataError, MissingFileError
 
@@ -32,14 +32,15 @@ def test_folder_and_zips_give_the_same_clips(data_root, zipped_root):
     np.testing.assert_array_equal(clips[0].labels, clips[1].labels)
 
 
-@pytest.mark.parametrize("num_frames", [1, 3, 5])
+@pytest.mark.parametrize(("num_frames", "crop_size"), [(1, 48), (3, (32, 56)), (5, 48)])
 @pytest.mark.parametrize("paste", [None, PasteSettings(counts=(0, 0, 1))], ids=["plain", "pasted"])
-def test_clips(data_root, num_frames, paste):
+def test_clips(data_root, num_frames, crop_size, paste):
     source = StaticImageClips(ImageMaskPairs(data_root / "pairs"), paste=paste)
     for seed in range(5):
-        clip = source.sample(np.random.default_rng(seed), num_frames=num_frames, crop_size=48, max_gap=1)
-        assert clip.images.shape == (num_frames, 48, 48, 3)
-        assert clip.labels.shape == (num_frames, 48, 48)
+        clip = source.sample(np.random.default_rng(seed), num_frames=num_frames, crop_size=crop_size, max_gap=1)
+        height, width = height_and_width(crop_size)
+        assert clip.images.shape == (num_frames, height, width, 3)
+        assert clip.labels.shape == (num_frames, height, width)
         assert clip.labels[0].any()
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from vos_zoo.data.motion import FrameSize, height_and_width
 from vos_zoo.data.perturbation import perturb_mask
 from vos_zoo.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from vos_zoo.errors import ConfigError
@@ -36,8 +37,8 @@ class LabelledClip(NamedTuple):
     """Augmented frames before objects are chosen.
 
     Attributes:
-        images: RGB uint8, shape (T, S, S, 3).
-        labels: Object ids uint8, 0 background, shape (T, S, S).
+        images: RGB uint8, shape (T, H, W, 3).
+        labels: Object ids uint8, 0 background, shape (T, H, W).
         name: Where the clip comes from.
     """
 
@@ -49,7 +50,7 @@ class LabelledClip(NamedTuple):
 class ClipSource(Protocol):
     """Anything that draws augmented clips from a generator."""
 
-    def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: int, max_gap: int) -> LabelledClip:
+    def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: FrameSize, max_gap: int) -> LabelledClip:
         """Draw one clip."""
         ...
 
@@ -57,8 +58,8 @@ class ClipSource(Protocol):
 class ClipItem(TypedDict):
     """One training clip; K is the number of object planes.
 
-    ``images`` float32 (T, 3, S, S) with ImageNet normalisation; ``masks`` uint8 (T, S, S), 0 background and 1..K
-    objects; ``valid_objects`` bool (K,); ``first_masks`` float32 (K, S, S), masks of frame 0, perturbed if asked for;
+    ``images`` float32 (T, 3, H, W) with ImageNet normalisation; ``masks`` uint8 (T, H, W), 0 background and 1..K
+    objects; ``valid_objects`` bool (K,); ``first_masks`` float32 (K, H, W), masks of frame 0, perturbed if asked for;
     ``name``.
     """
 
@@ -85,21 +86,26 @@ class ClipSettings:
 
     Attributes:
         num_frames: Frames per clip.
-        crop_size: Side of the square frames in pixels.
+        crop_size: Side of square frames in pixels, or (height, width).
         max_objects: Object planes per clip.
         perturb_first_mask: Range of the overlap that perturbed first masks keep (0-1), or None for exact masks.
         min_object_area: Least share of frame 0 that an object must cover to be chosen.
     """
 
     num_frames: int = 3
-    crop_size: int = 384
+    crop_size: FrameSize = 384
     max_objects: int = 2
     perturb_first_mask: tuple[float, float] | None = None
     min_object_area: float = 0.002
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("num_frames", "crop_size", "max_objects"):
+        if min(height_and_width(self.crop_size)) < 1:
+            raise ConfigError(
+                f"crop_size is {self.crop_size}. Expected the side of a square, or [height, width], in pixels of at "
+                "least 1."
+            )
+        for name in ("num_frames", "max_objects"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}. Expected a whole number of at least 1.")
         if self.perturb_first_mask is not None:

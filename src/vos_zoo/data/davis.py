@@ -25,7 +25,7 @@ from vos_zoo.data.layers import (
     random_object_pixel,
     warp_frames,
 )
-from vos_zoo.data.motion import Image, MotionRange
+from vos_zoo.data.motion import FrameSize, Image, MotionRange
 from vos_zoo.data.static_images import ImageMaskPairs
 from vos_zoo.data.transforms import VIDEO_CLIP_COLOUR, VIDEO_FRAME_COLOUR, jitter_clip, jitter_frames
 from vos_zoo.errors import DataError
@@ -151,7 +151,7 @@ class DavisClips:
     paste: PasteSettings | None = None
     pairs: ImageMaskPairs | None = None
 
-    def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: int, max_gap: int) -> LabelledClip:
+    def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: FrameSize, max_gap: int) -> LabelledClip:
         """Draw one clip with at most ``max_gap`` filmed frames between neighbouring ones."""
         video = int(rng.integers(len(self.videos)))
         indices = self._indices(rng, video, num_frames, max_gap)
@@ -228,19 +228,21 @@ def _video(name: str, masks: Sequence[str], pictures: dict[tuple[str, str], str]
 
 
 def _place_crop(
-    mask: NDArray[np.uint8], area: tuple[float, float], size: int, rng: np.random.Generator
+    mask: NDArray[np.uint8], area: tuple[float, float], size: FrameSize, rng: np.random.Generator
 ) -> motion.Matrix:
     """Random resized crop that shows some of an object if there is one, flipped with probability 0.5."""
     height, width = mask.shape
+    crop_height, crop_width = motion.height_and_width(size)
     pixel = random_object_pixel(mask, rng)
     for _ in range(10):
         share = rng.uniform(*area) * height * width
-        aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+        aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3))) * (crop_width / crop_height)
         box_width, box_height = np.sqrt(share * aspect), np.sqrt(share / aspect)
         if box_width <= width and box_height <= height:
             break
     else:
-        box_width = box_height = float(min(height, width))
+        box_width = min(float(width), height * crop_width / crop_height)
+        box_height = min(float(height), width * crop_height / crop_width)
     left, top = rng.random() * (width - box_width), rng.random() * (height - box_height)
     if pixel is not None:
         # A crop without any object would be drawn again anyway: move the box just so far that a random object pixel
@@ -249,7 +251,9 @@ def _place_crop(
         left = np.clip(left, pixel[0] - (1 - margin) * box_width, pixel[0] - margin * box_width)
         top = np.clip(top, pixel[1] - (1 - margin) * box_height, pixel[1] - margin * box_height)
         left, top = np.clip(left, 0, width - box_width), np.clip(top, 0, height - box_height)
-    placed = motion.scaling(size / box_width, size / box_height) @ motion.translation(-float(left), -float(top))
+    placed = motion.scaling(crop_width / box_width, crop_height / box_height) @ motion.translation(
+        -float(left), -float(top)
+    )
     if rng.random() < 0.5:
-        placed = motion.translation(size - 1, 0) @ motion.scaling(-1, 1) @ placed
+        placed = motion.translation(crop_width - 1, 0) @ motion.scaling(-1, 1) @ placed
     return placed

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.data import motion
-from vos_zoo.data.motion import CHAINED_SPRITE, Image, Matrix, MotionRange
+from vos_zoo.data.motion import CHAINED_SPRITE, FrameSize, Image, Matrix, MotionRange
 
 MAX_LABELS = 3  # object ids followed per layer; one OpenCV warp carries at most four channels
 
@@ -34,7 +34,7 @@ class PasteSettings:
 
     Attributes:
         counts: Probabilities of pasting 0, 1, 2 … sprites.
-        size: Range of the longer side of a sprite as share of the frame side.
+        size: Range of the longer side of a sprite as share of the frame's shorter side.
         motion: Movement of a sprite, on top of nothing: the camera does not carry it.
     """
 
@@ -51,7 +51,7 @@ def warp_frames(
     labels: Sequence[Image],
     matrices: Matrix,
     warps: Sequence[Matrix | None],
-    size: int,
+    size: FrameSize,
     rng: np.random.Generator,
 ) -> tuple[Image, Image]:
     """Warp frames and label maps by the same maps.
@@ -64,16 +64,16 @@ def warp_frames(
         labels: Label maps in the same number.
         matrices: Forward matrices, shape (T, 3, 3).
         warps: Thin-plate displacement per frame or None.
-        size: Output side in pixels.
+        size: Size of the output.
         rng: Source of randomness.
 
     Returns:
-        Images (T, size, size, 3) and labels (T, size, size), ids 1 to 3 in random order.
+        Images (T, H, W, 3) and labels (T, H, W) of that size, ids 1 to 3 in random order.
     """
-    frames = len(matrices)
+    frames, (height, width) = len(matrices), motion.height_and_width(size)
     ids = rng.permutation(present_ids(labels[0]))[:MAX_LABELS]
-    out_images = np.empty((frames, size, size, 3), np.uint8)
-    out_labels = np.zeros((frames, size, size), np.uint8)
+    out_images = np.empty((frames, height, width, 3), np.uint8)
+    out_labels = np.zeros((frames, height, width), np.uint8)
     planes = _planes(labels[0], ids)
     for index in range(frames):
         which = min(index, len(images) - 1)
@@ -112,22 +112,21 @@ def paste_sprite(
     """Paste a moving sprite over all frames, in place.
 
     Args:
-        images: RGB frames, shape (T, S, S, 3).
-        labels: Label maps, shape (T, S, S).
+        images: RGB frames, shape (T, H, W, 3).
+        labels: Label maps, shape (T, H, W).
         sprite: What to paste.
         label: Id that its pixels get.
         paste: Size and motion.
         rng: Source of randomness.
     """
-    frames, size = labels.shape[:2]
+    frames, size = len(labels), (labels.shape[1], labels.shape[2])
     height, width = sprite.images[0].shape[:2]
-    side = rng.uniform(*paste.size) * size
-    scale = side / max(height, width)
+    scale = rng.uniform(*paste.size) * min(size) / max(height, width)
     flip = -1 if rng.random() < 0.5 else 1
     # The sprite turns about its own middle; its place is anywhere where at least its middle is well inside.
-    place = rng.uniform(0.15, 0.85, 2) * size
+    place = rng.uniform(0.15, 0.85, 2) * size[::-1]
     moves = motion.sample_motion(rng, frames, paste.motion)
-    moves[:, :2, 2] *= size
+    moves[:, :2, 2] *= min(size)
     centre = motion.translation(-(width - 1) / 2, -(height - 1) / 2)
     matrices = motion.translation(*place) @ moves @ motion.scaling(flip * scale, scale) @ centre
     warps = motion.sample_warps(rng, frames, paste.motion)

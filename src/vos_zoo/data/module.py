@@ -29,7 +29,7 @@ class ClipDataModule(pl.LightningDataModule):
 
     Args:
         batch_size: Clips per batch and device.
-        crop_size: Side of the square training frames in pixels.
+        crop_size: Side of square training frames in pixels, or (height, width).
         num_frames: Frames per clip.
         max_objects: Object planes per clip.
         samples_per_epoch: Clips per epoch, all devices together.
@@ -49,7 +49,7 @@ class ClipDataModule(pl.LightningDataModule):
         self,
         *,
         batch_size: int = 8,
-        crop_size: int = 384,
+        crop_size: int | tuple[int, int] = 384,
         num_frames: int = 3,
         max_objects: int = 2,
         samples_per_epoch: int = 4000,

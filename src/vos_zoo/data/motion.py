@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 Image = NDArray[np.uint8]
+FrameSize = int | tuple[int, int]
+"""Side of a square in pixels, or (height, width)."""
 
 BORDER_REFLECT: int = cv2.BORDER_REFLECT_101
 BORDER_REPLICATE: int = cv2.BORDER_REPLICATE
@@ -143,27 +145,29 @@ def thin_plate_grid(points: Matrix, displacements: Matrix, size: int = _GRID) ->
 
 
 def warp(
-    image: Image, forward: Matrix, size: int, displacement: Matrix | None = None, border: int = BORDER_REFLECT
+    image: Image, forward: Matrix, size: FrameSize, displacement: Matrix | None = None, border: int = BORDER_REFLECT
 ) -> Image:
     """Resample an image once through an affine map and an optional thin-plate displacement.
 
     Args:
         image: Shape (H, W) or (H, W, channels), at most four channels.
         forward: Matrix (3, 3) from source pixels to output pixels.
-        size: Side of the square output in pixels.
-        displacement: Grid (k, k, 2) as shares of the output side, added to the output position that is looked up.
+        size: Size of the output.
+        displacement: Grid (k, k, 2) as shares of the output's sides, added to the output position that is looked up.
         border: OpenCV border mode.
 
     Returns:
-        Image of shape (size, size) or (size, size, channels), bilinear.
+        Image of shape (height, width) or (height, width, channels), bilinear.
     """
+    height, width = height_and_width(size)
     inverse = np.linalg.inv(forward)[:2]
     if displacement is None:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return _as_image(cv2.warpAffine(image, inverse, (size, size), flags=flags, borderMode=border))
-    shift = cv2.resize(displacement.astype(np.float32) * size, (size, size), interpolation=cv2.INTER_LINEAR)
+        return _as_image(cv2.warpAffine(image, inverse, (width, height), flags=flags, borderMode=border))
+    pixels = displacement.astype(np.float32) * np.array([width, height], np.float32)
+    shift = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
     linear = inverse.astype(np.float32)
-    positions = cv2.transform(_pixel_grid(size) + shift, linear)
+    positions = cv2.transform(_pixel_grid(height, width) + shift, linear)
     return _as_image(cv2.remap(image, positions[..., 0], positions[..., 1], cv2.INTER_LINEAR, borderMode=border))
 
 
@@ -177,15 +181,18 @@ def scaling(x: float, y: float) -> Matrix:
     return np.diag([x, y, 1.0])
 
 
-def about_centre(matrices: Matrix, size: int) -> Matrix:
-    """Turn motion about the origin in frame-side units into motion about the middle of a frame in pixels."""
-    middle = (size - 1) / 2
+def height_and_width(size: FrameSize) -> tuple[int, int]:
+    """Return a size as (height, width)."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def about_centre(matrices: Matrix, size: FrameSize) -> Matrix:
+    """Turn motion about the origin in units of the shorter side into motion about a frame's middle in pixels."""
+    height, width = height_and_width(size)
+    side = min(height, width)
+    x, y = (width - 1) / 2, (height - 1) / 2
     return np.asarray(
-        translation(middle, middle)
-        @ scaling(size, size)
-        @ matrices
-        @ scaling(1 / size, 1 / size)
-        @ translation(-middle, -middle)
+        translation(x, y) @ scaling(side, side) @ matrices @ scaling(1 / side, 1 / side) @ translation(-x, -y)
     )
 
 
@@ -195,9 +202,9 @@ def _radial(first: Matrix, second: Matrix) -> Matrix:
 
 
 @lru_cache(maxsize=8)
-def _pixel_grid(size: int) -> NDArray[np.float32]:
-    line = np.arange(size, dtype=np.float32)
-    return np.stack(np.meshgrid(line, line), axis=-1)
+def _pixel_grid(height: int, width: int) -> NDArray[np.float32]:
+    rows, columns = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
+    return np.stack(np.meshgrid(columns, rows), axis=-1)
 
 
 def _as_image(array: NDArray[np.generic]) -> Image:

@@ -24,7 +24,7 @@ from vos_zoo.data.layers import (
     random_object_pixel,
     warp_frames,
 )
-from vos_zoo.data.motion import Image, MotionRange
+from vos_zoo.data.motion import FrameSize, Image, MotionRange
 from vos_zoo.data.transforms import STATIC_CLIP_COLOUR, STATIC_FRAME_COLOUR, jitter_clip, jitter_frames
 from vos_zoo.errors import DataError
 
@@ -107,7 +107,7 @@ class StaticImageClips:
     Attributes:
         pairs: Pictures and masks.
         motion: Movement of the picture.
-        zoom: Range of the clip's scale; 1 fits the picture's short side to the crop.
+        zoom: Range of the clip's scale; at 1 the picture just covers the crop.
         paste: Pasted objects, or None for none.
 
     Source: synthetic clips of STM (ICCV 2019), augmentation of STCN and RDE-VOS; pasted objects are our addition,
@@ -119,7 +119,7 @@ class StaticImageClips:
     zoom: tuple[float, float] = (0.8, 1.5)
     paste: PasteSettings | None = DEFAULT_PASTE
 
-    def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: int, max_gap: int) -> LabelledClip:
+    def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: FrameSize, max_gap: int) -> LabelledClip:
         """Draw one clip; ``max_gap`` has no meaning for pictures."""
         index = int(rng.integers(len(self.pairs)))
         image, mask = self.pairs.read(index)
@@ -138,18 +138,21 @@ class StaticImageClips:
         return LabelledClip(images, labels, self.pairs.keys[index])
 
 
-def _place_picture(mask: Image, zoom: tuple[float, float], size: int, rng: np.random.Generator) -> motion.Matrix:
+def _place_picture(mask: Image, zoom: tuple[float, float], size: FrameSize, rng: np.random.Generator) -> motion.Matrix:
     """Scale, flip and shift the picture so that the crop shows an object, and no border if that is possible."""
     height, width = mask.shape
-    scale = rng.uniform(*zoom) * size / min(height, width)
+    crop_height, crop_width = motion.height_and_width(size)
+    crop = np.array([crop_width, crop_height])
+    factor = rng.uniform(*zoom)
+    scale = max(factor * crop_height / height, factor * crop_width / width)
     flip = -1 if rng.random() < 0.5 else 1
     focus = random_object_pixel(mask, rng)
     if focus is None:
         focus = rng.random(2) * [width, height]
-    corner = focus * scale - rng.uniform(0.25, 0.75, 2) * size
-    room = np.array([width, height]) * scale - size
+    corner = focus * scale - rng.uniform(0.25, 0.75, 2) * crop
+    room = np.array([width, height]) * scale - crop
     corner = np.where(room > 0, np.clip(corner, 0, np.maximum(room, 0)), room * rng.random(2))
     placed = motion.translation(-corner[0], -corner[1]) @ motion.scaling(scale, scale)
     if flip < 0:
-        placed = motion.translation(size - 1, 0) @ motion.scaling(-1, 1) @ placed
+        placed = motion.translation(crop_width - 1, 0) @ motion.scaling(-1, 1) @ placed
     return placed

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.data.clips import LabelledClip
+from vos_zoo.data.motion import FrameSize, height_and_width
 
 
 class ShapesVideo(NamedTuple):
@@ -38,13 +39,12 @@ class MovingShapes:
     num_objects: int = 3
     late_probability: float = 0.2
 
-    def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: int, max_gap: int) -> LabelledClip:
+    def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: FrameSize, max_gap: int) -> LabelledClip:
         """Draw one clip; a larger gap means faster motion."""
         is_late = rng.random() < self.late_probability
         video = moving_shapes(
             num_frames,
-            crop_size,
-            crop_size,
+            *height_and_width(crop_size),
             num_objects=self.num_objects,
             late_frame=int(rng.integers(1, num_frames)) if is_late and num_frames > 1 else 0,
             speed=0.01 * min(max_gap, 10),
