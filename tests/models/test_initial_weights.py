@@ -145,3 +145,22 @@ def test_weights_of_another_model_or_size_are_refused(tmp_path):
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(MissingFileError, match="nowhere"):
         load_initial_weights(network(), "nowhere", [tmp_path])
+
+
+def test_a_trunk_starts_from_the_frame_encoder_of_a_zoo_checkpoint(tmp_path):
+    source = small_network()
+    save_checkpoint_folder(source, tmp_path / "stcn", card="", half=False)
+    target = small_network()
+    load_trunks(target, "stcn", [tmp_path])
+    for name, tensor in source.key_encoder.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(target.key_encoder.state_dict()[name], tensor)
+            if name != "conv1.weight" and name in (value := target.value_encoder.trunk.state_dict()):
+                torch.testing.assert_close(value[name], tensor)
+
+
+def test_a_checkpoint_without_a_frame_encoder_fits_no_trunk(tmp_path):
+    (tmp_path / "other").mkdir()
+    save_file({"backbone.conv1.weight": torch.zeros(1)}, tmp_path / "other" / "model.safetensors")
+    with pytest.raises(ConfigError, match="other holds no key_encoder or query_encoder"):
+        load_trunks(small_network(), "other", [tmp_path])

@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _LOGGER = logging.getLogger(__name__)
+_FRAME_ENCODERS = ("key_encoder.", "query_encoder.")  # of the zoo's networks; they see the frame alone
 
 
 def load_trunks(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
-    """Load ImageNet weights into every ResNet trunk of a network.
+    """Load trained weights into every ResNet trunk of a network.
 
     Args:
         network: Any network of the zoo.
-        source: A safetensors file in torchvision's names, or ``timm`` for timm's pretrained weights.
+        source: A safetensors file in torchvision's names, ``timm`` for timm's pretrained weights, or the checkpoint
+            folder of a zoo model, whose encoder of frames is taken.
         roots: Folders that a relative path is looked up in.
 
     Raises:
-        MissingFileError: If the file does not exist.
+        MissingFileError: If the file or folder does not exist.
         CheckpointError: If it is no safetensors file.
         ConfigError: If no trunk takes it.
     """
@@ -43,7 +45,7 @@ def load_trunks(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
 
             state = timm.create_model(trunk.name, pretrained=True).state_dict()
         else:
-            state = _read_safetensors(_find(source, roots))
+            state = _read_trunk(_find(source, roots))
         try:
             trunk.load_imagenet(state)
         except ConfigError as error:
@@ -85,6 +87,21 @@ def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path])
     if fresh:
         _LOGGER.warning("%s has no %s; these parts start from their initialisation.", path, ", ".join(fresh))
     network.load_state_dict({key: tensor.to(own[key].dtype) for key, tensor in state.items()}, strict=False)
+
+
+def _read_trunk(path: Path) -> dict[str, Tensor]:
+    """Read a trunk's tensors from a file of its own, or from among those of a whole network."""
+    if not path.is_dir():
+        return _read_safetensors(path)
+    state = _read_safetensors(path / "model.safetensors")
+    for name in _FRAME_ENCODERS:
+        trunk = {key.removeprefix(name): tensor for key, tensor in state.items() if key.startswith(name)}
+        if trunk:
+            return trunk
+    raise ConfigError(
+        f"{path} holds no {' or '.join(name.rstrip('.') for name in _FRAME_ENCODERS)}. Give the folder of a model that "
+        "encodes frames by a ResNet, such as STCN, or a file of ImageNet weights."
+    )
 
 
 def _find(source: str, roots: Sequence[Path]) -> Path:
