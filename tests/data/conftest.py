@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vos_zoo.data.masks import write_mask
 from vos_zoo.data.synthetic import moving_shapes
 
 FRAMES = 8
+_STEMS = [f"{index:05d}" for index in range(0, 30, 5)]
 
 
 def _save(image: np.ndarray, path: Path) -> None:
@@ -28,6 +31,30 @@ def _zip_halves(folder: Path, target: Path) -> None:
         with zipfile.ZipFile(target / f"shard-{shard}.zip", "w") as archive:
             for path in files[shard::2]:
                 archive.write(path, path.relative_to(folder).as_posix())
+
+
+def _write_split(root: Path, split: str, *, first_masks_only: bool) -> None:
+    """Two videos of 30 filmed frames; object 2 of the second appears in frame 10."""
+    meta = {}
+    for number, name in enumerate(("0a1b", "9f8e")):
+        late = 10 * number
+        video = moving_shapes(30, 40, 56, num_objects=2, late_frame=late, rng=number)
+        firsts = {1: "00000", 2: f"{late:05d}"}
+        for index in range(30):
+            stem = f"{index:05d}"
+            kept = ["train_all_frames", "train"] if index % 5 == 0 else ["train_all_frames"]
+            for folder in kept:
+                path = root / folder.replace("train", split) / "JPEGImages" / name / f"{stem}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(video.frames[index]).save(path)
+            if index % 5 == 0 and (not first_masks_only or stem in firsts.values()):
+                write_mask(root / split / "Annotations" / name / f"{stem}.png", video.masks[index])
+        objects = {
+            str(label): {"category": "shape", "frames": [stem for stem in _STEMS if stem >= first]}
+            for label, first in firsts.items()
+        }
+        meta[name] = {"objects": objects}
+    (root / split / "meta.json").write_text(json.dumps({"videos": meta}))
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +82,15 @@ def zipped_root(data_root, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("zipped")
     for part in ("pairs", "train"):
         _zip_halves(data_root / part, root / part)
+    return root
+
+
+@pytest.fixture(scope="session")
+def youtube_vos_root(tmp_path_factory) -> Path:
+    """Root with ``train/``, ``valid/`` and both with all frames, in the layout of YouTube-VOS; not to be written to."""
+    root = tmp_path_factory.mktemp("youtube-vos")
+    _write_split(root, "train", first_masks_only=False)
+    _write_split(root, "valid", first_masks_only=True)
     return root
 
 

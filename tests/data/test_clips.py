@@ -26,7 +26,7 @@ class Constant:
     labels: np.ndarray
     asked: int = 0
 
-    def sample(self, rng, *, num_frames, crop_size, max_gap):
+    def sample(self, rng, *, num_frames, crop_size, max_gap, max_objects):
         self.asked += 1
         images = np.full((num_frames, crop_size, crop_size, 3), 128, np.uint8)
         return LabelledClip(images, np.repeat(self.labels[None], num_frames, axis=0), "constant")

@@ -2,85 +2,14 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from vos_zoo.data.davis import DavisClips, DavisVideos, sample_frame_indices
-from vos_zoo.data.layers import PasteSettings
-from vos_zoo.data.motion import PAPER_VIDEO, height_and_width
-from vos_zoo.data.static_images import ImageMaskPairs
+from vos_zoo.data.archives import FileTree
+from vos_zoo.data.davis import DavisVideos, davis_videos, read_image_set
 from vos_zoo.errors import DataError, MissingFileError
-
-ALWAYS_PASTE = PasteSettings(counts=(0, 1))
-
-
-@given(total=st.integers(1, 60), num_frames=st.integers(1, 8), max_gap=st.integers(1, 30), seed=st.integers(0, 100_000))
-def test_indices_are_ordered_within_the_video_and_the_gap(total, num_frames, max_gap, seed):
-    indices = np.array(sample_frame_indices(np.random.default_rng(seed), total, num_frames, max_gap))
-    assert len(indices) == num_frames
-    assert indices.min() >= 0
-    assert indices.max() < total
-    steps = np.diff(indices)
-    assert (steps >= 0).all() or (steps <= 0).all()
-    if total >= num_frames:
-        assert (np.abs(steps) >= 1).all()
-        assert (np.abs(steps) <= max_gap).all()
-    else:
-        assert set(indices) == set(range(total))
-
-
-def test_gaps_starts_and_both_directions_occur():
-    rng = np.random.default_rng(0)
-    drawn = [sample_frame_indices(rng, 50, 3, 4) for _ in range(600)]
-    steps = {abs(b - a) for clip in drawn for a, b in pairwise(clip)}
-    assert steps == {1, 2, 3, 4}
-    forward = sum(clip[0] < clip[-1] for clip in drawn)
-    # Binomial(600, 0.5): standard deviation 12.2, five of them.
-    assert abs(forward - 300) < 62
-    assert min(map(min, drawn)) == 0
-    assert max(map(max, drawn)) == 49
-
-
-def test_folder_and_zips_give_the_same_clips(data_root, zipped_root):
-    clips = []
-    for root in (data_root, zipped_root):
-        source = DavisClips(DavisVideos(root / "train"), paste=ALWAYS_PASTE, pairs=ImageMaskPairs(root / "pairs"))
-        clips.append(source.sample(np.random.default_rng(4), num_frames=3, crop_size=48, max_gap=5))
-    np.testing.assert_array_equal(clips[0].images, clips[1].images)
-    np.testing.assert_array_equal(clips[0].labels, clips[1].labels)
-    assert clips[0].name == clips[1].name
-
-
-@pytest.mark.parametrize("paste", [None, ALWAYS_PASTE], ids=["plain", "pasted"])
-@pytest.mark.parametrize(("num_frames", "crop_size"), [(1, 48), (3, (32, 56)), (12, 48)])
-def test_clips(data_root, num_frames, crop_size, paste):
-    source = DavisClips(DavisVideos(data_root / "train"), motion=PAPER_VIDEO, paste=paste)
-    for seed in range(3):
-        clip = source.sample(np.random.default_rng(seed), num_frames=num_frames, crop_size=crop_size, max_gap=3)
-        height, width = height_and_width(crop_size)
-        assert clip.images.shape == (num_frames, height, width, 3)
-        assert clip.labels.shape == (num_frames, height, width)
-        assert clip.labels.any()
-
-
-def test_frame_step_divides_the_gap(data_root, monkeypatch):
-    asked = []
-
-    def record(rng, total, num_frames, max_gap):
-        asked.append(max_gap)
-        return [0] * num_frames
-
-    monkeypatch.setattr("vos_zoo.data.davis.sample_frame_indices", record)
-    source = DavisClips(DavisVideos(data_root / "train"), frame_step=5)
-    for max_gap in (25, 12, 3):
-        source.sample(np.random.default_rng(0), num_frames=2, crop_size=16, max_gap=max_gap)
-    # Gaps of YouTube-VOS, which lists every fifth frame: floor(J / 5), here never below one.
-    assert asked == [5, 2, 1]
 
 
 def test_all_videos_sorted_with_their_frames(data_root):
@@ -120,10 +49,10 @@ def test_short_videos_are_left_out(data_root, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"names": ["ant", "elk"]}, r"Videos \['elk'\]"),
-        ({"resolution": "1080p"}, "no video of at least 3"),
+        ({"names": ["ant", "elk"]}, r"videos \['elk'\]"),
+        ({"resolution": "1080p"}, r"there is no video\. .*folders in JPEGImages: 480p"),
         ({"min_frames": 9}, "no video of at least 9"),
-        ({"image_set": "2016/train"}, r"ImageSets/2016/train\.txt' is missing"),
+        ({"image_set": "2016/train"}, r"ImageSets/2016/train\.txt' is missing.*Lists found: 2017/train"),
     ],
 )
 def test_nothing_usable(data_root, options, message):
@@ -139,7 +68,7 @@ def test_missing_root(tmp_path):
 def test_sizes_differ(data_root, tmp_path):
     shutil.copytree(data_root / "train", tmp_path / "train")
     Image.new("L", (10, 10)).save(tmp_path / "train/Annotations/480p/ant/00000.png")
-    with pytest.raises(DataError, match="96×72 pixels and its mask 10×10"):
+    with pytest.raises(DataError, match=r"96×72 pixels and its mask .*ant/00000\.png' 10×10"):
         DavisVideos(tmp_path / "train").read(0, 0)
 
 
@@ -160,3 +89,51 @@ def test_decoded_frames_stay_behind_when_pickled(data_root):
     copy = pickle.loads(pickle.dumps(videos))
     assert copy.cached_bytes == 0
     np.testing.assert_array_equal(copy.read(0, 0)[0], image)
+
+
+def test_files_of_the_2016_lists_name_their_videos(tmp_path):
+    listing = tmp_path / "ImageSets/480p/val.txt"
+    listing.parent.mkdir(parents=True)
+    names = ("bear", "bear", "cow")
+    listing.write_text("".join(f"/JPEGImages/480p/{name}/0.jpg /Annotations/480p/{name}/0.png\n" for name in names))
+    assert read_image_set(FileTree(tmp_path), "480p/val") == ["bear", "cow"]
+
+
+def test_merged_objects_are_one(data_root):
+    plain, merged = (DavisVideos(data_root / "train", names=["bee"], merges_objects=merges) for merges in (False, True))
+    mask = plain.read_mask(0, 0)
+    assert mask.max() == 2
+    np.testing.assert_array_equal(merged.read_mask(0, 0), mask > 0)
+
+
+def test_first_masks_alone_make_a_test_video(data_root, tmp_path):
+    shutil.copytree(data_root / "train", tmp_path / "train")
+    for path in sorted((tmp_path / "train/Annotations/480p/bee").iterdir())[1:]:
+        path.unlink()
+    videos, problems = davis_videos(FileTree(tmp_path / "train"), names=["bee"])
+    assert problems == []
+    assert videos[0].annotated == [0]
+    assert len(videos[0].frames) == 8
+
+
+def test_everything_wrong_is_named_at_once(data_root, tmp_path):
+    root = tmp_path / "train"
+    shutil.copytree(data_root / "train", root)
+    (root / "Annotations/480p/ant/00004.png").unlink()
+    (root / "JPEGImages/480p/bee/00006.jpg").unlink()
+    shutil.rmtree(root / "JPEGImages/480p/cow")
+    (root / "JPEGImages/480p/dog").mkdir()
+    Image.new("RGB", (8, 8)).save(root / "JPEGImages/480p/dog/0.jpg")
+    _, problems = davis_videos(FileTree(root), image_set="2017/train")
+    assert {problem.place for problem in problems} == {
+        "JPEGImages/480p/ant/00004.jpg",
+        "Annotations/480p/bee/00006.png",
+        "Annotations/480p/cow",
+        "JPEGImages/480p/dog",
+    }
+    assert not any(problem.is_fatal for problem in problems)
+
+
+def test_a_root_one_level_too_high_says_so(data_root):
+    with pytest.raises(DataError, match="JPEGImages lies in 'train/'"):
+        DavisVideos(data_root)

@@ -50,6 +50,18 @@ def test_at_most_three_labels_are_followed():
     assert masks.max() == layers.MAX_LABELS
 
 
+def test_more_labels_are_followed_on_request():
+    labels = np.repeat(np.arange(8, dtype=np.uint8), 8)[None].repeat(64, 0)
+    picture = np.repeat(labels[..., None], 3, axis=2)
+    identity = np.eye(3)[None]
+    images, masks = layers.warp_frames(
+        [picture], [labels], identity, [None], 64, np.random.default_rng(0), max_labels=8
+    )
+    assert set(np.unique(masks)) == set(range(8))
+    for label in range(1, 8):  # each id still names one stripe
+        assert len(np.unique(images[0][masks[0] == label])) == 1
+
+
 def test_without_objects_labels_are_zero():
     picture, empty = np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint8)
     _, masks = layers.warp_frames([picture], [empty], np.eye(3)[None], [None], 16, np.random.default_rng(0))

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import pytorch_lightning as pl
 import torch
 
 from vos_zoo.data.curriculum import GapCurriculum
 from vos_zoo.data.module import (
+    BL30KDataModule,
     ClipDataModule,
     DAVISDataModule,
+    FolderDataModule,
     MixedDataModule,
+    PictureSet,
     StaticImagesDataModule,
     SyntheticDataModule,
+    VideoSet,
+    YouTubeVOSDataModule,
 )
 from vos_zoo.errors import ConfigError, DataError, MissingFileError
 
@@ -165,7 +173,17 @@ def test_mixture_out_of_range(options, message):
         MixedDataModule("anywhere", **options)
 
 
-@pytest.mark.parametrize("kind", [MixedDataModule, StaticImagesDataModule, DAVISDataModule])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        MixedDataModule,
+        StaticImagesDataModule,
+        DAVISDataModule,
+        YouTubeVOSDataModule,
+        BL30KDataModule,
+        FolderDataModule,
+    ],
+)
 def test_missing_root(tmp_path, kind):
     with pytest.raises(MissingFileError, match=r"--data\.root"):
         kind(str(tmp_path / "nowhere"), **SMALL).setup("fit")
@@ -238,3 +256,126 @@ def test_curriculum_by_time(tmp_path):
     model = fit(SyntheticDataModule(**SMALL, validation_frames=2), tmp_path, max_time="00:00:00:02", max_epochs=-1)
     assert model.gaps[0] == 5
     assert 25 in model.gaps
+
+
+@pytest.fixture
+def own_root(tmp_path, data_root):
+    """Own data: the videos of the data root with three annotated frames each."""
+    for name in ("ant", "bee", "cow"):
+        frames = sorted((data_root / f"train/JPEGImages/480p/{name}").iterdir())
+        (tmp_path / "own/videos").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"own/videos/{name}").symlink_to(frames[0].parent)
+        (tmp_path / f"own/masks/{name}").mkdir(parents=True)
+        for frame in (frames[0], frames[3], frames[7]):
+            mask = data_root / f"train/Annotations/480p/{name}/{frame.stem}.png"
+            (tmp_path / f"own/masks/{name}/{mask.name}").symlink_to(mask)
+    return tmp_path / "own"
+
+
+def test_own_videos_train_and_validate(own_root):
+    data = FolderDataModule(str(own_root), **SMALL)
+    data.prepare_data()
+    assert batches(data)[0]["images"].shape == (2, 3, 3, 32, 32)
+    videos = list(data.val_dataloader())
+    assert [video["name"] for video in videos] == ["ant", "bee", "cow"]
+    assert videos[0]["annotated"] == [0, 3, 7]
+
+
+def test_videos_for_validation_are_not_trained_on(own_root):
+    data = FolderDataModule(str(own_root), **SMALL, validation_names=["bee", "cow"])
+    assert {name for batch in batches(data) for name in batch["name"]} == {"ant"}
+    assert [video["name"] for video in data.val_dataloader()] == ["bee", "cow"]
+
+
+def test_own_videos_validate_elsewhere(own_root, data_root):
+    data = FolderDataModule(
+        str(own_root), **SMALL, validation_root=str(data_root / "train"), validation_set="2017/train"
+    )
+    data.setup("validate")
+    assert [video["name"] for video in data.val_dataloader()] == ["bee", "ant"]
+
+
+def test_youtube_vos_holds_back_validation_videos(youtube_vos_root):
+    data = YouTubeVOSDataModule(str(youtube_vos_root), **SMALL, validation_names=["9f8e"], all_frames=True)
+    assert {name for batch in batches(data) for name in batch["name"]} == {"0a1b"}
+    (video,) = data.val_dataloader()
+    assert video["name"] == "9f8e"
+    assert video["annotated"] == [0, 5, 10, 15, 20, 25]
+    assert len(video["frames"]) == 26
+
+
+def test_bl30k(data_root, tmp_path):
+    for folder in ("JPEGImages", "Annotations"):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        (tmp_path / "a" / folder).symlink_to(data_root / "train" / folder / "480p")
+    found = batches(BL30KDataModule(str(tmp_path), **SMALL))
+    assert {name for batch in found for name in batch["name"]} <= {"ant", "bee", "cow"}
+
+
+def test_davis_validates_on_its_own_list(data_root):
+    data = DAVISDataModule(str(data_root / "train"), **SMALL, validation_set="2017/train", merges_objects=True)
+    data.setup("validate")
+    videos = list(data.val_dataloader())
+    assert [video["name"] for video in videos] == ["bee", "ant"]
+    assert max(video["masks"].max() for video in videos) == 1
+
+
+def test_sets_of_videos_are_weighted_by_their_number(data_root, youtube_vos_root, tmp_path):
+    (tmp_path / "davis").symlink_to(data_root / "train")
+    (tmp_path / "youtube").symlink_to(youtube_vos_root)
+    sets = [
+        VideoSet("davis", image_set="2017/train", repeat=5),
+        VideoSet("youtube/train", layout="youtube-vos"),
+    ]
+    data = MixedDataModule(str(tmp_path), **SMALL, pairs_weight=0, videos_weight=2, video_sets=sets)
+    sources = data.clip_sources()
+    # 2 videos of DAVIS count five times, 2 of YouTube-VOS once.
+    assert [weight for _, weight in sources] == pytest.approx([2 * 10 / 12, 2 * 2 / 12])
+    assert [source.videos.videos[0].frame_step for source, _ in sources] == [1, 5]
+    assert len(batches(data)) == 3
+
+
+def test_one_set_of_videos_is_what_it_was(data_root):
+    options = {**SMALL, "pairs_weight": 0.5, "videos_weight": 0.5}
+    plain = MixedDataModule(str(data_root), **options, frame_step=2)
+    as_set = MixedDataModule(str(data_root), **options, video_sets=[VideoSet("train", frame_step=2)])
+    assert_equal(batches(plain), batches(as_set))
+
+
+def test_sets_of_pictures(data_root, tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/pairs").symlink_to(data_root / "pairs")
+    masks = tmp_path / "root/apart"
+    shutil.copytree(data_root / "pairs/dogs", masks, ignore=shutil.ignore_patterns("*.jpg"))
+    names = [path.name for path in (data_root / "pairs/cats").glob("*.jpg")]
+    images = [{"id": name, "file_name": name, "height": 70, "width": 90} for name in names]
+    outline = [{"image_id": name, "segmentation": [[10, 10, 60, 10, 60, 50]]} for name in names]
+    (tmp_path / "root/coco.json").write_text(json.dumps({"images": images, "annotations": outline}))
+    sets = [
+        PictureSet("pairs"),
+        PictureSet("pairs/dogs", masks="apart", repeat=5),
+        PictureSet("pairs/cats", annotations="coco.json"),
+    ]
+    data = StaticImagesDataModule(str(tmp_path / "root"), **SMALL, sets=sets)
+    assert [weight for _, weight in data.clip_sources()] == [5, 15, 2]
+    assert len(batches(data)) == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MixedDataModule("x", video_sets=[VideoSet(repeat=0)]), "repeat"),
+        (lambda: MixedDataModule("x", video_sets=[VideoSet()], frame_step=2), "beside video_sets"),
+        (lambda: StaticImagesDataModule("x", sets=[PictureSet("a", repeat=-1)]), "repeat"),
+        (lambda: StaticImagesDataModule("x", sets=[PictureSet("a")], pair_sources=["b"]), "Expected one"),
+    ],
+)
+def test_sets_out_of_range(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_a_set_that_is_missing_is_named(data_root):
+    data = MixedDataModule(str(data_root), **SMALL, pairs_weight=0, video_sets=[VideoSet(), VideoSet("more")])
+    with pytest.raises(DataError, match=r"no `more/`"):
+        data.setup("fit")

@@ -1,24 +1,13 @@
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from vos_zoo.data.layers import PasteSettings
 from vos_zoo.data.motion import PAPER_STATIC, height_and_width
-from vos_zoo.data.static_images import ImageMaskPairs, StaticImageClips
-from vos_zoo.errors import DataError, MissingFileError
-
-
-def test_folder_and_zips_give_the_same_pairs(data_root, zipped_root):
-    plain, packed = ImageMaskPairs(data_root / "pairs"), ImageMaskPairs(zipped_root / "pairs")
-    assert plain.keys == packed.keys
-    assert len(plain) == 5
-    for index in range(5):
-        for first, second in zip(plain.read(index), packed.read(index), strict=True):
-            np.testing.assert_array_equal(first, second)
+from vos_zoo.data.pictures import ImageMaskPairs
+from vos_zoo.data.static_images import StaticImageClips
 
 
 def test_folder_and_zips_give_the_same_clips(data_root, zipped_root):
@@ -48,45 +37,6 @@ def test_independent_motion_moves_the_first_frame_too(data_root):
     source = StaticImageClips(ImageMaskPairs(data_root / "pairs"), PAPER_STATIC, paste=None)
     clip = source.sample(np.random.default_rng(0), num_frames=3, crop_size=48, max_gap=1)
     assert not np.array_equal(clip.labels[0], clip.labels[1])
-
-
-def test_sources_by_folder(data_root):
-    assert ImageMaskPairs(data_root / "pairs", sources=["cats"]).keys == ["cats/01", "cats/03"]
-
-
-def test_index_limits_and_names_sources(data_root, tmp_path):
-    shutil.copytree(data_root / "pairs", tmp_path / "pairs")
-    (tmp_path / "pairs/index.csv").write_text("key,source\ncats/01,home\ndogs/02,street\ncats/99,home\n")
-    assert ImageMaskPairs(tmp_path / "pairs").keys == ["cats/01", "dogs/02"]
-    assert ImageMaskPairs(tmp_path / "pairs", sources=["home"]).keys == ["cats/01"]
-
-
-def test_pictures_without_mask_are_left_out(data_root, tmp_path):
-    shutil.copytree(data_root / "pairs", tmp_path / "pairs")
-    (tmp_path / "pairs/cats/01.png").unlink()
-    assert len(ImageMaskPairs(tmp_path / "pairs")) == 4
-
-
-def test_missing_root(tmp_path):
-    with pytest.raises(MissingFileError):
-        ImageMaskPairs(tmp_path / "nowhere")
-
-
-def test_no_pairs(tmp_path):
-    with pytest.raises(DataError, match="no picture with a mask"):
-        ImageMaskPairs(tmp_path)
-
-
-def test_unknown_source(data_root):
-    with pytest.raises(DataError, match=r"from the sources \['birds'\]"):
-        ImageMaskPairs(data_root / "pairs", sources=["birds"])
-
-
-def test_sizes_differ(tmp_path):
-    Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg")
-    Image.new("L", (20, 11)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="20×10 and a mask of 20×11"):
-        ImageMaskPairs(tmp_path).read(0)
 
 
 def test_pairs_without_objects_still_give_clips(tmp_path):

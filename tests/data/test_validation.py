@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,17 @@ def test_first_frames_of_annotated_videos(data_root, frames, expected):
     assert item["frames"].shape == (expected, 72, 96, 3)
     assert item["masks"].shape == (expected, 72, 96)
     assert item["name"] == "bee"
+
+
+def test_frames_without_a_mask_are_read_but_not_annotated(data_root, tmp_path):
+    shutil.copytree(data_root / "train", tmp_path / "train")
+    for index in (2, 4, 12, 14):
+        (tmp_path / f"train/Annotations/480p/bee/{index:05d}.png").unlink()
+    item = WholeVideos(DavisVideos(tmp_path / "train", names=["bee"]))[0]
+    assert item["annotated"] == [0, 3, 4, 5]
+    assert item["frames"].shape[0] == item["masks"].shape[0] == 6  # up to the last annotated one
+    assert not item["masks"][1].any()
+    assert item["masks"][3].any()
 
 
 def test_batch_is_one_video():

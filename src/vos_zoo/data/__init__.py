@@ -9,21 +9,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vos_zoo.data.base import ClipDataModule as ClipDataModule
     from vos_zoo.data.curriculum import GapCurriculum as GapCurriculum
-    from vos_zoo.data.module import ClipDataModule as ClipDataModule
+    from vos_zoo.data.module import BL30KDataModule as BL30KDataModule
+    from vos_zoo.data.module import DAVISDataModule as DAVISDataModule
+    from vos_zoo.data.module import FolderDataModule as FolderDataModule
     from vos_zoo.data.module import MixedDataModule as MixedDataModule
     from vos_zoo.data.module import StaticImagesDataModule as StaticImagesDataModule
     from vos_zoo.data.module import SyntheticDataModule as SyntheticDataModule
+    from vos_zoo.data.module import YouTubeVOSDataModule as YouTubeVOSDataModule
     from vos_zoo.data.perturbation import perturb_mask as perturb_mask
     from vos_zoo.data.synthetic import moving_shapes as moving_shapes
 
 # Public name -> module that defines it.
 _LAZY = {
-    "ClipDataModule": "vos_zoo.data.module",
+    "BL30KDataModule": "vos_zoo.data.module",
+    "ClipDataModule": "vos_zoo.data.base",
+    "DAVISDataModule": "vos_zoo.data.module",
+    "FolderDataModule": "vos_zoo.data.module",
     "GapCurriculum": "vos_zoo.data.curriculum",
     "MixedDataModule": "vos_zoo.data.module",
     "StaticImagesDataModule": "vos_zoo.data.module",
     "SyntheticDataModule": "vos_zoo.data.module",
+    "YouTubeVOSDataModule": "vos_zoo.data.module",
     "moving_shapes": "vos_zoo.data.synthetic",
     "perturb_mask": "vos_zoo.data.perturbation",
 }

@@ -102,45 +102,66 @@ class FileTree:
         Raises:
             DataError: If the file is missing or cannot be decoded.
         """
-        content = self.read(name)
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-        if image is None:
-            raise DataError(
-                f"Picture {name!r} in {str(self.root)!r} cannot be decoded. Expected a JPEG or PNG file. Replace or "
-                "remove it."
-            )
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        return decode_picture(self.read(name), f"{name!r} in {str(self.root)!r}")
 
     def read_mask(self, name: str) -> NDArray[np.uint8]:
-        """Return the object ids of a palette or 8-bit grey PNG, shape (H, W).
-
-        255 is the object of a mask without other ids, and unlabelled, thus background, beside other ids. Pillow reads
-        the file because OpenCV turns palette ids into grey levels.
+        """Return the object ids of a palette or 8-bit grey PNG, shape (H, W); see :func:`decode_mask`.
 
         Raises:
             DataError: If the file is missing, cannot be decoded or has another pixel format.
         """
-        try:
-            with Image.open(io.BytesIO(self.read(name))) as picture:
-                if picture.mode not in {"P", "L", "1"}:
-                    raise DataError(
-                        f"Mask {name!r} in {str(self.root)!r} has the pixel format {picture.mode}. Training masks "
-                        "hold one object id below 255 per pixel (palette or 8-bit grey PNG). Convert it."
-                    )
-                mask = np.array(picture, dtype=np.uint8)
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise DataError(
-                f"Mask {name!r} in {str(self.root)!r} cannot be decoded ({error}). Expected a PNG file. Replace or "
-                "remove it."
-            ) from error
-        if mask.max(initial=0) == _VOID:
-            is_void = mask == _VOID
-            mask[is_void] = 0 if (mask[~is_void] > 0).any() else 1
-        return mask
+        return decode_mask(self.read(name), f"{name!r} in {str(self.root)!r}")
 
     def __getstate__(self) -> dict[str, object]:
         """Leave open handles out when the tree travels to a worker process."""
         return {**self.__dict__, "_handles": {}}
+
+
+def decode_picture(content: bytes, place: str) -> NDArray[np.uint8]:
+    """Decode a JPEG or PNG picture as RGB, shape (H, W, 3).
+
+    Args:
+        content: Of the file.
+        place: Where it lies, for messages.
+
+    Raises:
+        DataError: If it cannot be decoded.
+    """
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if image is None:
+        raise DataError(f"Picture {place} cannot be decoded. Expected a JPEG or PNG file. Replace or remove it.")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def decode_mask(content: bytes, place: str) -> NDArray[np.uint8]:
+    """Decode the object ids of a palette or 8-bit grey PNG, shape (H, W).
+
+    255 is the object of a mask without other ids, and unlabelled, thus background, beside other ids. Pillow reads
+    the file because OpenCV turns palette ids into grey levels.
+
+    Args:
+        content: Of the file.
+        place: Where it lies, for messages.
+
+    Raises:
+        DataError: If it cannot be decoded or has another pixel format.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            if picture.mode not in {"P", "L", "1"}:
+                raise DataError(
+                    f"Mask {place} has the pixel format {picture.mode}. Training masks hold one object id below 255 "
+                    "per pixel (palette or 8-bit grey PNG). Convert it."
+                )
+            mask = np.array(picture, dtype=np.uint8)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise DataError(
+            f"Mask {place} cannot be decoded ({error}). Expected a PNG file. Replace or remove it."
+        ) from error
+    if mask.max(initial=0) == _VOID:
+        is_void = mask == _VOID
+        mask[is_void] = 0 if (mask[~is_void] > 0).any() else 1
+    return mask
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:

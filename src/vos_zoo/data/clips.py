@@ -50,8 +50,10 @@ class LabelledClip(NamedTuple):
 class ClipSource(Protocol):
     """Anything that draws augmented clips from a generator."""
 
-    def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: FrameSize, max_gap: int) -> LabelledClip:
-        """Draw one clip."""
+    def sample(
+        self, rng: np.random.Generator, *, num_frames: int, crop_size: FrameSize, max_gap: int, max_objects: int
+    ) -> LabelledClip:
+        """Draw one clip that follows at least ``max_objects`` objects, if there are so many."""
         ...
 
 
@@ -170,7 +172,11 @@ class ClipDataset(Dataset[ClipItem]):
         for _ in range(RETRIES):
             source = self.sources[int(rng.choice(len(self.sources), p=self._shares))]
             clip = source.sample(
-                rng, num_frames=settings.num_frames, crop_size=settings.crop_size, max_gap=request.max_gap
+                rng,
+                num_frames=settings.num_frames,
+                crop_size=settings.crop_size,
+                max_gap=request.max_gap,
+                max_objects=settings.max_objects,
             )
             chosen = _choose_objects(clip.labels[0], settings, rng)
             if chosen:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Timer
 
-from vos_zoo.data.module import ClipDataModule
+from vos_zoo.data.base import ClipDataModule
 from vos_zoo.errors import ConfigError
 
 

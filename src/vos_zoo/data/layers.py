@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from vos_zoo.data import motion
 from vos_zoo.data.motion import CHAINED_SPRITE, FrameSize, Image, Matrix, MotionRange
 
-MAX_LABELS = 3  # object ids followed per layer; one OpenCV warp carries at most four channels
+MAX_LABELS = 3  # object ids followed per layer, if a clip does not hold more
+_MERGED = 3  # masks warped at once; one OpenCV warp carries at most four channels, and needs a copy for four
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,12 @@ def warp_frames(
     warps: Sequence[Matrix | None],
     size: FrameSize,
     rng: np.random.Generator,
+    *,
+    max_labels: int = MAX_LABELS,
 ) -> tuple[Image, Image]:
     """Warp frames and label maps by the same maps.
 
-    Labels are interpolated as planes of at most three ids (a random choice if there are more), so that outlines stay
+    Labels are interpolated as one plane per id (a random choice if there are too many), so that outlines stay
     smooth when a small picture is enlarged. Beyond the border both are mirrored.
 
     Args:
@@ -66,12 +69,13 @@ def warp_frames(
         warps: Thin-plate displacement per frame or None.
         size: Size of the output.
         rng: Source of randomness.
+        max_labels: Ids that are followed; at least three are.
 
     Returns:
-        Images (T, H, W, 3) and labels (T, H, W) of that size, ids 1 to 3 in random order.
+        Images (T, H, W, 3) and labels (T, H, W) of that size, ids from 1 on in random order.
     """
     frames, (height, width) = len(matrices), motion.height_and_width(size)
-    ids = rng.permutation(present_ids(labels[0]))[:MAX_LABELS]
+    ids = rng.permutation(present_ids(labels[0]))[: max(max_labels, MAX_LABELS)]
     out_images = np.empty((frames, height, width, 3), np.uint8)
     out_labels = np.zeros((frames, height, width), np.uint8)
     planes = _planes(labels[0], ids)
@@ -80,11 +84,10 @@ def warp_frames(
         if which > 0:
             planes = _planes(labels[which], ids)
         out_images[index] = motion.warp(images[which], matrices[index], size, warps[index])
-        if planes is None:
-            continue
-        warped = motion.warp(planes, matrices[index], size, warps[index])
-        for label, plane in enumerate(cv2.split(warped), start=1):
-            out_labels[index][plane > 127] = label
+        for number, merged in enumerate(planes):
+            warped = motion.warp(merged, matrices[index], size, warps[index])
+            for label, plane in enumerate(cv2.split(warped), start=1 + number * _MERGED):
+                out_labels[index][plane > 127] = label
     return out_images, out_labels
 
 
@@ -161,7 +164,9 @@ def random_object_pixel(labels: Image, rng: np.random.Generator) -> NDArray[np.f
     return np.asarray(positions[int(rng.integers(len(positions)))].ravel(), np.float64)
 
 
-def _planes(labels: Image, ids: NDArray[np.int64]) -> Image | None:
-    if len(ids) == 0:
-        return None
-    return np.asarray(cv2.merge([cv2.compare(labels, float(label), cv2.CMP_EQ) for label in ids]), np.uint8)
+def _planes(labels: Image, ids: NDArray[np.int64]) -> list[Image]:
+    """Masks of the ids, a few merged as channels of one image."""
+    planes = [cv2.compare(labels, float(label), cv2.CMP_EQ) for label in ids]
+    return [
+        np.asarray(cv2.merge(planes[start : start + _MERGED]), np.uint8) for start in range(0, len(planes), _MERGED)
+    ]

@@ -1,142 +1,29 @@
-"""Lightning data modules: clips for training, whole videos for validation."""
+"""Lightning data modules, one for each layout of training data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import pytorch_lightning as pl
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
-
-from vos_zoo.data.clips import ClipDataset, ClipItem, ClipRequest, ClipSettings, ClipSource, collate_clips
-from vos_zoo.data.davis import DavisClips, DavisVideos
+from vos_zoo.data.base import ClipDataModule as ClipDataModule
+from vos_zoo.data.base import check_least
+from vos_zoo.data.bl30k import Bl30kVideos
+from vos_zoo.data.clips import ClipSource
+from vos_zoo.data.davis import DavisVideos
+from vos_zoo.data.folder import FolderVideos
 from vos_zoo.data.layers import PasteSettings
 from vos_zoo.data.motion import CHAINED_STATIC, CHAINED_VIDEO, PAPER_STATIC, PAPER_VIDEO
-from vos_zoo.data.static_images import ImageMaskPairs, StaticImageClips
+from vos_zoo.data.pictures import CocoInstances, ImageMaskPairs, LabelledPictures
+from vos_zoo.data.static_images import StaticImageClips
 from vos_zoo.data.synthetic import MovingShapes
-from vos_zoo.data.validation import GeneratedVideos, VideoItem, WholeVideos, single_video
+from vos_zoo.data.video_clips import VideoClips
+from vos_zoo.data.videos import AnnotatedVideos
+from vos_zoo.data.youtube_vos import YouTubeVosVideos
 from vos_zoo.errors import ConfigError, DataError, MissingFileError
 
 _CACHE_BYTES = 512 * 2**20
-
-
-class ClipDataModule(pl.LightningDataModule):
-    """Base of the data modules; a subclass says in :meth:`clip_sources` where its clips come from.
-
-    The clip at a place of an epoch depends on ``seed``, the epoch, the place and ``max_gap`` alone, not on the number
-    of workers or devices. ``max_gap`` may be set at any time, as :class:`vos_zoo.data.curriculum.GapCurriculum` does.
-
-    Args:
-        batch_size: Clips per batch and device.
-        crop_size: Side of square training frames in pixels, or (height, width).
-        num_frames: Frames per clip.
-        max_objects: Object planes per clip.
-        samples_per_epoch: Clips per epoch, all devices together.
-        num_workers: Processes that prepare clips; 0 prepares them in the training process.
-        perturb_first_mask: Range of the overlap (0-1) that perturbed first masks keep, or null for exact ones.
-        seed: Seed of everything random.
-        max_gap: Largest step between neighbouring frames of video clips, in filmed frames.
-        validation_root: Folder in DAVIS layout with videos for validation; null means generated videos.
-        validation_names: Videos to use from it; null means all.
-        validation_frames: Use only so many first frames of each; null means all.
-
-    Raises:
-        ConfigError: If an argument is out of range.
-    """
-
-    def __init__(
-        self,
-        *,
-        batch_size: int = 8,
-        crop_size: int | tuple[int, int] = 384,
-        num_frames: int = 3,
-        max_objects: int = 2,
-        samples_per_epoch: int = 4000,
-        num_workers: int = 2,
-        perturb_first_mask: tuple[float, float] | None = None,
-        seed: int = 14159265,
-        max_gap: int = 5,
-        validation_root: str | None = None,
-        validation_names: list[str] | None = None,
-        validation_frames: int | None = None,
-    ) -> None:
-        super().__init__()
-        _check_least("batch_size", batch_size, 1)
-        _check_least("samples_per_epoch", samples_per_epoch, batch_size)
-        _check_least("num_workers", num_workers, 0)
-        _check_least("seed", seed, 0)
-        _check_least("max_gap", max_gap, 1)
-        if validation_frames is not None:
-            _check_least("validation_frames", validation_frames, 2)
-        self.settings = ClipSettings(num_frames, crop_size, max_objects, perturb_first_mask)
-        self.batch_size = batch_size
-        self.samples_per_epoch = samples_per_epoch
-        self.num_workers = num_workers
-        self.seed = seed
-        self.max_gap = max_gap
-        self.validation_root = validation_root
-        self.validation_names = validation_names
-        self.validation_frames = validation_frames
-        self._train: ClipDataset | None = None
-        self._validation: Dataset[VideoItem] | None = None
-
-    def clip_sources(self) -> list[tuple[ClipSource, float]]:
-        """Sources of training clips with their weights; files are opened here."""
-        raise NotImplementedError
-
-    def setup(self, stage: str) -> None:
-        """Open the data of a stage; whatever is missing is reported here, before training starts."""
-        if stage == "fit" and self._train is None:
-            sources = self.clip_sources()
-            self._train = ClipDataset(
-                [source for source, _ in sources],
-                self.settings,
-                weights=[weight for _, weight in sources],
-                seed=self.seed,
-                length=self.samples_per_epoch,
-            )
-        if self._validation is None:
-            self._validation = self._open_validation()
-
-    def train_dataloader(self) -> DataLoader[ClipItem]:
-        """Batches of :class:`vos_zoo.data.clips.ClipBatch`; the module must be set up for ``fit``."""
-        assert self._train is not None, "setup('fit') comes first"
-        trainer = self.trainer
-        devices = 1 if trainer is None else trainer.world_size
-        if self.samples_per_epoch < self.batch_size * devices:
-            raise ConfigError(
-                f"samples_per_epoch is {self.samples_per_epoch}. Expected at least one batch of {self.batch_size} "
-                f"clips on each of {devices} devices, {self.batch_size * devices} clips."
-            )
-        rank = 0 if trainer is None else trainer.global_rank
-        sampler = _RequestSampler(self, self._train, num_replicas=devices, rank=rank)
-        return DataLoader(
-            self._train,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            collate_fn=collate_clips,
-            drop_last=True,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
-        )
-
-    def val_dataloader(self) -> DataLoader[VideoItem]:
-        """Whole videos, one :class:`vos_zoo.data.validation.VideoItem` at a time."""
-        assert self._validation is not None, "setup comes first"
-        return DataLoader(self._validation, batch_size=1, collate_fn=single_video, num_workers=0)
-
-    def test_dataloader(self) -> DataLoader[VideoItem]:
-        """The validation videos."""
-        return self.val_dataloader()
-
-    def _open_validation(self) -> Dataset[VideoItem]:
-        if self.validation_root is None:
-            return GeneratedVideos(frames=self.validation_frames or 10)
-        # Each frame is read once per validation, so that a cache would only hold memory.
-        videos = DavisVideos(self.validation_root, names=self.validation_names, min_frames=2, cache_bytes=0)
-        return WholeVideos(videos, self.validation_frames)
 
 
 class SyntheticDataModule(ClipDataModule):
@@ -154,47 +41,96 @@ class SyntheticDataModule(ClipDataModule):
         return [(MovingShapes(), 1.0)]
 
 
+@dataclass(frozen=True)
+class PictureSet:
+    """One of several sets of pictures with masks.
+
+    Attributes:
+        path: Folder of the pictures, relative to the data root.
+        masks: Folder of the masks, relative to the data root; null means beside the pictures.
+        annotations: COCO file with instance annotations, relative to the data root, instead of mask files.
+        repeat: How often each picture of the set counts.
+    """
+
+    path: str
+    masks: str | None = None
+    annotations: str | None = None
+    repeat: float = 1.0
+
+    def open(self, root: Path) -> LabelledPictures:
+        """Open the set.
+
+        Raises:
+            MissingFileError: If the folder or the file does not exist.
+            DataError: If it holds no usable picture.
+        """
+        if self.annotations is not None:
+            return CocoInstances(root / self.path, root / self.annotations)
+        return ImageMaskPairs(root / self.path, masks=None if self.masks is None else root / self.masks)
+
+
 class StaticImagesDataModule(ClipDataModule):
     """Clips synthesised from pictures with masks.
 
     Args:
         root: Folder that contains ``pairs/``, or the folder of the pairs itself: plain files or zip shards.
+        sets: Sets of pictures below the root, of which every picture is equally likely but for its ``repeat``; null
+            means the pairs alone.
         paste: Whether cut-out objects move over the clips.
         is_chained: Whether frames follow a random walk; false draws the motion of each frame on its own, as in the
             papers.
-        pair_sources: Sources of pictures to use, as in the index; null means all.
+        pair_sources: Sources of the pairs to use, as in their index; null means all.
         options: Arguments of :class:`ClipDataModule`.
+
+    Raises:
+        ConfigError: If an argument is out of range.
     """
 
     def __init__(
         self,
         root: str,
         *,
+        sets: list[PictureSet] | None = None,
         paste: bool = True,
         is_chained: bool = True,
         pair_sources: list[str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        _check_repeats(sets or [])
+        if sets is not None and pair_sources is not None:
+            raise ConfigError("Both sets and pair_sources are given. Expected one: pair_sources chooses among pairs.")
         self.root = Path(root)
+        self.sets = sets
         self.paste = paste
         self.is_chained = is_chained
         self.pair_sources = pair_sources
 
     def clip_sources(self) -> list[tuple[ClipSource, float]]:
-        """The pictures alone."""
+        """The sets, each weighted by its number of pictures and its ``repeat``."""
         folder = _existing(self.root)
-        pairs = ImageMaskPairs(folder / "pairs" if (folder / "pairs").exists() else folder, sources=self.pair_sources)
-        return [(_static_clips(pairs, self.paste, self.is_chained), 1.0)]
+        if self.sets is None:
+            pairs = ImageMaskPairs(
+                folder / "pairs" if (folder / "pairs").exists() else folder, sources=self.pair_sources
+            )
+            return [(_static_clips(pairs, self.paste, self.is_chained), 1.0)]
+        opened = [(entry.open(folder), entry.repeat) for entry in self.sets]
+        return [
+            (_static_clips(pictures, self.paste, self.is_chained), len(pictures) * repeat)
+            for pictures, repeat in opened
+        ]
 
 
 class DAVISDataModule(ClipDataModule):
     """Clips from annotated videos in DAVIS layout.
 
+    Validation runs on the same root if ``validation_set`` is given without ``validation_root``.
+
     Args:
         root: Folder that contains ``JPEGImages/`` and ``Annotations/``, as plain folders or in zip shards.
-        resolution: Folder below those two.
+        resolution: Folder below those two: ``480p`` or ``Full-Resolution``.
         image_set: List of training videos below ``ImageSets/``, for example ``2017/train``; null means all videos.
+        merges_objects: Whether all objects of a video count as one, as in DAVIS 2016.
         frame_step: Filmed frames per listed frame: 1 if every frame is there, 5 if every fifth is.
         paste: Whether cut-out objects of other videos move over the clips.
         is_chained: Whether the added motion follows a random walk; false draws it for each frame, as in the papers.
@@ -208,6 +144,7 @@ class DAVISDataModule(ClipDataModule):
         *,
         resolution: str = "480p",
         image_set: str | None = None,
+        merges_objects: bool = False,
         frame_step: int = 1,
         paste: bool = False,
         is_chained: bool = False,
@@ -215,11 +152,12 @@ class DAVISDataModule(ClipDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        _check_least("frame_step", frame_step, 1)
-        _check_least("cache_bytes", cache_bytes, 0)
+        check_least("frame_step", frame_step, 1)
+        check_least("cache_bytes", cache_bytes, 0)
         self.root = Path(root)
         self.resolution = resolution
         self.image_set = image_set
+        self.merges_objects = merges_objects
         self.frame_step = frame_step
         self.paste = paste
         self.is_chained = is_chained
@@ -227,13 +165,207 @@ class DAVISDataModule(ClipDataModule):
 
     def clip_sources(self) -> list[tuple[ClipSource, float]]:
         """The videos alone."""
-        videos = DavisVideos(
+        videos = self._videos(image_set=self.image_set, cache_bytes=self.cache_bytes)
+        return [(_video_clips(videos, self.frame_step, self.paste, self.is_chained, None), 1.0)]
+
+    def own_validation_videos(self) -> AnnotatedVideos | None:
+        """The videos of ``validation_set``, if it is given."""
+        if self.validation_set is None:
+            return None
+        return self._videos(image_set=self.validation_set, names=self.validation_names, min_frames=2, cache_bytes=0)
+
+    def _videos(self, **options: Any) -> DavisVideos:
+        return DavisVideos(
+            _existing(self.root), resolution=self.resolution, merges_objects=self.merges_objects, **options
+        )
+
+
+class YouTubeVOSDataModule(ClipDataModule):
+    """Clips from YouTube-VOS, 2018 or 2019: the archives of both years have one layout.
+
+    The official validation set keeps its masks to itself, so ``validation_names`` may hold back training videos: they
+    are scored on every fifth frame and never trained on.
+
+    Args:
+        root: Folder that contains ``train/``.
+        split: Folder of the training videos, with ``JPEGImages/``, ``Annotations/`` and ``meta.json``.
+        video_names: Videos to train on; null means all but those of ``validation_names``.
+        all_frames: Whether whole videos are read from ``<split>_all_frames``; training clips hold annotated frames,
+            every fifth, either way.
+        paste: Whether cut-out objects of other videos move over the clips.
+        is_chained: Whether the added motion follows a random walk; false draws it for each frame, as in the papers.
+        cache_bytes: Limit of decoded frames kept by each worker, in bytes.
+        options: Arguments of :class:`ClipDataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        split: str = "train",
+        video_names: list[str] | None = None,
+        all_frames: bool = False,
+        paste: bool = False,
+        is_chained: bool = False,
+        cache_bytes: int = _CACHE_BYTES,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_least("cache_bytes", cache_bytes, 0)
+        self.root = Path(root)
+        self.split = split
+        self.video_names = video_names
+        self.all_frames = all_frames
+        self.paste = paste
+        self.is_chained = is_chained
+        self.cache_bytes = cache_bytes
+
+    def clip_sources(self) -> list[tuple[ClipSource, float]]:
+        """The videos alone."""
+        videos = YouTubeVosVideos(
             _existing(self.root),
-            resolution=self.resolution,
-            image_set=self.image_set,
+            split=self.split,
+            names=self.video_names,
+            without=_held_back(self),
             cache_bytes=self.cache_bytes,
         )
-        return [(_video_clips(videos, self.frame_step, self.paste, self.is_chained, None), 1.0)]
+        return [(_video_clips(videos, 1, self.paste, self.is_chained, None), 1.0)]
+
+    def own_validation_videos(self) -> AnnotatedVideos | None:
+        """The videos of ``validation_names``, if they are given."""
+        if self.validation_names is None:
+            return None
+        return YouTubeVosVideos(
+            _existing(self.root),
+            split=self.split,
+            all_frames=self.all_frames,
+            names=self.validation_names,
+            min_frames=2,
+            cache_bytes=0,
+        )
+
+
+class BL30KDataModule(ClipDataModule):
+    """Clips from the rendered videos of BL30K.
+
+    Args:
+        root: Folder into which the archives were unpacked, all or some of the parts a to f.
+        is_chained: Whether the added motion follows a random walk; false draws it for each frame, as in the papers.
+        cache_bytes: Limit of decoded frames kept by each worker, in bytes.
+        options: Arguments of :class:`ClipDataModule`.
+
+    Source: Cheng et al., "Modular Interactive Video Object Segmentation", CVPR 2021; crops and choice of objects as in
+        the released settings of STCN and RDE-VOS.
+    """
+
+    def __init__(self, root: str, *, is_chained: bool = False, cache_bytes: int = _CACHE_BYTES, **options: Any) -> None:
+        super().__init__(**options)
+        check_least("cache_bytes", cache_bytes, 0)
+        self.root = Path(root)
+        self.is_chained = is_chained
+        self.cache_bytes = cache_bytes
+
+    def clip_sources(self) -> list[tuple[ClipSource, float]]:
+        """The videos alone."""
+        videos = Bl30kVideos(_existing(self.root), cache_bytes=self.cache_bytes)
+        motion = CHAINED_VIDEO if self.is_chained else PAPER_VIDEO
+        return [(VideoClips(videos, motion=motion, area=(0.25, 1.0), drops_growing=True), 1.0)]
+
+
+class FolderDataModule(ClipDataModule):
+    """Clips from own videos, of which a few frames may be annotated.
+
+    ``root`` holds ``videos/NAME.mp4`` (or a folder ``videos/NAME`` of frames) and ``masks/NAME/*.png``, named like
+    their frames. Clips are made of annotated frames; if a video has fewer than a clip, frames occur twice, under
+    different motion. Validation scores the annotated frames of whole videos: those of ``validation_names``, which are
+    then not trained on, or all.
+
+    Args:
+        root: Folder that holds ``videos`` and ``masks``.
+        video_names: Videos to train on; null means all but those of ``validation_names``.
+        paste: Whether cut-out objects of the videos move over the clips.
+        is_chained: Whether the added motion follows a random walk; false draws it for each frame, as in the papers.
+        frames_folder: Where annotated frames of video files are kept; null means ``.frames`` in ``root``.
+        cache_bytes: Limit of decoded frames kept by each worker, in bytes.
+        options: Arguments of :class:`ClipDataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        video_names: list[str] | None = None,
+        paste: bool = False,
+        is_chained: bool = True,
+        frames_folder: str | None = None,
+        cache_bytes: int = _CACHE_BYTES,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_least("cache_bytes", cache_bytes, 0)
+        self.root = Path(root)
+        self.video_names = video_names
+        self.paste = paste
+        self.is_chained = is_chained
+        self.frames_folder = frames_folder
+        self.cache_bytes = cache_bytes
+
+    def prepare_data(self) -> None:
+        """Write the annotated frames of video files, once per machine, before training starts."""
+        self._training_videos().keep_frames()
+
+    def clip_sources(self) -> list[tuple[ClipSource, float]]:
+        """The videos alone."""
+        return [(_video_clips(self._training_videos(), 1, self.paste, self.is_chained, None), 1.0)]
+
+    def own_validation_videos(self) -> AnnotatedVideos | None:
+        """The videos of ``validation_names``, or all."""
+        return self._videos(names=self.validation_names, cache_bytes=0)
+
+    def _training_videos(self) -> FolderVideos:
+        return self._videos(names=self.video_names, without=_held_back(self), cache_bytes=self.cache_bytes)
+
+    def _videos(self, **options: Any) -> FolderVideos:
+        return FolderVideos(_existing(self.root), frames_folder=self.frames_folder, **options)
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """One of several sets of annotated videos.
+
+    Attributes:
+        path: Root of the set, relative to the data root.
+        layout: How its files lie.
+        image_set: List of videos below ``ImageSets/`` of a DAVIS root; null means all.
+        names: Videos to use; null means all, or those of ``image_set``.
+        resolution: Folder of a DAVIS root.
+        frame_step: Filmed frames per listed frame of a DAVIS root; the other layouts say it themselves.
+        repeat: How often each video of the set counts, for example 5 for DAVIS beside YouTube-VOS.
+    """
+
+    path: str = "train"
+    layout: Literal["davis", "youtube-vos", "folder"] = "davis"
+    image_set: str | None = None
+    names: list[str] | None = None
+    resolution: str = "480p"
+    frame_step: int = 1
+    repeat: float = 1.0
+
+    def open(self, root: Path, cache_bytes: int) -> AnnotatedVideos:
+        """Open the set.
+
+        Raises:
+            MissingFileError: If a folder does not exist.
+            DataError: If it holds no usable video.
+        """
+        path = root / self.path
+        if self.layout == "folder":
+            return FolderVideos(path, names=self.names, cache_bytes=cache_bytes)
+        if self.layout == "youtube-vos":
+            return YouTubeVosVideos(path.parent, split=path.name, names=self.names, cache_bytes=cache_bytes)
+        return DavisVideos(
+            path, resolution=self.resolution, names=self.names, image_set=self.image_set, cache_bytes=cache_bytes
+        )
 
 
 class MixedDataModule(ClipDataModule):
@@ -245,14 +377,19 @@ class MixedDataModule(ClipDataModule):
         pairs_weight: Share of clips from pictures.
         videos_weight: Share of clips from videos.
         shapes_weight: Share of generated clips.
+        video_sets: Sets of videos below the root, of which every video is equally likely but for its set's ``repeat``;
+            null means ``train/`` alone.
         paste: Whether cut-out objects move over the clips.
         is_chained: Whether frames follow a random walk; false draws the motion of each frame on its own, as in the
             papers.
-        frame_step: Filmed frames per listed frame of the videos.
+        frame_step: Filmed frames per listed frame of ``train/``.
         pair_sources: Sources of pictures to use, as in the index; null means all.
-        video_names: Videos to train on; null means all.
+        video_names: Videos of ``train/`` to train on; null means all.
         cache_bytes: Limit of decoded video frames kept by each worker, in bytes.
         options: Arguments of :class:`ClipDataModule`.
+
+    Raises:
+        ConfigError: If an argument is out of range, or ``frame_step`` or ``video_names`` stand beside ``video_sets``.
     """
 
     def __init__(
@@ -262,6 +399,7 @@ class MixedDataModule(ClipDataModule):
         pairs_weight: float = 0.5,
         videos_weight: float = 0.5,
         shapes_weight: float = 0.0,
+        video_sets: list[VideoSet] | None = None,
         paste: bool = True,
         is_chained: bool = True,
         frame_step: int = 1,
@@ -277,15 +415,20 @@ class MixedDataModule(ClipDataModule):
                 f"pairs_weight, videos_weight and shapes_weight are {weights}. Expected none below 0 and at least "
                 "one above."
             )
-        _check_least("frame_step", frame_step, 1)
-        _check_least("cache_bytes", cache_bytes, 0)
+        check_least("frame_step", frame_step, 1)
+        check_least("cache_bytes", cache_bytes, 0)
+        if video_sets is not None and (frame_step != 1 or video_names is not None):
+            raise ConfigError(
+                "frame_step or video_names is given beside video_sets. Expected them inside of the sets, where they "
+                "are called frame_step and names."
+            )
+        self.video_sets = [VideoSet(names=video_names, frame_step=frame_step)] if video_sets is None else video_sets
+        _check_repeats(self.video_sets)
         self.root = Path(root)
         self.weights = weights
         self.paste = paste
         self.is_chained = is_chained
-        self.frame_step = frame_step
         self.pair_sources = pair_sources
-        self.video_names = video_names
         self.cache_bytes = cache_bytes
 
     def clip_sources(self) -> list[tuple[ClipSource, float]]:
@@ -293,7 +436,7 @@ class MixedDataModule(ClipDataModule):
 
         Raises:
             MissingFileError: If the root is missing.
-            DataError: If one of its two folders is missing or holds nothing usable.
+            DataError: If one of its folders is missing or holds nothing usable.
         """
         pairs_weight, videos_weight, shapes_weight = self.weights
         sources: list[tuple[ClipSource, float]] = []
@@ -302,43 +445,49 @@ class MixedDataModule(ClipDataModule):
             pairs = ImageMaskPairs(_part(self.root, "pairs", "pairs_weight"), sources=self.pair_sources)
             sources.append((_static_clips(pairs, self.paste, self.is_chained), pairs_weight))
         if videos_weight > 0:
-            folder = _part(self.root, "train", "videos_weight")
-            videos = DavisVideos(folder, names=self.video_names, cache_bytes=self.cache_bytes)
-            clips = _video_clips(videos, self.frame_step, self.paste, self.is_chained, pairs)
-            sources.append((clips, videos_weight))
+            sources += self._video_sources(videos_weight, pairs)
         if shapes_weight > 0:
             sources.append((MovingShapes(), shapes_weight))
         return sources
 
+    def _video_sources(self, weight: float, pairs: LabelledPictures | None) -> list[tuple[ClipSource, float]]:
+        for entry in self.video_sets:
+            _part(self.root, entry.path, "videos_weight")
+        # The sets are drawn from one at a time, so that the cache's limit is shared out.
+        share = self.cache_bytes // len(self.video_sets)
+        opened = [entry.open(self.root, share) for entry in self.video_sets]
+        counts = [len(videos) * entry.repeat for videos, entry in zip(opened, self.video_sets, strict=True)]
+        return [
+            (
+                _video_clips(videos, entry.frame_step, self.paste, self.is_chained, pairs),
+                weight * count / sum(counts),
+            )
+            for videos, entry, count in zip(opened, self.video_sets, counts, strict=True)
+        ]
 
-class _RequestSampler(DistributedSampler[ClipItem]):
-    """Sends requests instead of bare indices: persistent workers hold copies that hear of no new epoch or gap."""
 
-    def __init__(self, data: ClipDataModule, dataset: ClipDataset, *, num_replicas: int, rank: int) -> None:
-        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False, drop_last=True)
-        self._data = data
-
-    def __iter__(self) -> Iterator[Any]:
-        """Requests of this rank for the epoch that Lightning has set."""
-        for place in range(self.num_samples):
-            yield ClipRequest(self.epoch, self.rank + place * self.num_replicas, self._data.max_gap)
-
-
-def _static_clips(pairs: ImageMaskPairs, paste: bool, is_chained: bool) -> StaticImageClips:
+def _static_clips(pictures: LabelledPictures, paste: bool, is_chained: bool) -> StaticImageClips:
     motion = CHAINED_STATIC if is_chained else PAPER_STATIC
-    return StaticImageClips(pairs, motion, paste=PasteSettings() if paste else None)
+    return StaticImageClips(pictures, motion, paste=PasteSettings() if paste else None)
 
 
 def _video_clips(
-    videos: DavisVideos, frame_step: int, paste: bool, is_chained: bool, pairs: ImageMaskPairs | None
-) -> DavisClips:
+    videos: AnnotatedVideos, frame_step: int, paste: bool, is_chained: bool, pairs: LabelledPictures | None
+) -> VideoClips:
     motion = CHAINED_VIDEO if is_chained else PAPER_VIDEO
-    return DavisClips(videos, frame_step, motion, paste=PasteSettings() if paste else None, pairs=pairs)
+    return VideoClips(videos, frame_step, motion, paste=PasteSettings() if paste else None, pairs=pairs)
 
 
-def _check_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigError(f"{name} is {value}. Expected a whole number of at least {least}.")
+def _held_back(data: ClipDataModule) -> list[str]:
+    """Videos of the module's own root that are for validation only."""
+    return data.validation_names or [] if data.validation_root is None else []
+
+
+def _check_repeats(sets: Sequence[PictureSet | VideoSet]) -> None:
+    if any(entry.repeat <= 0 for entry in sets):
+        raise ConfigError(
+            f"Sets repeat {[entry.repeat for entry in sets]} times. Expected numbers above 0; leave a set out instead."
+        )
 
 
 def _existing(root: Path) -> Path:

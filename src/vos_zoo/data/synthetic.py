@@ -39,8 +39,10 @@ class MovingShapes:
     num_objects: int = 3
     late_probability: float = 0.2
 
-    def sample(self, rng: np.random.Generator, *, num_frames: int, crop_size: FrameSize, max_gap: int) -> LabelledClip:
-        """Draw one clip; a larger gap means faster motion."""
+    def sample(
+        self, rng: np.random.Generator, *, num_frames: int, crop_size: FrameSize, max_gap: int, max_objects: int = 1
+    ) -> LabelledClip:
+        """Draw one clip; a larger gap means faster motion. The number of shapes does not follow ``max_objects``."""
         is_late = rng.random() < self.late_probability
         video = moving_shapes(
             num_frames,

@@ -9,15 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from vos_zoo.data.davis import DavisVideos
 from vos_zoo.data.synthetic import moving_shapes
+from vos_zoo.data.videos import AnnotatedVideos
 
 
 class VideoItem(TypedDict):
-    """A whole video: RGB uint8 frames (T, H, W, 3), object ids uint8 (T, H, W), and its name."""
+    """A whole video.
+
+    ``frames`` are RGB uint8 (T, H, W, 3), ``masks`` object ids uint8 (T, H, W); ``annotated`` lists the indices of the
+    frames that have a mask, the others' masks are all background.
+    """
 
     frames: NDArray[np.uint8]
     masks: NDArray[np.uint8]
+    annotated: list[int]
     name: str
 
 
@@ -44,18 +49,23 @@ class GeneratedVideos(Dataset[VideoItem]):
         if not 0 <= index < self._count:
             raise IndexError(index)
         video = moving_shapes(*self._shape, num_objects=1 + index % 2, rng=index)
-        return {"frames": video.frames, "masks": video.masks, "name": f"{video.name}-{index}"}
+        return {
+            "frames": video.frames,
+            "masks": video.masks,
+            "annotated": list(range(len(video.frames))),
+            "name": f"{video.name}-{index}",
+        }
 
 
 class WholeVideos(Dataset[VideoItem]):
-    """Annotated videos.
+    """Annotated videos, from their first frame to the last annotated one.
 
     Args:
         videos: Where they lie.
         frames: Use only so many first frames of each; None means all.
     """
 
-    def __init__(self, videos: DavisVideos, frames: int | None = None) -> None:
+    def __init__(self, videos: AnnotatedVideos, frames: int | None = None) -> None:
         self._videos = videos
         self._frames = frames
 
@@ -64,14 +74,19 @@ class WholeVideos(Dataset[VideoItem]):
         return len(self._videos)
 
     def __getitem__(self, index: int) -> VideoItem:
-        """Read one video."""
+        """Read one video.
+
+        Raises:
+            DataError: If a file cannot be read, or sizes differ.
+        """
         video = self._videos.videos[index]
-        read = [self._videos.read(index, frame) for frame in range(len(video.frames))[: self._frames]]
-        return {
-            "frames": np.stack([image for image, _ in read]),
-            "masks": np.stack([mask for _, mask in read]),
-            "name": video.name,
-        }
+        annotated = [frame for frame in video.annotated if self._frames is None or frame < self._frames]
+        last = max(annotated, default=0)
+        frames = np.stack(list(self._videos.iterate(index, last + 1)))
+        masks = np.zeros(frames.shape[:3], np.uint8)
+        for frame in annotated:
+            masks[frame] = self._videos.read_checked_mask(index, frame, frames[frame])
+        return {"frames": frames, "masks": masks, "annotated": annotated, "name": video.name}
 
 
 def single_video(items: Sequence[VideoItem]) -> VideoItem:

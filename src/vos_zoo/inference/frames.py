@@ -135,7 +135,7 @@ class FrameFolder(VideoReader):
 
     def __init__(self, path: str | Path, *, start: int | None = None, end: int | None = None, every: int = 1) -> None:
         path = Path(path)
-        self._files = _frame_files(path)
+        self._files = frame_files(path)
         size = read_image(self._files[0]).shape[:2]
         names = [file.stem for file in self._files]
         super().__init__(path, size=size, rate=None, all_names=names, start=start, end=end, every=every)
@@ -185,7 +185,13 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         ) from error
 
 
-def _frame_files(folder: Path) -> list[Path]:
+def frame_files(folder: Path) -> list[Path]:
+    """List the images of a folder in natural order.
+
+    Raises:
+        MissingFileError: If there is no such folder.
+        VideoError: If it holds no images, or two of one name.
+    """
     if not folder.is_dir():
         raise MissingFileError(f"There is no folder `{folder}`. Give a video file or a folder of frames.")
     # Names with a leading dot are shadows that some systems leave beside real files.

@@ -1,0 +1,50 @@
+"""``vos-zoo data``: what is wrong with a data root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vos_zoo.cli.output import progress_bar
+
+if TYPE_CHECKING:
+    import argparse
+
+SUMMARY = "Check training data: open every file and name every problem."
+
+EXIT_PROBLEMS = 1
+_FORMATS = ("davis", "youtube-vos", "folder", "bl30k")  # those of data/check.py, which loads slowly
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    check = actions.add_parser("check", help=SUMMARY, description=SUMMARY)
+    check.add_argument("root", type=Path, metavar="ROOT", help="folder that holds the data")
+    check.add_argument(
+        "--format",
+        required=True,
+        choices=_FORMATS,
+        help="layout: davis, youtube-vos (all splits or one), folder (own videos), bl30k",
+    )
+    check.add_argument("--resolution", default="480p", metavar="NAME", help="folder of a DAVIS root (default: 480p)")
+    check.add_argument("--list", metavar="NAME", help="list that a DAVIS root must have, such as 2017/train")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, print the problems; the exit code is 1 if there are any."""
+    from vos_zoo.data.check import check_root
+
+    with progress_bar("videos") as progress:
+        report = check_root(
+            arguments.root,
+            arguments.format,
+            resolution=arguments.resolution,
+            image_set=arguments.list,
+            progress=progress,
+        )
+    for problem in report.problems:
+        print(f"- {problem}")
+    found = f"{len(report.problems)} problems" if report.problems else "no problems"
+    print(f"{arguments.root}: {report.videos} videos, {report.frames} frames, {report.masks} masks; {found}")
+    return EXIT_PROBLEMS if report.problems else 0
