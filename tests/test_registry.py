@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import subprocess
 import sys
 
 import pytest
 
 from vos_zoo import registry
-from vos_zoo.errors import UnknownModelError
+from vos_zoo.configs import config_from_dict
+from vos_zoo.errors import ConfigError, UnknownModelError
 from vos_zoo.hub import checkpoints_folder
-from vos_zoo.registry import ARCHITECTURES, WEIGHTS, Weight, find_architecture, find_weight, list_models
+from vos_zoo.registry import ARCHITECTURES, WEIGHTS, HubRevision, Weight, find_architecture, find_weight, list_models
 
 
 @pytest.fixture
@@ -21,6 +23,7 @@ def one_weight(monkeypatch):
         folder="rde-small",
         num_bytes=1,
         sha256="0" * 64,
+        date="2026-01-31",
         licence="Apache-2.0",
         trained_on=(),
     )
@@ -64,6 +67,48 @@ def test_a_weight_is_the_file_it_claims_to_be(name):
     path = checkpoints_folder() / weight.folder / "model.safetensors"
     assert path.stat().st_size == weight.num_bytes <= 20 * 2**20
     assert hashlib.sha256(path.read_bytes()).hexdigest() == weight.sha256
+
+
+@pytest.mark.parametrize("name", sorted(WEIGHTS))
+def test_a_weight_has_the_config_of_its_size(name):
+    weight = WEIGHTS[name]
+    stored = json.loads((checkpoints_folder() / weight.folder / "config.json").read_text())
+    config_class = find_architecture(weight.architecture).load_class("config")
+    assert stored["architecture"] == weight.architecture
+    assert config_from_dict(config_class, stored["config"]) == find_architecture(weight.architecture).new_config(
+        weight.variant
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"folder": None}, "lies nowhere"),
+        ({"folder": None, "hub": HubRevision("owner/name", "0" * 40), "in_wheel": True}, "lies nowhere"),
+        ({"file": "model.bin"}, r"\.safetensors"),
+        ({"sha256": "0" * 63}, "64 hexadecimal digits"),
+        ({"date": "31.1.2026"}, "YYYY-MM-DD"),
+    ],
+)
+def test_a_weight_with_impossible_facts_is_refused(one_weight, changes, words):
+    with pytest.raises(ConfigError, match=words):
+        dataclasses.replace(one_weight, **changes)
+
+
+@pytest.mark.parametrize(
+    ("repo_id", "revision"), [("name", "0" * 40), ("a/b/c", "0" * 40), ("owner/name", "main"), ("owner/name", "0" * 39)]
+)
+def test_a_revision_that_can_move_is_refused(repo_id, revision):
+    with pytest.raises(ConfigError, match="no pinned repository"):
+        HubRevision(repo_id, revision)
+
+
+def test_a_weight_knows_its_paper_and_its_places(one_weight):
+    hub = HubRevision("owner/name", "0" * 40)
+    assert one_weight.paper.year == 2022
+    assert one_weight.place == "clone"
+    assert dataclasses.replace(one_weight, in_wheel=True, hub=hub).place == "wheel or Hub owner/name"
+    assert dataclasses.replace(one_weight, folder=None, hub=hub).place == "Hub owner/name"
 
 
 @pytest.mark.parametrize("name", sorted(WEIGHTS))

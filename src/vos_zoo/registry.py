@@ -7,19 +7,22 @@ its plain name stands for.
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import fnmatch
 import importlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from vos_zoo.errors import UnknownModelError
+from vos_zoo.errors import ConfigError, UnknownModelError
 
 __all__ = [
     "ARCHITECTURES",
     "WEIGHTS",
     "Architecture",
     "DataSource",
+    "HubRevision",
     "Paper",
     "Score",
     "Variant",
@@ -131,28 +134,77 @@ class Score:
 
 
 @dataclass(frozen=True)
+class HubRevision:
+    """A repository of the Hugging Face Hub at one commit, which can never mean other files.
+
+    Attributes:
+        repo_id: ``owner/name``.
+        revision: The commit, 40 hexadecimal digits. Branches and tags move, so they are refused.
+
+    Raises:
+        ConfigError: If one of them has another form.
+    """
+
+    repo_id: str
+    revision: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo_id) or not re.fullmatch(r"[0-9a-f]{40}", self.revision):
+            raise ConfigError(
+                f"{self.repo_id!r} at {self.revision!r} is no pinned repository. Expected owner/name and a commit of "
+                "40 hexadecimal digits, as `vos-zoo publish` prints it."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Weight:
-    """One published weight.
+    """One published weight: what it is, where it is, what it was made of and what it reaches.
 
     Attributes:
         name: ``architecture.tag``.
-        variant: Size of the architecture.
-        folder: Folder below ``checkpoints/`` that holds ``model.safetensors``, ``config.json`` and ``README.md``.
-        num_bytes: Size of ``model.safetensors`` in bytes.
-        sha256: Checksum of ``model.safetensors``, hexadecimal.
+        variant: Size of the architecture; ``Architecture.new_config`` gives its hyper-parameters.
+        folder: Folder below ``checkpoints/`` that holds ``file``, ``config.json`` and ``README.md``; None if the
+            weight lies on the Hub only.
+        in_wheel: Whether the installed package brings the folder's tensors along. The card travels always.
+        hub: Where the Hub has the same files; None if it does not.
+        file: Name of the file with the tensors; always a safetensors file.
+        num_bytes: Size of that file in bytes.
+        sha256: Checksum of that file, hexadecimal.
+        date: Day on which the weight was finished, as ``YYYY-MM-DD``.
         licence: Licence of the weight.
         trained_on: Data sets it was trained on, each with its licence.
-        scores: Measured scores; empty if nobody measured.
+        scores: Measured scores with their protocol; empty if nobody measured.
+
+    Raises:
+        ConfigError: If the weight lies nowhere, or if its file, checksum or date has another form.
     """
 
     name: str
     variant: str
-    folder: str
+    folder: str | None = None
+    in_wheel: bool = False
+    hub: HubRevision | None = None
+    file: str = "model.safetensors"
     num_bytes: int
     sha256: str
+    date: str
     licence: str
     trained_on: tuple[DataSource, ...]
     scores: tuple[Score, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.folder is None and (self.hub is None or self.in_wheel):
+            raise ConfigError(f"Weight {self.name!r} lies nowhere. Give its folder below checkpoints/ or its `hub`.")
+        if not re.fullmatch(r"[\w.-]+\.safetensors", self.file):
+            raise ConfigError(
+                f"Weight {self.name!r} has the file {self.file!r}. Expected the name of a .safetensors file."
+            )
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ConfigError(f"Weight {self.name!r} has sha256 {self.sha256!r}. Expected 64 hexadecimal digits.")
+        try:
+            datetime.date.fromisoformat(self.date)
+        except ValueError as error:
+            raise ConfigError(f"Weight {self.name!r} has date {self.date!r}. Expected YYYY-MM-DD.") from error
 
     @property
     def architecture(self) -> str:
@@ -163,6 +215,17 @@ class Weight:
     def tag(self) -> str:
         """Name without the architecture."""
         return self.name.split(".", 1)[1]
+
+    @property
+    def paper(self) -> Paper:
+        """The paper whose model this is."""
+        return ARCHITECTURES[self.architecture].paper
+
+    @property
+    def place(self) -> str:
+        """Where the weight comes from, in a few words."""
+        places = ["wheel"] if self.in_wheel else ["clone"] if self.folder is not None else []
+        return " or ".join([*places, *([f"Hub {self.hub.repo_id}"] if self.hub is not None else [])])
 
 
 _R50 = Variant("r50", "r50", "the paper's size, ResNet-50 keys")
@@ -340,8 +403,10 @@ WEIGHTS: dict[str, Weight] = {
         name="rde.small",
         variant="small",
         folder="rde-small",
+        in_wheel=True,
         num_bytes=16_492_400,
         sha256="60fd741b7bd0b7a7bd8b4d7173f7a9ca0a7de3d34f1cb82ac321f7fca3ee2b6a",
+        date="2026-11-21",
         licence=_RESEARCH_ONLY,
         trained_on=_SMALL_DATA,
         scores=(
@@ -358,8 +423,10 @@ WEIGHTS: dict[str, Weight] = {
         name="stcn.small",
         variant="small",
         folder="stcn-small",
+        in_wheel=True,
         num_bytes=15_013_312,
         sha256="81b84b5fea41d457951b559750952c825428663617037554b57d2de3be1f9382",
+        date="2026-11-21",
         licence=_RESEARCH_ONLY,
         trained_on=_SMALL_DATA,
         scores=(

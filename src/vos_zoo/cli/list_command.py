@@ -10,8 +10,9 @@ from vos_zoo.registry import ARCHITECTURES, WEIGHTS
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
-    from vos_zoo.registry import Weight
+    from vos_zoo.registry import DataSource, Weight
 
 SUMMARY = "List models and published weights."
 
@@ -30,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for row in _aligned(_weight_rows() if arguments.weights else _model_rows()):
         print(row)
+    for line in _source_lines() if arguments.weights else ():
+        print(line)
     return 0
 
 
@@ -49,18 +52,34 @@ def _model_rows() -> list[tuple[str, ...]]:
 
 
 def _weight_rows() -> list[tuple[str, ...]]:
-    heading = ("WEIGHT", "SIZE", "LICENCE", "TRAINED ON", "J&F")
+    heading = ("WEIGHT", "PAPER", "FILE", "WHERE", "DATE", "J&F", "LICENCE")
     return [heading, *map(_weight_row, WEIGHTS.values())]
 
 
 def _weight_row(weight: Weight) -> tuple[str, ...]:
     return (
         weight.name,
+        f"{weight.paper.venue} {weight.paper.year}",
         f"{weight.num_bytes / 2**20:.1f} MiB",
+        weight.place,
+        weight.date,
+        ", ".join(f"{score.j_and_f:.1f} on {score.data}" for score in weight.scores) or "not measured",
         weight.licence,
-        ", ".join(source.name for source in weight.trained_on),
-        ", ".join(f"{score.j_and_f:.1f} on {score.data}" for score in weight.scores),
     )
+
+
+def _source_lines() -> Iterator[str]:
+    """Say what the weights were trained on and which protocol their scores follow, each list once."""
+    groups: dict[tuple[DataSource, ...], list[str]] = {}
+    for weight in WEIGHTS.values():
+        groups.setdefault(weight.trained_on, []).append(weight.name)
+    for sources, names in groups.items():
+        yield f"\nTraining data of {', '.join(names)}, with licences:"
+        yield from (f"  {source.name}: {source.licence}" for source in sources)
+    protocols = {f"  {score.data}: {score.protocol}" for weight in WEIGHTS.values() for score in weight.scores}
+    if protocols:
+        yield "\nJ&F in percent:"
+        yield from sorted(protocols)
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
