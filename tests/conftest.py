@@ -10,11 +10,20 @@ from hypothesis import settings
 from testing.clips import SmallClip, make_small_clip
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("vos_zoo", deadline=None)
 settings.load_profile("vos_zoo")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_notes_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Checksums of weights are noted in a cache folder that ends with the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,10 @@ class CheckpointError(VosZooError, ValueError):
     """A weight file that is not what it claims to be, or does not fit its model."""
 
 
+class HubError(VosZooError, OSError):
+    """The Hugging Face Hub cannot be reached or refuses, or what it sends cannot be stored."""
+
+
 class DataError(VosZooError, ValueError):
     """A data root that does not have the layout of its format."""
 

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 import vos_zoo
-from vos_zoo.cli import benchmark, convert, demo, doctor, evaluate, export, list_command, segment
+from vos_zoo.cli import benchmark, convert, demo, doctor, evaluate, export, list_command, publish, segment
 from vos_zoo.errors import VosZooError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ _COMMANDS: dict[str, Command] = {
     "list": list_command,
     "convert": convert,
     "export": export,
+    "publish": publish,
     "doctor": doctor,
     "benchmark": benchmark,
 }

@@ -17,6 +17,7 @@ from vos_zoo.inference.session import VideoSession
 from vos_zoo.losses import BootstrappedCrossEntropy
 from vos_zoo.metrics import JAndF
 from vos_zoo.models.initial_weights import load_initial_weights, load_trunks
+from vos_zoo.models.pretrained import Pretrained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +73,7 @@ def resolve_config(
     return dataclasses.replace(resolved, **values)  # type: ignore[type-var]
 
 
-class VOSModule(pl.LightningModule):
+class VOSModule(Pretrained, pl.LightningModule):
     """A network with its training, validation and prediction.
 
     Args:
@@ -218,12 +219,6 @@ class VOSModule(pl.LightningModule):
         from vos_zoo.hub import describe_network  # the hub builds modules; it cannot be imported above
 
         checkpoint["vos_zoo"] = describe_network(self.network)
-
-    def save_pretrained(self, folder: str | Path, *, card: str) -> Path:
-        """Write a checkpoint folder that ``load_model`` accepts; see ``vos_zoo.hub.save_checkpoint_folder``."""
-        from vos_zoo.hub import save_checkpoint_folder
-
-        return save_checkpoint_folder(self.network, folder, card=card)
 
     def _score(self, video: VideoItem, scores: JAndF) -> None:
         session = self.session(size=self.evaluation_size)

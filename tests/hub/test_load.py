@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
@@ -13,31 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from vos_zoo import hub, registry
 from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, OutputExistsError, UnknownModelError
-from vos_zoo.hub import describe_file, load_model, load_network, save_checkpoint_folder, verify_weight
-from vos_zoo.registry import ARCHITECTURES, Weight, find_architecture
+from vos_zoo.hub import describe_file, load_model, load_network, save_checkpoint_folder
+from vos_zoo.registry import ARCHITECTURES, find_architecture
 
 
 def tiny_network(name: str) -> torch.nn.Module:
     architecture = find_architecture(name)
     torch.manual_seed(0)
     return architecture.load_class("network")(architecture.new_config("tiny"))
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    return save_checkpoint_folder(tiny_network("rde"), tmp_path_factory.mktemp("saved") / "rde-tiny", card="# Card\n")
-
-
-@pytest.fixture
-def folder(saved, tmp_path):
-    """A checkpoint folder that a test may damage."""
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for file in saved.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
-    return copy
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
@@ -97,64 +80,6 @@ def test_a_folder_loads_as_a_module_in_eval_mode(saved, spell):
     assert not model.network.training
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert model.device.type == "cpu"
-
-
-def bundle(monkeypatch, folder: Path) -> Weight:
-    """Register a checkpoint folder as the bundled weight ``rde.test``."""
-    data = (folder / "model.safetensors").read_bytes()
-    weight = Weight(
-        name="rde.test",
-        variant="tiny",
-        folder=folder.name,
-        num_bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        licence="Apache-2.0",
-        trained_on=(),
-    )
-    monkeypatch.setattr(registry, "WEIGHTS", {weight.name: weight})
-    monkeypatch.setattr(hub, "WEIGHTS", registry.WEIGHTS)
-    monkeypatch.setenv("VOS_ZOO_CHECKPOINTS", str(folder.parent))
-    return weight
-
-
-@pytest.mark.parametrize("name", ["rde", "rde.test"])
-def test_a_bundled_weight_loads_by_name(monkeypatch, folder, name):
-    bundle(monkeypatch, folder)
-    assert type(load_model(name, device="cpu")).__name__ == "RDEModule"
-
-
-def test_a_name_wins_over_a_folder_of_that_name(monkeypatch, folder, tmp_path):
-    bundle(monkeypatch, folder)
-    (tmp_path / "rde").mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert type(load_model("rde", device="cpu")).__name__ == "RDEModule"
-    with pytest.raises(MissingFileError):
-        load_model("./rde", device="cpu")
-
-
-def test_a_changed_bundled_weight_is_refused(monkeypatch, folder):
-    weight = bundle(monkeypatch, folder)
-    path = folder / "model.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(CheckpointError, match=r"sha256 .* changed the file"):
-        verify_weight(weight)
-    path.write_bytes(data[:-1])
-    with pytest.raises(CheckpointError, match=rf"has {len(data) - 1} bytes.* has {len(data)}"):
-        verify_weight(weight)
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
-    with pytest.raises(CheckpointError, match="Git LFS pointer"):
-        verify_weight(weight)
-    path.unlink()
-    with pytest.raises(MissingFileError, match="Reinstall"):
-        verify_weight(weight)
-
-
-def test_a_missing_folder_of_weights_says_where_it_looked(monkeypatch, tmp_path):
-    monkeypatch.setenv("VOS_ZOO_CHECKPOINTS", str(tmp_path / "none"))
-    with pytest.raises(MissingFileError, match=r"none.*VOS_ZOO_CHECKPOINTS"):
-        hub.checkpoints_folder()
 
 
 @pytest.mark.parametrize(
