@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from testing.checkpoints import save_tiny
 from testing.clips import SmallClip, make_small_clip
 
 if TYPE_CHECKING:
@@ -29,15 +30,7 @@ def _no_notes_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder with an untrained RDE-VOS in size ``tiny``."""
-    import torch
-
-    from vos_zoo.hub import save_checkpoint_folder
-    from vos_zoo.registry import find_architecture
-
-    architecture = find_architecture("rde")
-    torch.manual_seed(0)
-    network = architecture.load_class("network")(architecture.new_config("tiny"))
-    return save_checkpoint_folder(network, tmp_path_factory.mktemp("models") / "rde-tiny", card="# Untrained\n")
+    return save_tiny("rde", tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")

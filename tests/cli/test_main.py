@@ -12,7 +12,7 @@ from vos_zoo.cli import segment
 from vos_zoo.cli.main import main
 from vos_zoo.errors import VideoError
 
-COMMANDS = ["segment", "evaluate", "demo", "list", "convert", "doctor"]
+COMMANDS = ["segment", "proposals", "evaluate", "demo", "list", "convert", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from vos_zoo.cli.output import byte_count, format_bytes, progress_bar
+from vos_zoo.cli.output import byte_count, format_bytes, frame_size, progress_bar
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,19 @@ def test_byte_counts_are_read(text, count):
 def test_other_words_are_no_byte_counts(text):
     with pytest.raises(argparse.ArgumentTypeError, match="no number of bytes"):
         byte_count(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("480", 480), ("256x448", (256, 448)), (" 256 X 448 ", (256, 448)), ("native", "native")]
+)
+def test_sizes_are_read(text, size):
+    assert frame_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "480p", "-480", "256x", "x448", "256x448x3", "4.5"])
+def test_other_words_are_no_sizes(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="no size; write it like 480 or 256x448"):
+        frame_size(text)
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0.0 MiB"), (2**20, "1.0 MiB"), (3 * 2**29, "1.5 GiB")])

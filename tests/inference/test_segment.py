@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
 import av
 import numpy as np
 import pytest
+import torch
 
+from testing.checkpoints import save_tiny
 from testing.clips import FRAMES, LATE_FRAME
 from vos_zoo.data.masks import mask_ids, read_mask, write_mask
 from vos_zoo.errors import ConfigError, MaskError, OutputExistsError, UnknownModelError, VideoError
 from vos_zoo.hub import load_model
 from vos_zoo.inference.segment import segment_video
+from vos_zoo.models.hs2s import HS2SNetwork
+from vos_zoo.models.tsn import TSNModule
 
 NAMES = [f"{index:05d}" for index in range(FRAMES)]
+# In the given masks of frames 0 and 3 every object is annotated, so that nothing is left to segment there.
+SEGMENTED = [name for index, name in enumerate(NAMES) if index not in (0, LATE_FRAME)]
 
 
 @pytest.fixture
@@ -99,6 +106,80 @@ def test_a_loaded_model_and_its_name_give_the_same(small_clip, options, tmp_path
     for name in NAMES:
         first, second = ((folder / f"{name}.png").read_bytes() for folder in (options["out"], tmp_path / "second"))
         assert first == second
+
+
+def test_a_loaded_model_stays_where_it_is_and_the_run_may_not(small_clip, options, monkeypatch):
+    model = load_model(options["model"], device="cpu")
+    asked = []
+    monkeypatch.setattr("vos_zoo.inference.session.find_device", lambda name: asked.append(name) or torch.device("cpu"))
+    report = segment_video(small_clip.frames, small_clip.first, **{**options, "model": model, "device": "cuda:1"})
+    assert asked == ["cuda:1"]
+    assert report.device == "cpu"
+    segment_video(
+        small_clip.frames, small_clip.first, **{**options, "model": model, "device": None}, overwrite=True, end=2
+    )
+    assert asked == ["cuda:1"]
+
+
+def test_a_model_works_at_its_own_size_unless_told_another(small_clip, options, tmp_path, monkeypatch):
+    seen = []
+    encode = HS2SNetwork.encode
+
+    def watched(self, image):
+        seen.append(tuple(image.shape[2:]))
+        return encode(self, image)
+
+    monkeypatch.setattr(HS2SNetwork, "encode", watched)
+    model = save_tiny("hs2s", tmp_path)
+    for number, size in enumerate(("native", (64, 96), 32)):
+        more = {"model": model, "out": tmp_path / str(number), "size": size, "end": 2}
+        segment_video(small_clip.frames, small_clip.first, **{**options, **more})
+    assert seen == [(256, 448)] * 2 + [(64, 96)] * 2 + [(32, 64)] * 2
+    segment_video(small_clip.frames, small_clip.first, **{**options, **more, "size": 32}, resume=True)
+
+
+def test_a_size_of_two_numbers_can_be_resumed(small_clip, options):
+    segment_video(small_clip.frames, small_clip.first, **{**options, "size": (32, 48)}, end=3)
+    again = segment_video(small_clip.frames, small_clip.first, **{**options, "size": (32, 48)}, end=3, resume=True)
+    assert again.segmented == 0
+
+
+# What a model shows beside its masks
+
+
+def test_the_routing_map_is_written(small_clip, options, tmp_path):
+    more = {"model": save_tiny("tsn", tmp_path), "show": "routing"}
+    report = segment_video(small_clip.frames, small_clip.given, **{**options, **more})
+    assert report.views == options["out"] / "routing"
+    files = [f"{name}.jpg" for name in SEGMENTED] + ["mean.csv", "mean.png"]
+    assert sorted(path.name for path in report.views.iterdir()) == sorted(files)
+    with (report.views / "mean.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == SEGMENTED
+    assert all(0 < float(row[column]) < 1 for row in rows for column in ("memory", "first frame"))
+    # Until a second frame is memorised, both columns are the same comparison.
+    assert rows[0]["memory"] == rows[0]["first frame"]
+    assert written(options["out"]) == NAMES
+
+
+def test_a_resumed_run_adds_to_the_routing_maps(small_clip, options, tmp_path):
+    more = {**options, "model": save_tiny("tsn", tmp_path), "show": "routing"}
+    run_until(small_clip, more, 4)
+    segment_video(small_clip.frames, small_clip.given, **more, resume=True)
+    with (options["out"] / "routing" / "mean.csv").open(newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == SEGMENTED
+
+
+def test_a_model_without_a_routing_map_says_so(small_clip, options, tmp_path):
+    with pytest.raises(ConfigError, match="RDENetwork has no 'routing' to show"):
+        segment_video(small_clip.frames, small_clip.first, **options, show="routing")
+    model = TSNModule("tiny", overrides={"streams": "pixel"})
+    with pytest.raises(ConfigError, match="no routing map"):
+        segment_video(
+            small_clip.frames, small_clip.first, **{**options, "model": model}, overwrite=True, show="routing"
+        )
+    with pytest.raises(ConfigError, match="'affinity'"):
+        model.session().watch("affinity")
 
 
 class StopError(Exception):

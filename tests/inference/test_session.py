@@ -262,6 +262,47 @@ def test_the_short_side_gets_the_working_size(stcn, size, working):
     assert tuple(session.step(FRAMES[1]).probabilities.shape[1:]) == working
 
 
+@pytest.mark.parametrize(("frame", "working"), [((80, 112), (24, 32)), ((112, 80), (32, 24)), ((20, 20), (24, 32))])
+def test_a_native_size_is_turned_with_the_video(stcn, monkeypatch, frame, working):
+    monkeypatch.setattr(STCNNetwork, "working_size", (24, 32))
+    session = VideoSession(stcn)
+    assert session.describe(frame).working_size == (32, 32)
+    mask = boxes((4,), frame)
+    result = session.step(np.zeros((*frame, 3), np.uint8), mask)
+    assert tuple(result.probabilities.shape[1:]) == working
+    assert (result.mask == mask).all()
+    assert session.step(np.zeros((*frame, 3), np.uint8)).mask.shape == frame
+
+
+def test_native_is_480_pixels_for_most_models(network):
+    assert VideoSession(network).describe((1080, 1920)) == VideoSession(network, size=480).describe((1080, 1920))
+
+
+def test_a_pair_is_the_size_of_all_frames(stcn):
+    for frame in ((100, 200), (200, 100), (10, 10)):
+        assert VideoSession(stcn, size=(32, 64)).describe(frame).working_size == (32, 64)
+
+
+# Devices
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_a_session_may_run_elsewhere_than_its_model(optimize, monkeypatch):
+    model = build(STCNNetwork, STCNConfig)
+    monkeypatch.setattr("vos_zoo.inference.session.find_device", lambda name: torch.device({"there": "meta"}[name]))
+    session = VideoSession(model, device="there", optimize=optimize)
+    assert session.device.type == "meta"
+    assert {part.device.type for part in model.parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize("device", [None, "cpu", torch.device("cpu")])
+def test_a_session_stays_where_its_model_is(stcn, device):
+    session = VideoSession(stcn, device=device, size=None)
+    assert session.device == torch.device("cpu")
+    plain = run(VideoSession(stcn, size=None), {0: boxes((4, 9))}, FRAMES[:3])
+    assert same(run(session, {0: boxes((4, 9))}, FRAMES[:3]), plain)
+
+
 def test_a_mask_is_the_most_probable_plane_at_the_frames_size(stcn):
     session = VideoSession(stcn, size=24)
     run(session, {0: boxes((5, 6))}, FRAMES[:4])
@@ -327,6 +368,10 @@ def test_frames_of_a_video_have_one_size(stcn):
     [
         ({"size": 0}, "Working size is 0"),
         ({"size": -480}, "Working size is -480"),
+        ({"size": (256, 0)}, r"Working size is \(256, 0\)"),
+        ({"size": (256,)}, "Expected a short side"),
+        ({"size": "480"}, "Working size is '480'"),
+        ({"device": "gpu"}, "Device 'gpu' is unknown"),
         ({"precision": "fp8"}, "Precision is 'fp8'"),
         ({"max_memory_bytes": 0}, "max_bytes=0"),
     ],

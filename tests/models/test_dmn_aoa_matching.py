@@ -289,7 +289,7 @@ def test_files_are_placed_in_the_working_frame(tmp_path):
     )
     write_proposals(tmp_path / "00000.npz", full)
     write_proposals(tmp_path / "00001.npz", stored(0))
-    source = FolderProposals(tmp_path, short_side=30)
+    source = FolderProposals(tmp_path, size=30)
     working = torch.zeros(1, 32, 48)  # 30x45 pixels, padded
     found = source(request(working, index=0))
     geometry = FrameGeometry.fit((60, 90), 30, 16)
@@ -299,7 +299,7 @@ def test_files_are_placed_in_the_working_frame(tmp_path):
     assert len(source(request(working, index=1))) == 0
     with pytest.raises(MissingFileError, match="frame 2"):
         source(request(working, index=2))
-    assert len(FolderProposals(tmp_path, short_side=30, missing="empty")(request(working, index=2))) == 0
+    assert len(FolderProposals(tmp_path, size=30, missing="empty")(request(working, index=2))) == 0
     with pytest.raises(DataError, match="90x60"):
         source(request(torch.zeros(1, 64, 64), index=0))
 

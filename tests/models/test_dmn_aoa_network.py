@@ -132,6 +132,22 @@ def test_frames_without_the_object_are_not_remembered():
     assert torch.equal(boxes[0], boxes[1])
 
 
+def test_an_object_gone_for_good_leaves_no_ghost(monkeypatch):
+    session = tiny().session(size=None)
+    session.step(VIDEO.frames[0], VIDEO.masks[0])
+    finish = DMNAOANetwork.finish
+    monkeypatch.setattr(DMNAOANetwork, "finish", lambda *arguments: finish(*arguments) - 100)
+    memory = session._memory
+    kept, boxes = memory.nbytes, memory.objects["box"].clone()
+    for index in range(1, 14):
+        result = session.step(VIDEO.frames[index % 10])
+        assert result.probabilities.isfinite().all()
+        assert not result.mask.any()
+    # What was seen last stays, for when the object comes back; what was not seen adds nothing.
+    assert torch.equal(memory.objects["box"], boxes)
+    assert memory.nbytes <= kept + sum(part.numel() * 4 for part in memory.previous)
+
+
 @torch.no_grad()
 def test_without_proposals_the_previous_mask_is_refined():
     network = tiny().network.eval()

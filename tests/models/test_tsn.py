@@ -170,6 +170,21 @@ def test_an_object_absent_from_every_memory_frame_has_no_head(tmp_path):
     assert network.segment(frame, memory).isfinite().all()
 
 
+@pytest.mark.parametrize("switches", [{}, {"head_memory": "pooled"}, {"streams": "instance"}])
+def test_an_object_gone_for_good_leaves_finite_numbers(switches):
+    torch.manual_seed(0)
+    session = TSNModule("tiny", overrides=switches).session(size=None)
+    session.step(VIDEO.frames[0], VIDEO.masks[0])
+    gone = np.zeros((HEIGHT, WIDTH), np.int32)
+    gone[0, 0] = 1  # one pixel is left of the first object, none of the others
+    with torch.no_grad():
+        session._network.decoder.predict.bias.fill_(-100.0)
+    for index in range(1, 14):
+        result = session.step(VIDEO.frames[index % 10], gone if index == 5 else None)
+        assert result.probabilities.isfinite().all()
+        assert (result.mask == (gone if index == 5 else 0)).all()
+
+
 def test_absent_objects_have_finite_gradients():
     module = TSNModule("tiny")
     module.log = ignore
@@ -348,6 +363,19 @@ def test_averaging_starts_fast(steps, decay):
 def test_contradictions_are_refused(switches, words):
     with pytest.raises(ConfigError, match=words):
         dataclasses.replace(TSNConfig.tiny(), **switches)
+
+
+@pytest.mark.parametrize("size", [(33, 47), (5, 9)])
+def test_a_session_on_swin_takes_odd_sizes(size):
+    torch.manual_seed(0)
+    module = TSNModule("tiny", overrides={"backbone": "swin_tiny_patch4_window7_224"})
+    session = module.session(size=None)
+    mask = np.zeros(size, np.int32)
+    mask[1:4, 2:6] = 9
+    session.step(np.full((*size, 3), 100, np.uint8), mask)
+    result = session.step(np.full((*size, 3), 110, np.uint8))
+    assert result.mask.shape == size
+    assert result.probabilities.isfinite().all()
 
 
 @pytest.fixture(scope="module")

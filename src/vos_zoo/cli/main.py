@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 import vos_zoo
-from vos_zoo.cli import benchmark, convert, demo, doctor, evaluate, export, list_command, publish, segment
+from vos_zoo.cli import benchmark, convert, demo, doctor, evaluate, export, list_command, proposals, publish, segment
 from vos_zoo.errors import VosZooError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Command(Protocol):
 
 _COMMANDS: dict[str, Command] = {
     "segment": segment,
+    "proposals": proposals,
     "evaluate": evaluate,
     "demo": demo,
     "list": list_command,

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vos_zoo.errors import OutputExistsError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["byte_count", "check_new_files", "format_bytes", "progress_bar"]
+__all__ = ["byte_count", "check_new_files", "format_bytes", "frame_size", "progress_bar"]
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -62,6 +62,24 @@ def byte_count(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes; write it like 800M or 2GiB")
     return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def frame_size(text: str) -> int | tuple[int, int] | Literal["native"]:
+    """Read a working size: a short side such as ``480``, height and width such as ``256x448``, or ``native``.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is no such size.
+
+    Example:
+        >>> frame_size("480"), frame_size("256x448")
+        (480, (256, 448))
+    """
+    if text == "native":
+        return "native"
+    match = re.fullmatch(r"(\d+)(?:\s*[x×]\s*(\d+))?", text.strip(), flags=re.IGNORECASE)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it like 480 or 256x448 (height x width)")
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
 
 
 def format_bytes(count: int) -> str:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import byte_count, progress_bar
+from vos_zoo.cli.output import byte_count, frame_size, progress_bar
 from vos_zoo.errors import VosZooError
 
 if TYPE_CHECKING:
@@ -35,10 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     parser.add_argument(
         "--size",
-        type=int,
-        default=480,
-        metavar="PIXELS",
-        help="short side that larger frames are scaled to (default: 480)",
+        type=frame_size,
+        default="native",
+        metavar="SIZE",
+        help="how the network sees frames: short side that larger ones are scaled to, or HEIGHTxWIDTH of all (default: "
+        "what the model was made for, mostly 480)",
     )
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="default: fp32")
     parser.add_argument(
@@ -49,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="also write a video with the masks drawn in (default FILE: overlay.mp4 in DIR)",
+    )
+    parser.add_argument(
+        "--show",
+        choices=("routing",),
+        help="also write pictures of what the model shows, here TSN's routing map, in DIR/routing",
+    )
+    parser.add_argument(
+        "--proposals", type=Path, metavar="FOLDER", help="proposals for dmn_aoa, made by `vos-zoo proposals`"
     )
     parser.add_argument("--start", type=int, metavar="N", help="first frame, counted from 0")
     parser.add_argument("--end", type=int, metavar="N", help="frame to stop before")
@@ -87,6 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
                 end=arguments.end,
                 every=arguments.every,
                 overlay=arguments.overlay,
+                show=arguments.show,
+                proposals=arguments.proposals,
                 resize_mask=arguments.resize_mask,
                 memory_budget=arguments.memory_budget,
                 resume=arguments.resume,
@@ -111,6 +122,8 @@ def _summary(report: SegmentationReport) -> str:
     lines = [f"{report.frames} masks with {objects} in {report.folder}"]
     if report.overlay is not None:
         lines.append(f"Overlay video in {report.overlay}")
+    if report.views is not None:
+        lines.append(f"Routing maps, their means as table and chart in {report.views}")
     if report.segmented:
         lines.append(
             f"{report.segmented} frames in {report.seconds:.1f} s, "

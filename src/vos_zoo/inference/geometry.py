@@ -18,6 +18,9 @@ _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _LEAST_SIDE = 320  # pixels
 
+WorkingSize = int | tuple[int, int] | None
+"""Short side in pixels that larger frames are scaled to, (height, width) of all frames, or None to keep their size."""
+
 
 @dataclass(frozen=True)
 class FrameGeometry:
@@ -34,23 +37,29 @@ class FrameGeometry:
     padding: tuple[int, int, int, int]
 
     @classmethod
-    def fit(cls, frame_size: tuple[int, int], size: int | None, stride: int) -> FrameGeometry:
-        """Scale the short side down to ``size`` (None keeps the frame's), then pad evenly to multiples of ``stride``.
+    def fit(cls, frame_size: tuple[int, int], size: WorkingSize, stride: int) -> FrameGeometry:
+        """Scale to the working size, then pad evenly to multiples of ``stride``.
 
-        Smaller frames keep their size, but for very small ones, which are enlarged to 320 pixels: below that the
-        stride-16 grid has too few rows, and above it interpolated detail does not help (measured on 180, 240 and
-        360-pixel clips). An odd row or column of padding goes to the bottom or right, as in STM's and STCN's code.
+        A short side makes larger frames smaller. Smaller ones keep their size, but for very small ones, which are
+        enlarged to 320 pixels: below that the stride-16 grid has too few rows, and above it interpolated detail does
+        not help (measured on 180, 240 and 360-pixel clips). An odd row or column of padding goes to the bottom or
+        right, as in STM's and STCN's code.
 
         Example:
             >>> FrameGeometry.fit((480, 854), 480, 16).padded_size
             (480, 864)
             >>> [FrameGeometry.fit((side, side), 480, 16).working_size[0] for side in (180, 360, 720)]
             [320, 360, 480]
+            >>> FrameGeometry.fit((480, 854), (256, 448), 32).working_size
+            (256, 448)
         """
-        height, width = frame_size
-        short = min(height, width)
-        scale = 1.0 if size is None else min(size, max(short, _LEAST_SIDE)) / short
-        working = (max(1, round(height * scale)), max(1, round(width * scale)))
+        if isinstance(size, tuple):
+            working = size
+        else:
+            height, width = frame_size
+            short = min(height, width)
+            scale = 1.0 if size is None else min(size, max(short, _LEAST_SIDE)) / short
+            working = (max(1, round(height * scale)), max(1, round(width * scale)))
         vertical, horizontal = (-side % stride for side in working)
         left, top = horizontal // 2, vertical // 2
         return cls(frame_size, working, (left, horizontal - left, top, vertical - top))

@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-def optimize_network(network: ModuleT) -> ModuleT:
+def optimize_network(network: ModuleT, device: torch.device | None = None) -> ModuleT:
     """Return a network of the same class with batch normalisation folded into convolutions, stored channels-last.
 
     The result equals the original within rounding of float32. It shares every parameter that did not have to change,
@@ -21,13 +21,14 @@ def optimize_network(network: ModuleT) -> ModuleT:
 
     Args:
         network: Any network; the result is in evaluation mode whatever this one's mode.
+        device: Where the result lives; None means where the network is.
 
     Example:
         >>> block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
         >>> [type(part).__name__ for part in optimize_network(block)]
         ['Conv2d', 'Identity']
     """
-    optimized = _shallow_copy(network).eval()
+    optimized = copy_network(network, device).eval()
     for module in list(optimized.modules()):
         _fold_children(module)
     for part in optimized.modules():
@@ -36,6 +37,26 @@ def optimize_network(network: ModuleT) -> ModuleT:
                 part.weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False
             )
     return optimized
+
+
+def copy_network(network: ModuleT, device: torch.device | None = None) -> ModuleT:
+    """Return a copy that shares its tensors with the original, or has its own ones on another device.
+
+    ``Module.to`` would not do: it moves shared parameters in place, and the original with them.
+    """
+    clone = _shallow_copy(network)
+    moved: dict[int, nn.Parameter | torch.Tensor] = {}  # tensors that parts share stay shared
+    for part in clone.modules() if device is not None else ():
+        for tensors in (part._parameters, part._buffers):
+            for name, tensor in tensors.items():
+                if tensor is None or tensor.device == device:
+                    continue
+                if id(tensor) not in moved:
+                    copied = tensor.detach().to(device)
+                    is_parameter = isinstance(tensor, nn.Parameter)
+                    moved[id(tensor)] = nn.Parameter(copied, requires_grad=False) if is_parameter else copied
+                tensors[name] = moved[id(tensor)]
+    return clone
 
 
 def _shallow_copy(module: ModuleT) -> ModuleT:

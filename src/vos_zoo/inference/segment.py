@@ -8,7 +8,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import vos_zoo
 from vos_zoo.data.files import atomic_path
@@ -17,7 +17,7 @@ from vos_zoo.errors import ConfigError, MaskError, OutputExistsError
 from vos_zoo.hub import load_model
 from vos_zoo.inference.overlay import draw_overlay
 from vos_zoo.inference.reader import open_video
-from vos_zoo.inference.session import VideoSession
+from vos_zoo.inference.views import ViewWriter
 from vos_zoo.inference.writer import MaskWriter, VideoWriter
 
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vos_zoo.inference.frames import VideoFrame, VideoReader
-    from vos_zoo.inference.session import Precision
+    from vos_zoo.inference.geometry import WorkingSize
+    from vos_zoo.inference.session import Precision, VideoSession
     from vos_zoo.models.module import VOSModule
 
-__all__ = ["OVERLAY_FILE", "RUN_FILE", "SegmentationReport", "segment_video"]
+__all__ = ["OVERLAY_FILE", "RUN_FILE", "Annotations", "SegmentationReport", "segment_video"]
 
 RUN_FILE = "run.json"
 """Settings of the run, beside its masks; ``resume`` compares them."""
@@ -50,6 +51,7 @@ class SegmentationReport:
         objects: Ids of all objects that were annotated, rising.
         seconds: Time from the first frame to the last, reading and writing included, loading the model not.
         overlay: The overlay video; None if none was asked for.
+        views: Folder of what the model shows beside its masks; None if nothing was asked for.
         device: Device that the model ran on.
     """
 
@@ -59,6 +61,7 @@ class SegmentationReport:
     objects: tuple[int, ...]
     seconds: float
     overlay: Path | None
+    views: Path | None
     device: str
 
     @property
@@ -73,13 +76,15 @@ def segment_video(
     *,
     out: str | Path,
     model: str | Path | VOSModule = "rde",
-    device: str | torch.device = "auto",
-    size: int | None = 480,
+    device: str | torch.device | None = None,
+    size: WorkingSize | Literal["native"] = "native",
     precision: Precision = "fp32",
     start: int | None = None,
     end: int | None = None,
     every: int = 1,
     overlay: bool | str | Path = False,
+    show: Literal["routing"] | None = None,
+    proposals: str | Path | None = None,
     resize_mask: bool = False,
     memory_budget: int | None = None,
     resume: bool = False,
@@ -95,15 +100,21 @@ def segment_video(
         masks: One mask for the first frame, or a folder of masks named like frames. Objects may enter later, and a
             mask of a known object corrects it. Frames before the first mask get empty masks.
         out: Folder for the masks, written as palette PNG under the frames' names (16-bit grey if an id is over 255).
-        model: A name for :func:`vos_zoo.load_model`, or a loaded model, which then stays on its device.
-        device: Where a model given by name runs.
-        size: Short side, in pixels, at which the network sees a frame; larger frames are made smaller. None keeps
-            their own size. Masks always have the frame's own size.
+        model: A name for :func:`vos_zoo.load_model`, or a loaded model.
+        device: Where the network runs: ``"auto"`` for the best device there is, or a name such as ``"cuda:1"``. None
+            means the best device for a model given by name, and a loaded model's own device. A loaded model itself
+            is not moved.
+        size: How the network sees frames, see :class:`vos_zoo.VideoSession`: a short side in pixels, (height, width),
+            None for the frames' own size, or ``"native"``. Masks always have the frame's own size.
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
         start: First frame, counted from 0.
         end: Frame to stop before.
         every: Take every n-th frame only.
         overlay: Also write a video with the masks drawn over the frames: True for ``out/overlay.mp4``, or a path.
+        show: Also write what the model shows beside its masks, as a picture per frame in the folder ``out/routing``,
+            with its mean over time as table and chart. ``"routing"`` is TSN's routing map.
+        proposals: The video's folder of proposals for DMN-AOA, see ``vos-zoo proposals``; None lets the model propose
+            around the masks of the frame before.
         resize_mask: Resample masks of another size than their frame instead of refusing them.
         memory_budget: Most bytes that the network's memory may take on the device.
         resume: Go on where an earlier run with the same settings stopped. The memory is built anew from the annotated
@@ -117,7 +128,9 @@ def segment_video(
             are written.
         MaskError: If a mask is no map of ids, does not fit its frame, belongs to no frame, or names no object.
         OutputExistsError: If ``out`` holds files and neither ``resume`` nor ``overwrite`` is given.
-        ConfigError: If an argument is out of range, or ``resume`` is given with other settings than before.
+        ConfigError: If an argument is out of range, ``resume`` is given with other settings than before, or the model
+            has nothing to show or takes no proposals.
+        DataError: If proposals are damaged or belong to frames of another size.
         UnknownModelError: If there is no such model.
         OutOfMemoryError: If the device has too little memory; the message names settings that would fit.
     """
@@ -126,17 +139,18 @@ def segment_video(
     folder = Path(out)
     overlay_path = (folder / OVERLAY_FILE if overlay is True else Path(overlay)) if overlay else None
     reader = open_video(video, start=start, end=end, every=every)
-    annotations = _Annotations(MaskFolder(masks, reader.names, all_names=reader.all_names), reader.size, resize_mask)
+    annotations = Annotations(MaskFolder(masks, reader.names, all_names=reader.all_names), reader.size, resize_mask)
     settings = {
         "video": str(Path(video).resolve()),
         "masks": str(Path(masks).resolve()),
         "model": str(model) if isinstance(model, (str, Path)) else type(model).__name__,
-        "size": size,
+        "size": list(size) if isinstance(size, tuple) else size,
         "precision": precision,
         "start": start,
         "end": end,
         "every": every,
         "resize_mask": resize_mask,
+        "proposals": None if proposals is None else str(Path(proposals).resolve()),
     }
     # What people get wrong most often is looked at before a model is loaded: the first mask, and where results go.
     annotations.check_first()
@@ -153,15 +167,26 @@ def segment_video(
             )
         video_writer = VideoWriter(overlay_path, reader.size, fps=reader.fps or _FOLDER_RATE)
     if isinstance(model, (str, Path)):
-        model = load_model(model, device=device)
-    session = VideoSession(model, size=size, precision=precision, max_memory_bytes=memory_budget)
+        model = load_model(model, device="auto" if device is None else device)
+    options: dict[str, Any] = {}
+    seen: list[str] = []  # frames that the session has seen since there are objects
+    if proposals is not None:
+        needed = reader.names[reader.names.index(annotations.first_frame) + 1 :]
+        options["proposals"] = _open_proposals(model)(proposals, seen, needed=needed, size=size)
+    session = model.session(size=size, device=device, precision=precision, max_memory_bytes=memory_budget, **options)
+    views = None
+    if show is not None:
+        session.watch(show)
+        views = ViewWriter(folder / show, show, resume=resume)
     _begin(writer, reader.names[finished:], settings)
 
     begin = time.perf_counter()
     done = 0
-    with video_writer or contextlib.nullcontext():
-        for frame, mask in _segment_frames(session, reader, annotations, writer, finished):
+    with video_writer or contextlib.nullcontext(), views or contextlib.nullcontext():
+        for frame, mask in _segment_frames(session, reader, annotations, writer, finished, seen):
             done += 1
+            if views is not None and done > finished:
+                views.write(frame, session.view())
             if video_writer is not None:
                 video_writer.write(draw_overlay(frame.image, mask))
             if progress is not None:
@@ -173,12 +198,18 @@ def segment_video(
         objects=tuple(sorted(annotations.objects)),
         seconds=time.perf_counter() - begin,
         overlay=overlay_path,
-        device=str(model.device),
+        views=None if views is None else views.folder,
+        device=str(session.device),
     )
 
 
-class _Annotations:
+class Annotations:
     """The user's masks, each checked against its frame's size.
+
+    Args:
+        folder: The masks.
+        size: (H, W) of the frames.
+        resize: Whether masks of another size are resampled.
 
     Attributes:
         objects: Ids seen so far.
@@ -189,6 +220,11 @@ class _Annotations:
         self._folder = folder
         self._size = size
         self._resize = resize
+
+    @property
+    def first_frame(self) -> str:
+        """Name of the first frame that has a mask."""
+        return next(iter(self._folder.files))
 
     def get(self, frame_name: str) -> NDArray[Any] | None:
         """Read the mask of a frame; None if it has none."""
@@ -205,7 +241,7 @@ class _Annotations:
         Raises:
             MaskError: If it is unreadable, does not fit, or is the only mask and empty.
         """
-        first = next(iter(self._folder.files))
+        first = self.first_frame
         self.get(first)
         if not self.objects and len(self._folder) == 1:
             raise MaskError(
@@ -215,9 +251,20 @@ class _Annotations:
 
 
 def _segment_frames(
-    session: VideoSession, reader: VideoReader, annotations: _Annotations, writer: MaskWriter, finished: int
+    session: VideoSession,
+    reader: VideoReader,
+    annotations: Annotations,
+    writer: MaskWriter,
+    finished: int,
+    seen: list[str],
 ) -> Iterator[tuple[VideoFrame, NDArray[Any]]]:
     """Give every frame with its mask; masks beyond the finished ones are made and written first."""
+
+    def step(frame: VideoFrame, given: NDArray[Any] | None) -> NDArray[Any]:
+        if seen or (given is not None and given.any()):
+            seen.append(frame.name)
+        return session.step(frame.image, given).mask
+
     for number, frame in enumerate(reader):
         given = annotations.get(frame.name)
         if number < finished:
@@ -227,11 +274,21 @@ def _segment_frames(
             if given is None and number == finished - 1 and mask.any():
                 given = mask
             if given is not None:
-                session.step(frame.image, given)
+                step(frame, given)
         else:
-            mask = session.step(frame.image, given).mask
+            mask = step(frame, given)
             writer.write(frame.name, mask)
         yield frame, mask
+
+
+def _open_proposals(model: VOSModule) -> Callable[..., Any]:
+    reads: Callable[..., Any] | None = getattr(model, "read_proposals", None)
+    if reads is None:
+        raise ConfigError(
+            f"{type(model).__name__} takes no proposals. Of the models here, DMN-AOA does; leave `proposals` "
+            "(`--proposals`) out."
+        )
+    return reads
 
 
 def _check_settings(folder: Path, settings: dict[str, Any]) -> None:

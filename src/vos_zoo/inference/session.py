@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import torch
 
+from vos_zoo.devices import find_device
 from vos_zoo.errors import ConfigError, MaskError, OutOfMemoryError, VideoError
 from vos_zoo.layers import soft_aggregate
 
-from .geometry import FrameGeometry
+from .geometry import FrameGeometry, WorkingSize
 from .objects import ObjectIds
-from .optimize import optimize_network
+from .optimize import copy_network, optimize_network
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -45,6 +46,19 @@ class FrameResult:
     mask: NDArray[np.int32]
     object_ids: tuple[int, ...]
     probabilities: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class FrameView:
+    """Something to look at beside the masks.
+
+    Args:
+        map: One number of 0-1 per pixel, float32 (H, W) in the frame's own size.
+        means: Means over the frame that are worth a curve over time, by what they are called.
+    """
+
+    map: NDArray[np.float32]
+    means: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -83,17 +97,21 @@ class VideoSession:
 
     Args:
         model: A loaded model, or its network.
-        size: Short side in pixels that larger frames are made smaller to for the network; smaller frames keep their
-            size (very small ones are enlarged). None keeps every size. Masks come back in the frames' own size.
+        size: How the network sees frames; masks come back in the frames' own size. A number is the short side in
+            pixels that larger frames are made smaller to; smaller frames keep their size (very small ones are
+            enlarged). A pair (height, width) is the size of all frames. None keeps every size. ``"native"`` is what
+            the network was made for: a short side of 480 pixels, for HS2S 256x448 (turned for upright videos).
+        device: Where this session's network runs: ``"auto"`` for the best device there is, or a name such as
+            ``"cuda:1"``. The model itself stays where it is. None means there, too.
         policy: What the memory keeps; None means the paper's policy, bounded.
         precision: Arithmetic of the network: ``fp32``, or mixed precision in ``bf16`` or ``fp16``.
         max_memory_bytes: Budget for the memory in bytes, on top of the policy.
         optimize: Run an equal network rearranged for inference, see ``vos_zoo.inference.optimize``. The weights are
             those at this moment: later changes of the model do not reach the session. If false, the model itself is
-            switched to evaluation mode.
+            switched to evaluation mode, or copied if it is on another device.
 
     Raises:
-        ConfigError: If an argument is out of range.
+        ConfigError: If an argument is out of range, or there is no such device.
 
     Example:
         >>> from vos_zoo.models.rde import RDEModule
@@ -110,18 +128,25 @@ class VideoSession:
         self,
         model: VOSModule | VOSNetwork[Any, Any],
         *,
-        size: int | None = 480,
+        size: WorkingSize | Literal["native"] = "native",
+        device: str | torch.device | None = None,
         policy: MemoryPolicy | None = None,
         precision: Precision = "fp32",
         max_memory_bytes: int | None = None,
         optimize: bool = True,
     ) -> None:
-        if size is not None and size < 1:
-            raise ConfigError(f"Working size is {size}. Expected a positive number of pixels, such as 480.")
+        _check_size(size)
         if precision not in ("fp32", *_AUTOCAST):
             raise ConfigError(f"Precision is {precision!r}. Expected fp32, bf16 or fp16.")
         network = cast("VOSNetwork[Any, Any]", getattr(model, "network", model))
-        self._network = optimize_network(network) if optimize else network.eval()
+        # An empty tensor knows the number of a device that was given without one.
+        target = None if device is None else torch.empty(0, device=find_device(device)).device
+        if optimize:
+            self._network = optimize_network(network, target)
+        elif target is None or next(network.parameters()).device == target:
+            self._network = network.eval()
+        else:
+            self._network = copy_network(network, target).eval()
         self._size = size
         self._precision = precision
         chosen = policy or self._network.default_policy()
@@ -201,6 +226,23 @@ class VideoSession:
         """
         self._memory.remove_objects([self._objects.remove(object_id)])
 
+    def watch(self, name: str) -> None:
+        """Compute something to look at beside the masks from the next frame on, see :meth:`view`.
+
+        Args:
+            name: What; of the models here, TSN shows its ``"routing"`` map.
+
+        Raises:
+            ConfigError: If this model does not show it.
+        """
+        raise ConfigError(
+            f"{type(self._network).__name__} has no {name!r} to show. Of the models here, TSN shows its routing map."
+        )
+
+    def view(self) -> FrameView | None:
+        """Return what is watched of the last frame; None if that frame was not segmented."""
+        return None
+
     def describe(self, frame_size: tuple[int, int], *, objects: int = 1) -> SessionEstimate:
         """Estimate memory before the first frame.
 
@@ -208,7 +250,16 @@ class VideoSession:
             frame_size: Height and width of the frames in pixels.
             objects: Number of objects.
         """
-        return self._estimate(FrameGeometry.fit(frame_size, self._size, self._network.stride), objects)
+        return self._estimate(self._fit(frame_size), objects)
+
+    def _fit(self, frame_size: tuple[int, int]) -> FrameGeometry:
+        size = self._size
+        if size == "native":
+            size = self._network.working_size
+            is_upright = frame_size[0] > frame_size[1]
+            if isinstance(size, tuple) and is_upright != (size[0] > size[1]):
+                size = (size[1], size[0])
+        return FrameGeometry.fit(frame_size, size, self._network.stride)
 
     def _step(
         self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None, annotated: list[int], geometry: FrameGeometry
@@ -287,7 +338,7 @@ class VideoSession:
                 f"Frame {self._next_index} is {size[1]}x{size[0]} pixels, the frames before were "
                 f"{self._geometry.frame_size[1]}x{self._geometry.frame_size[0]}. Use one session per video size."
             )
-        return self._geometry or FrameGeometry.fit(size, self._size, self._network.stride)
+        return self._geometry or self._fit(size)
 
     def _check_mask(self, mask: NDArray[np.integer] | None, frame: NDArray[np.uint8]) -> list[int]:
         if mask is None:
@@ -340,6 +391,17 @@ class VideoSession:
             f"policy with max_frames={fewer}; "
             + ("precision='bf16'." if self._precision == "fp32" else f"{max(1, objects // 2)} objects at a time.")
         )
+
+
+def _check_size(size: WorkingSize | Literal["native"]) -> None:
+    sides = size if isinstance(size, tuple) else (size,)
+    is_number = all(isinstance(side, int) and side >= 1 for side in sides)
+    if size is None or size == "native" or (is_number and len(sides) == (2 if isinstance(size, tuple) else 1)):
+        return
+    raise ConfigError(
+        f"Working size is {size!r}. Expected a short side such as 480, a pair (height, width) such as (256, 448), both "
+        "in pixels, None for the frames' own size, or 'native'."
+    )
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

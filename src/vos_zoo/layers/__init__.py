@@ -4,6 +4,7 @@ from .aggregation import soft_aggregate
 from .blocks import ResidualBlock, UpsampleBlock
 from .cbam import CBAM
 from .fusion import FusionBlock
+from .key_value import KeyValue, KeyValueFeatures
 from .mask_decoder import MaskDecoder
 from .mask_input import object_channels
 from .resnet import ResNetTrunk, TrunkFeatures
@@ -11,6 +12,8 @@ from .resnet import ResNetTrunk, TrunkFeatures
 __all__ = [
     "CBAM",
     "FusionBlock",
+    "KeyValue",
+    "KeyValueFeatures",
     "MaskDecoder",
     "ResNetTrunk",
     "ResidualBlock",

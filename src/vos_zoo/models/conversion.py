@@ -43,7 +43,8 @@ CONVERTIBLE: dict[str, str] = {
 ExtraChannel = Literal["zeros", "orthogonal"]
 
 _LICENCES = {
-    "hs2s": "see the HS2S release; not checked by this project",
+    "hs2s": "none found with the HS2S release; without one all rights stay with its authors, so ask them before "
+    "passing the weights on",
     "stm": "CC BY-NC-SA, non-commercial use only (licence of the STM release)",
     "stcn": "MIT (licence of the STCN release)",
     "rde": "MIT (licence of the RDE-VOS release)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -89,7 +89,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         channels_last: Store convolution weights channels-last while training, faster on most devices.
         bootstrap_start: Iteration at which easy pixels begin to be left out of the loss.
         bootstrap_end: Iteration at which only the hardest 15 % count.
-        evaluation_size: Short side in pixels at which validation and test videos are segmented.
+        evaluation_size: Size of validation and test videos as the network sees them, see ``vos_zoo.VideoSession``.
 
     Attributes:
         network: The network; everything else of this class is about training and convenience.
@@ -112,7 +112,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         channels_last: bool = True,
         bootstrap_start: int = 20_000,
         bootstrap_end: int = 70_000,
-        evaluation_size: int | None = 480,
+        evaluation_size: int | tuple[int, int] | Literal["native"] | None = "native",
     ) -> None:
         super().__init__()
         self.network = network

@@ -37,7 +37,7 @@ class MaskRCNNProposals:
 
     Raises:
         MissingFileError: If the weight file does not exist.
-        CheckpointError: If it does not fit.
+        CheckpointError: If it does not fit, or cannot be downloaded.
 
     Source: He et al., Mask R-CNN, ICCV 2017; settings of DMN-AOA, Liang et al., ICCV 2021, Section 4.1.
     """
@@ -54,9 +54,15 @@ class MaskRCNNProposals:
         from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 
         named = weights if weights == "COCO_V1" else None
-        self._model: Any = maskrcnn_resnet50_fpn_v2(
-            weights=named, weights_backbone=None, box_score_thresh=0.0, box_detections_per_img=100
-        )
+        try:
+            self._model: Any = maskrcnn_resnet50_fpn_v2(
+                weights=named, weights_backbone=None, box_score_thresh=0.0, box_detections_per_img=100
+            )
+        except OSError as error:  # URLError among them
+            raise CheckpointError(
+                f"The weights COCO_V1 of Mask R-CNN cannot be downloaded ({error}). Fetch "
+                "`MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1` with torchvision elsewhere and give the file (`--weights`)."
+            ) from error
         if weights is not None and named is None:
             _load(self._model, Path(weights))
         self._model.eval().to(device)

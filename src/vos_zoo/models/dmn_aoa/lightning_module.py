@@ -9,17 +9,23 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vos_zoo.errors import MissingFileError
 from vos_zoo.models.clips import aggregate_objects, object_planes
 from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
 
 from .config import DMNAOAConfig
 from .memory import DMNPolicy
 from .network import DMNAOANetwork
+from .proposal_files import FolderProposals
 from .proposals import JoinedProposals, PropagatedProposals, ProposalSource, TrueProposals
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
+    from vos_zoo.inference.geometry import WorkingSize
     from vos_zoo.inference.session import VideoSession
 
 
@@ -83,6 +89,35 @@ class DMNAOAModule(VOSModule):
         if proposals is not None:
             options["policy"] = self.network.full_policy(options.get("policy"), source=proposals)
         return super().session(**options)
+
+    def read_proposals(
+        self,
+        folder: str | Path,
+        frame_names: Sequence[str],
+        *,
+        needed: Sequence[str] = (),
+        size: WorkingSize | Literal["native"] = "native",
+    ) -> FolderProposals:
+        """Open a video's folder of proposals for a session.
+
+        Args:
+            folder: Holds one ``.npz`` per frame, see ``vos-zoo proposals``.
+            frame_names: Names of the frames that the session sees, from the first annotated one on.
+            needed: Names of frames that must have a file; looked for now.
+            size: Working size of the session.
+
+        Raises:
+            MissingFileError: If there is no such folder, or a needed file is missing.
+            DataError: If the folder's index is damaged.
+        """
+        source = FolderProposals.open(folder, frame_names, self.network.working_size if size == "native" else size)
+        missing = [name for name in needed if not (source.folder / f"{name}.npz").is_file()]
+        if missing:
+            raise MissingFileError(
+                f"{source.folder} has no proposals for {len(missing)} of {len(needed)} frames, the first of them "
+                f"{missing[0]}.npz. Make them for every frame with `vos-zoo proposals`."
+            )
+        return source
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with a lower rate for the backbone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from vos_zoo.data.files import atomic_path
 from vos_zoo.errors import DataError, MissingFileError
 from vos_zoo.inference.geometry import FrameGeometry
 
+from .features import pool_masks
 from .proposals import ProposalRequest, Proposals, paste_masks, tidy_proposals
 
 if TYPE_CHECKING:
@@ -22,9 +23,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vos_zoo.inference.geometry import WorkingSize
+
 _VERSION = 1
 _GRID = 28
-_INDEX = "proposals.json"
+_THRESHOLDS = ("mask_threshold", "nms_iou", "top_k")
+
+INDEX_FILE = "proposals.json"
+"""Says how the proposals in the folders beside it were made, and which thresholds they are read with."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,8 @@ def write_proposals(path: str | Path, proposals: StoredProposals) -> None:
     """
     path = Path(path)
     _check(proposals, str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    order = np.argsort(-proposals.scores, kind="stable")
+    # Scores that are no number go last; readers leave them out.
+    order = np.argsort(-np.nan_to_num(proposals.scores, nan=-np.inf), kind="stable")
     arrays: dict[str, Any] = {
         "version": np.int32(_VERSION),
         "size": np.asarray(proposals.size, np.int32),
@@ -68,10 +74,8 @@ def write_proposals(path: str | Path, proposals: StoredProposals) -> None:
         "labels": proposals.labels[order].astype(np.int64),
         "masks": proposals.grids[order],
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with atomic_path(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    temporary.replace(path)
 
 
 def write_index(root: str | Path, *, generator: str, frames: int, settings: dict[str, Any]) -> None:
@@ -84,7 +88,27 @@ def write_index(root: str | Path, *, generator: str, frames: int, settings: dict
         settings: Thresholds and the like.
     """
     content = {"format": _VERSION, "generator": generator, "frames": frames, "settings": settings}
-    (Path(root) / _INDEX).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(Path(root) / INDEX_FILE) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_index(root: str | Path) -> dict[str, Any] | None:
+    """Read ``proposals.json``; None if there is none.
+
+    Raises:
+        DataError: If it is damaged or of another version.
+    """
+    path = Path(root) / INDEX_FILE
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        is_known = content["format"] == _VERSION and isinstance(content["settings"], dict)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error!r}). Write the proposals again, or remove it.") from error
+    if not is_known:
+        raise DataError(f"{path} has another version. Expected version {_VERSION}; write the proposals again.")
+    return content
 
 
 def read_proposals(path: str | Path) -> StoredProposals:
@@ -120,22 +144,45 @@ class FolderProposals:
     Args:
         folder: The video's folder of ``.npz`` files.
         frame_names: Names of the video's frames without ending, in order; None takes the files in order of name.
-        short_side: Working size of the session, as given to it; None if frames keep their size.
-        first_frame: Number of the video's first annotated frame.
+        size: Working size of the session, as given to it; None if frames keep their size.
+        first_frame: Place of the video's first annotated frame among the names.
         missing: Whether a frame without file is an ``error`` or has no proposals (``empty``).
         mask_threshold: See ``tidy_proposals``.
         nms_iou: See ``tidy_proposals``.
         top_k: See ``tidy_proposals``.
+
+    Example:
+        >>> FolderProposals(Path("proposals/clip"), size=(256, 448)).nms_iou
+        0.4
     """
 
     folder: Path
     frame_names: Sequence[str] | None = None
-    short_side: int | None = 480
+    size: WorkingSize = 480
     first_frame: int = 0
     missing: Literal["error", "empty"] = "error"
     mask_threshold: float = 0.4
-    nms_iou: float = 0.4
+    nms_iou: float | None = 0.4
     top_k: int = 30
+
+    @classmethod
+    def open(
+        cls, folder: str | Path, frame_names: Sequence[str] | None = None, size: WorkingSize = 480
+    ) -> FolderProposals:
+        """Open a video's folder with the thresholds that the index beside it names.
+
+        Raises:
+            MissingFileError: If there is no such folder.
+            DataError: If the index is damaged.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise MissingFileError(
+                f"There is no folder `{folder}`. Give a video's folder, as `vos-zoo proposals` makes it."
+            )
+        index = read_index(folder.parent)
+        settings = {} if index is None else index["settings"]
+        return cls(folder, frame_names, size, **{name: settings[name] for name in _THRESHOLDS if name in settings})
 
     def __call__(self, request: ProposalRequest) -> Proposals:
         """Return the proposals of one frame in the network's pixels.
@@ -154,12 +201,12 @@ class FolderProposals:
                 f"{where} has no proposals for frame {number}. Make them for every frame, or set missing='empty'."
             )
         stored = read_proposals(path)
-        geometry = FrameGeometry.fit(stored.size, self.short_side, 16)
+        geometry = FrameGeometry.fit(stored.size, self.size, 16)
         if geometry.padded_size != request.size:
             raise DataError(
                 f"{path} is for frames of {stored.size[1]}x{stored.size[0]} pixels, which the network would see as "
                 f"{geometry.padded_size[1]}x{geometry.padded_size[0]}; it sees {request.size[1]}x{request.size[0]}. "
-                "Make the proposals for these frames, or set short_side to the session's size."
+                "Make the proposals for these frames, or set size to the session's working size."
             )
         return tidy_proposals(
             place_proposals(stored, geometry, request.image),
@@ -196,6 +243,27 @@ def place_proposals(stored: StoredProposals, geometry: FrameGeometry, like: torc
     boxes, scores, grids = boxes[is_valid], scores[is_valid], grids[is_valid]
     masks = paste_masks(grids, boxes, geometry.padded_size)
     return Proposals(boxes, scores, masks)
+
+
+def store_proposals(proposals: Proposals, geometry: FrameGeometry) -> StoredProposals:
+    """Turn proposals in a working frame into what lies on disk: the way back of ``place_proposals``.
+
+    Args:
+        proposals: In pixels of the network's input.
+        geometry: From the original frame to the network's.
+    """
+    left, _, top, _ = geometry.padding
+    scale = [own / working for working, own in zip(geometry.working_size, geometry.frame_size, strict=True)]
+    boxes = proposals.boxes - proposals.boxes.new_tensor([left, top, left, top])
+    boxes = boxes * boxes.new_tensor([scale[1], scale[0], scale[1], scale[0]])
+    grids = pool_masks(proposals.masks, proposals.boxes, _GRID).squeeze(1).clamp(0, 1)
+    return StoredProposals(
+        geometry.frame_size,
+        boxes.float().cpu().numpy(),
+        proposals.scores.float().cpu().numpy(),
+        np.zeros(len(proposals), np.int64),
+        (grids * 255).round().to(torch.uint8).cpu().numpy(),
+    )
 
 
 def _check(stored: StoredProposals, where: str) -> None:

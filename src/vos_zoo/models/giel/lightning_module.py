@@ -22,7 +22,9 @@ from .network import GIELNetwork
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .network import GIELFeatures, GIELPrediction
+    from vos_zoo.layers import KeyValueFeatures
+
+    from .network import GIELPrediction
 
 
 class GIELModule(VOSModule):
@@ -89,7 +91,7 @@ class GIELModule(VOSModule):
         """Segment every frame after the first with all earlier ones in memory; the mean of the frames' losses."""
         network, images = self.network, batch["images"]
         masks, valid = batch["masks"], batch["valid_objects"]
-        frames: list[GIELFeatures] = split_frames(network.encode(images.flatten(0, 1)), images.shape[1])
+        frames: list[KeyValueFeatures] = split_frames(network.encode(images.flatten(0, 1)), images.shape[1])
         memory = network.new_memory(MemoryPolicy(every=1))
         memory.present = valid
         network.memorize(frames[0], object_planes(masks[:, 0], valid), memory, reference=True)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vos_zoo.layers import ResNetTrunk
+from vos_zoo.layers import KeyValue, KeyValueFeatures, ResNetTrunk
 from vos_zoo.layers.log_odds import product_log_odds
 from vos_zoo.memory import MemoryTokens, read_memory
 from vos_zoo.models.base import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
 from vos_zoo.models.matching import matching_working_bytes
 
 from .memory import GIELMemory, SupportFrame, stack_tokens
-from .parts import CoarseHead, Decoder, KeyValue, LabelEncoder, TemporalAttention, label_maps
+from .parts import CoarseHead, Decoder, LabelEncoder, TemporalAttention, label_maps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,24 +25,6 @@ if TYPE_CHECKING:
 
     #: Turns embeddings (M, C, h, w) and the clips they belong to (None: evenly) into logits (M, H, W).
     DecodeRows = Callable[[Tensor, "Tensor | None"], Tensor]
-
-
-class GIELFeatures(NamedTuple):
-    """What GIEL knows of a frame before any mask.
-
-    Args:
-        image: The normalised frame (B, 3, H, W); the support encoder sees it again.
-        key: Query key (B, Ck, h, w).
-        value: Query value (B, Cv, h, w).
-        stride8: Skip feature (B, C8, 2h, 2w).
-        stride4: Skip feature (B, C4, 4h, 4w).
-    """
-
-    image: Tensor
-    key: Tensor
-    value: Tensor
-    stride8: Tensor
-    stride4: Tensor
 
 
 class GIELPrediction(NamedTuple):
@@ -59,7 +41,7 @@ class GIELPrediction(NamedTuple):
     log_odds: Tensor
 
 
-class GIELNetwork(VOSNetwork[GIELFeatures, GIELMemory]):
+class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
     """GIEL behind the four verbs.
 
     Objects are a batch axis; they meet in the label maps, in the global branch and in the aggregation.
@@ -79,8 +61,10 @@ class GIELNetwork(VOSNetwork[GIELFeatures, GIELMemory]):
             if isinstance(part, _BatchNorm):
                 part.eps = config.batch_norm_eps
         stride4, stride8, stride16 = self.query_encoder.channels
-        self.query_projection = KeyValue(stride16, config.key_dim, config.value_dim)
-        self.support_projection = None if config.share_kv else KeyValue(stride16, config.key_dim, config.value_dim)
+        self.query_projection = KeyValue(stride16, config.key_dim, config.value_dim, kernel_size=1)
+        self.support_projection = (
+            None if config.share_kv else KeyValue(stride16, config.key_dim, config.value_dim, kernel_size=1)
+        )
         self.temporal_attention = (
             TemporalAttention(config.key_dim, config.ta_norm) if config.temporal_attention else None
         )
@@ -120,17 +104,17 @@ class GIELNetwork(VOSNetwork[GIELFeatures, GIELMemory]):
             differentiable=torch.is_grad_enabled(),
         )
 
-    def encode(self, image: Tensor) -> GIELFeatures:
+    def encode(self, image: Tensor) -> KeyValueFeatures:
         """Encode a normalised frame (B, 3, H, W)."""
         stride4, stride8, stride16 = self.query_encoder(image)
         key, value = self.query_projection(stride16)
-        return GIELFeatures(image=image, key=key, value=value, stride8=stride8, stride4=stride4)
+        return KeyValueFeatures(image=image, key=key, value=value, stride8=stride8, stride4=stride4)
 
-    def segment(self, features: GIELFeatures, memory: GIELMemory) -> Tensor:
+    def segment(self, features: KeyValueFeatures, memory: GIELMemory) -> Tensor:
         """Return each object's log-odds (B, O, H, W) on the current frame."""
         return self.predict(features, memory).log_odds
 
-    def predict(self, features: GIELFeatures, memory: GIELMemory) -> GIELPrediction:
+    def predict(self, features: KeyValueFeatures, memory: GIELMemory) -> GIELPrediction:
         """Segment the current frame and return both branches; the global one stays in ``memory.saliency``."""
         memory.tick()
         support = memory.support_frames()
@@ -149,7 +133,7 @@ class GIELNetwork(VOSNetwork[GIELFeatures, GIELMemory]):
 
     def memorize(
         self,
-        features: GIELFeatures,
+        features: KeyValueFeatures,
         probabilities: Tensor,
         memory: GIELMemory,
         *,
@@ -271,7 +255,7 @@ class GIELNetwork(VOSNetwork[GIELFeatures, GIELMemory]):
 
     def _branches(
         self,
-        features: GIELFeatures,
+        features: KeyValueFeatures,
         support: list[SupportFrame],
         keys: Tensor,
         log_weights: Tensor | None,
@@ -299,7 +283,7 @@ class GIELNetwork(VOSNetwork[GIELFeatures, GIELMemory]):
             instances.append(_decode_planes(torch.cat([value, per_plane], dim=2), present, decode))
         return saliency, torch.cat(instances, dim=1)
 
-    def _instance_decoder(self, features: GIELFeatures) -> tuple[DecodeRows, tuple[Tensor, Tensor] | None]:
+    def _instance_decoder(self, features: KeyValueFeatures) -> tuple[DecodeRows, tuple[Tensor, Tensor] | None]:
         """Return how embeddings of objects become logits on this frame, and the global decoder's skip features."""
         coarse, own, shared = self.coarse_head, self.instance_decoder, self.global_decoder
         global_skips = None if shared is None else shared.skips(features.stride8, features.stride4)
@@ -312,7 +296,7 @@ class GIELNetwork(VOSNetwork[GIELFeatures, GIELMemory]):
         assert global_skips is not None
         return (lambda rows, clips: shared(rows, global_skips, clips)), global_skips
 
-    def _decode_alone(self, features: GIELFeatures, support: list[SupportFrame], objects: int) -> Tensor:
+    def _decode_alone(self, features: KeyValueFeatures, support: list[SupportFrame], objects: int) -> Tensor:
         """Segment every object by the global branch with its own mask (ablation without instance embedding)."""
         assert self.global_decoder is not None
         skips = self.global_decoder.skips(features.stride8, features.stride4)

@@ -22,22 +22,6 @@ _LABEL_CHANNELS = 3  # this object, all others, background
 _LABEL_KERNEL, _LABEL_STRIDE = 7, 4  # stride 16 in two convolutions, and no pixel skipped
 
 
-class KeyValue(nn.Module):
-    """Two 1x1 convolutions from the stride-16 feature to key and value.
-
-    Source: GIEL, Equation 3.
-    """
-
-    def __init__(self, in_channels: int, key_dim: int, value_dim: int) -> None:
-        super().__init__()
-        self.key = nn.Conv2d(in_channels, key_dim, 1)
-        self.value = nn.Conv2d(in_channels, value_dim, 1)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return key and value of (B, C, h, w)."""
-        return self.key(features), self.value(features)
-
-
 def label_maps(probabilities: Tensor, background: Tensor) -> Tensor:
     """Stack each object's mask, the sum of all others and the background.
 

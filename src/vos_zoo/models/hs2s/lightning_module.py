@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,6 @@ from .config import HS2SConfig
 from .losses import LossWeights, balanced_cross_entropy, border_targets, log_jaccard
 from .memory import Prediction
 from .network import HS2SNetwork, StepOutput
-
-if TYPE_CHECKING:
-    from vos_zoo.inference.session import VideoSession
 
 _DECAY_EPOCHS = 5
 _DECAY = 0.9
@@ -49,7 +46,6 @@ class HS2SModule(VOSModule):
         clip_growth_epochs: Epochs after which the longest cut grows by one frame, up to the length that the data give.
         freeze_bn_epoch: Last epoch in which batch normalisation computes its own statistics (released code).
         checkpoint_steps: Recompute each frame in the backward pass, which saves most of the memory of the activations.
-        evaluation_size: Short side in pixels of validation and test videos (paper's network: 256x448).
         **training: Schedule and initial weights of ``VOSModule``.
     """
 
@@ -75,7 +71,6 @@ class HS2SModule(VOSModule):
         clip_growth_epochs: int = 10,
         freeze_bn_epoch: int = 500,
         checkpoint_steps: bool = False,
-        evaluation_size: int | None = 256,
         **training: Any,
     ) -> None:
         if shortest_clip < 1 or clip_growth_epochs < 1:
@@ -87,7 +82,6 @@ class HS2SModule(VOSModule):
             HS2SNetwork(resolve_config(HS2SConfig, config, overrides)),
             learning_rate=learning_rate,
             weight_decay=weight_decay,
-            evaluation_size=evaluation_size,
             **training,
         )
         self.loss_weights = LossWeights.named(losses)
@@ -100,10 +94,6 @@ class HS2SModule(VOSModule):
         self.clip_growth_epochs = clip_growth_epochs
         self.freeze_bn_epoch = freeze_bn_epoch
         self.checkpoint_steps = checkpoint_steps
-
-    def session(self, **options: Any) -> VideoSession:
-        """Start a session for one video, at the network's native short side of 256 pixels unless ``size`` is given."""
-        return super().session(**{"size": 256, **options})
 
     def train(self, mode: bool = True) -> HS2SModule:
         """Switch to training; batch normalisation keeps its statistics after ``freeze_bn_epoch``."""

@@ -85,6 +85,8 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
     """
 
     stride: ClassVar[int] = 32
+    #: What the released network was trained and tested on.
+    working_size: ClassVar[int | tuple[int, int]] = (256, 448)
 
     def __init__(self, config: HS2SConfig) -> None:
         super().__init__()
@@ -98,12 +100,7 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
         self.initial = InitialState(width, width) if starts_from_frame else None
         self.skip_initial = InitialState(stride16, width) if starts_from_frame and config.skip_rnn else None
         #: names of the references in the memory's state, in the order of the merges' branches
-        self.reference_names = {
-            "none": (),
-            "first": ("first",),
-            "previous": ("previous",),
-            "both": ("first", "previous"),
-        }[config.references]
+        self.reference_names = _REFERENCE_NAMES[config.references]
         self.merge = Merge(config, width, len(self.reference_names))
         self.skip_merge = Merge(config, stride16, len(self.reference_names)) if config.skip_rnn else None
         self.decoder = Decoder(config, self.encoder)

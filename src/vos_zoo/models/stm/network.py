@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.layers import ResidualBlock, ResNetTrunk, object_channels
+from vos_zoo.layers import KeyValue, KeyValueFeatures, ResidualBlock, ResNetTrunk, object_channels
 from vos_zoo.layers.blocks import add_per_object, upsample
 from vos_zoo.memory import MemoryBank
 from vos_zoo.models.base import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
@@ -19,37 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .config import STMConfig
-
-
-class STMFeatures(NamedTuple):
-    """What STM knows of a frame before any mask.
-
-    Args:
-        image: The normalised frame (B, 3, H, W); the memory encoder sees it again.
-        key: Query key (B, Ck, h, w).
-        value: Query value (B, Cv, h, w).
-        stride8: Skip feature (B, C8, 2h, 2w).
-        stride4: Skip feature (B, C4, 4h, 4w).
-    """
-
-    image: Tensor
-    key: Tensor
-    value: Tensor
-    stride8: Tensor
-    stride4: Tensor
-
-
-class KeyValue(nn.Module):
-    """Two 3x3 convolutions from the stride-16 feature to key and value (paper, Section 3.1)."""
-
-    def __init__(self, in_channels: int, key_dim: int, value_dim: int) -> None:
-        super().__init__()
-        self.key = nn.Conv2d(in_channels, key_dim, 3, padding=1)
-        self.value = nn.Conv2d(in_channels, value_dim, 3, padding=1)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return key and value of (B, C, h, w)."""
-        return self.key(features), self.value(features)
 
 
 class MemoryEncoder(nn.Module):
@@ -114,7 +83,7 @@ class STMDecoder(nn.Module):
         return (foreground - background).unflatten(0, (stride8.shape[0], -1))
 
 
-class STMNetwork(VOSNetwork[STMFeatures, MatchingMemory]):
+class STMNetwork(VOSNetwork[KeyValueFeatures, MatchingMemory]):
     """STM behind the four verbs.
 
     Args:
@@ -131,8 +100,8 @@ class STMNetwork(VOSNetwork[STMFeatures, MatchingMemory]):
         self.memory_encoder = MemoryEncoder(config.backbone)
         self.query_encoder = ResNetTrunk(config.backbone)
         stride4, stride8, stride16 = self.query_encoder.channels
-        self.memory_projection = KeyValue(stride16, config.key_dim, config.value_dim)
-        self.query_projection = KeyValue(stride16, config.key_dim, config.value_dim)
+        self.memory_projection = KeyValue(stride16, config.key_dim, config.value_dim, kernel_size=3)
+        self.query_projection = KeyValue(stride16, config.key_dim, config.value_dim, kernel_size=3)
         self.decoder = STMDecoder(2 * config.value_dim, (stride8, stride4), config.decoder_dim)
 
     def default_policy(self) -> MemoryPolicy:
@@ -156,22 +125,22 @@ class STMNetwork(VOSNetwork[STMFeatures, MatchingMemory]):
             differentiable=differentiable,
         )
 
-    def encode(self, image: Tensor) -> STMFeatures:
+    def encode(self, image: Tensor) -> KeyValueFeatures:
         """Encode a normalised frame (B, 3, H, W)."""
         stride4, stride8, stride16 = self.query_encoder(image)
         key, value = self.query_projection(stride16)
-        return STMFeatures(image=image, key=key, value=value, stride8=stride8, stride4=stride4)
+        return KeyValueFeatures(image=image, key=key, value=value, stride8=stride8, stride4=stride4)
 
-    def segment(self, features: STMFeatures, memory: MatchingMemory) -> Tensor:
+    def segment(self, features: KeyValueFeatures, memory: MatchingMemory) -> Tensor:
         """Return mask logits (B, O, H, W) of the current frame."""
         memory.tick()
         return self.decode(features, self.read(features, memory))
 
-    def read(self, features: STMFeatures, memory: MatchingMemory) -> Tensor:
+    def read(self, features: KeyValueFeatures, memory: MatchingMemory) -> Tensor:
         """Read every object's memory at the frame's positions: (B, O, Cv, h, w)."""
         return memory.read(features.key, top_k=None if memory.differentiable else self.config.top_k)
 
-    def decode(self, features: STMFeatures, readout: Tensor) -> Tensor:
+    def decode(self, features: KeyValueFeatures, readout: Tensor) -> Tensor:
         """Decode read-outs (B, O, Cv, h, w), stacked before the query value, to mask logits (B, O, H, W)."""
         value = features.value.unsqueeze(1).expand_as(readout)
         stacked = torch.cat([readout.to(value.dtype), value], dim=2).flatten(0, 1)
@@ -180,7 +149,7 @@ class STMNetwork(VOSNetwork[STMFeatures, MatchingMemory]):
 
     def memorize(
         self,
-        features: STMFeatures,
+        features: KeyValueFeatures,
         probabilities: Tensor,
         memory: MatchingMemory,
         *,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vos_zoo.errors import EmptyMemoryError
-from vos_zoo.memory import MemoryBank
+from vos_zoo.memory import MemoryBank, MemoryTokens
 from vos_zoo.models.matching import MatchingMemory, ObjectGroup
 
 from .heads import Heads
@@ -60,6 +60,17 @@ class TwoStreamBank(MemoryBank):
         """Return the heads of all frames, in the order of the tokens."""
         return Heads.unpack(torch.cat([self._packed[stored.frame] for stored in self.frames], dim=1))
 
+    def first_tokens(self) -> MemoryTokens:
+        """Return the tokens of the first annotated frame alone."""
+        tokens = self.tokens()
+        used = [slot for slot, stored in enumerate(self._slots) if stored is not None]
+        first = min(self.frames, key=lambda stored: (not stored.is_reference, stored.frame))
+        slot = self._slots.index(first)
+        start = self._rows * (used.index(slot) if self._is_differentiable else slot)
+        rows = slice(start, start + self._rows)
+        bias = None if tokens.bias is None else tokens.bias[:, rows]
+        return MemoryTokens(tokens.keys[:, rows], bias, tokens.values[:, rows], tokens.scale)
+
     def pooled_heads(self, pool: Callable[[Heads, Tensor], Heads]) -> Heads:
         """Return one head from all frames, computed once after every write.
 
@@ -103,13 +114,22 @@ class TSNMemory(MatchingMemory):
 
     Attributes:
         routing: Routing map of the frame segmented last, shape (B, O, h, w) at stride 16; None without one.
+        first_routing: The same against the first annotated frame alone, if ``compares_first``.
+        compares_first: Whether ``first_routing`` is computed.
     """
 
     def __init__(self, policy: MemoryPolicy, *, similarity: Similarity, head_size: int, differentiable: bool) -> None:
         new_bank = partial(TwoStreamBank, similarity=similarity, differentiable=differentiable)
         super().__init__(policy, new_bank, differentiable=differentiable)
         self.routing: Tensor | None = None
+        self.first_routing: Tensor | None = None
+        self.compares_first = False
         self._head_bytes = 4 * head_size
+
+    def tick(self) -> None:
+        """Move on by one frame; the routing maps of the last one go."""
+        super().tick()
+        self.routing = self.first_routing = None
 
     def write_heads(self, heads: Heads) -> None:
         """Remember the heads (T = 1) of the frame that was just written, for all objects."""
@@ -130,9 +150,9 @@ class TSNMemory(MatchingMemory):
         return self._in_order([compute(group) for group in self.groups])
 
     def remove_objects(self, planes: Iterable[int]) -> None:
-        """Forget objects; the routing map of the last frame goes with them."""
+        """Forget objects; the routing maps of the last frame go with them."""
         super().remove_objects(planes)
-        self.routing = None
+        self.routing = self.first_routing = None
 
     def _new_group(self, keys: Tensor, values: Tensor, planes: list[int]) -> ObjectGroup:
         """Make an empty group whose frames count with their heads."""

@@ -109,6 +109,8 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
         if routing is None:
             return self._decode(features, (pixel + instance.flatten(0, 1)) / 2)
         memory.routing = routing.detach()
+        if memory.compares_first:
+            memory.first_routing = self._compare_first(features, memory)
         weight = routing.flatten(0, 1).unsqueeze(1).to(pixel.dtype)
         return self._decode(features, torch.lerp(pixel, instance.flatten(0, 1).to(pixel.dtype), weight))
 
@@ -185,6 +187,20 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
 
         values = memory.per_group(read)
         return values, memory.per_group(lambda group: routings[id(group)].expand(-1, len(group.planes), -1, -1))
+
+    def _compare_first(self, features: STCNFeatures, memory: TSNMemory) -> Tensor:
+        """Return the routing map (B, O, h, w) as if memory held the first annotated frame alone (paper, Figure 6)."""
+        division = self.pixel_division
+        assert division is not None
+
+        def compare(group: ObjectGroup) -> Tensor:
+            tokens = bank_of(group).first_tokens()
+            readout = read_memory(features.key, tokens, top_k=self._top_k(memory), read_keys=True)
+            assert readout.keys is not None
+            routing: Tensor = division(readout.keys, features.key)
+            return routing.expand(-1, len(group.planes), -1, -1)
+
+        return memory.per_group(compare)
 
     def _pixel_embedding(self, features: STCNFeatures, readout: Tensor) -> Tensor:
         """Return the pixel stream's embedding (B*O, Cd, h, w)."""

@@ -1,0 +1,72 @@
+"""Heat maps of a video, their table and their chart."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from vos_zoo.errors import ConfigError
+from vos_zoo.inference.frames import VideoFrame, read_image
+from vos_zoo.inference.session import FrameView
+from vos_zoo.inference.views import ViewWriter
+
+
+def frame(index):
+    return VideoFrame(index, f"{index:05d}", np.full((40, 60, 3), 90, np.uint8))
+
+
+def view(value, **means):
+    return FrameView(np.full((40, 60), value, np.float32), {"memory": value, **means})
+
+
+def rows(folder):
+    with (folder / "mean.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_frame_gets_a_picture_and_a_row(tmp_path):
+    with ViewWriter(tmp_path / "routing", "routing") as writer:
+        writer.write(frame(0), None)
+        for index in (1, 2):
+            writer.write(frame(index), view(0.25 * index, **{"first frame": 0.5}))
+    assert sorted(path.name for path in writer.folder.iterdir()) == ["00001.jpg", "00002.jpg", "mean.csv", "mean.png"]
+    assert rows(writer.folder) == [
+        {"frame": "1", "name": "00001", "memory": "0.250000", "first frame": "0.500000"},
+        {"frame": "2", "name": "00002", "memory": "0.500000", "first frame": "0.500000"},
+    ]
+    # Yellow is more: the second picture is the brighter one.
+    dark, bright = (read_image(writer.folder / f"0000{index}.jpg").mean() for index in (1, 2))
+    assert bright > dark + 5
+    assert read_image(writer.folder / "mean.png").shape == (420, 720, 3)
+
+
+def test_nothing_shown_leaves_nothing(tmp_path):
+    with ViewWriter(tmp_path / "routing", "routing") as writer:
+        writer.write(frame(0), None)
+    assert not writer.folder.exists()
+
+
+def stopped(writer):
+    with writer:
+        writer.write(frame(1), view(0.1))
+        raise ZeroDivisionError
+
+
+def test_an_error_loses_no_row_and_a_resumed_run_adds_to_them(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        stopped(ViewWriter(tmp_path, "routing"))
+    with ViewWriter(tmp_path, "routing", resume=True) as writer:
+        writer.write(frame(2), view(0.2))
+    assert [row["memory"] for row in rows(tmp_path)] == ["0.100000", "0.200000"]
+    with ViewWriter(tmp_path, "routing") as writer:
+        writer.write(frame(2), view(0.3))
+    assert [row["memory"] for row in rows(tmp_path)] == ["0.300000"]
+
+
+@pytest.mark.parametrize("content", ["frame,name\nx,00001\n", "a,b\n1,2\n"])
+def test_a_damaged_table_is_named(tmp_path, content):
+    (tmp_path / "mean.csv").write_text(content)
+    with pytest.raises(ConfigError, match="is damaged"):
+        ViewWriter(tmp_path, "routing", resume=True)
