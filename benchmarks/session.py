@@ -4,11 +4,18 @@
 
 Weights are random: time and memory do not depend on them. Stages are timed inside the session itself. The
 memory bank is then fed 1,000 frames at full size without the encoders, to show what it holds at frames 100 and 1,000.
+
+    python benchmarks/session.py --compare --models stcn rde --sizes r50 --objects 1 5
+
+sets a session with all its defaults against the plain network with the usual memory read, with the same weights at
+frame 100, and against itself at frame 2,000, with at most 20 frames in memory. The three take turns; medians are
+printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import platform
 import resource
@@ -16,7 +23,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +32,9 @@ import torch
 
 from vos_zoo.inference.optimize import optimize_network
 from vos_zoo.inference.session import VideoSession
+from vos_zoo.memory import MemoryReadout
+from vos_zoo.memory.benchmark import read_textbook
+from vos_zoo.models import matching
 from vos_zoo.registry import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -34,6 +44,9 @@ if TYPE_CHECKING:
 
 STAGES = ("encode", "read", "decode", "memorize")
 FRAME = (480, 854)
+COMPARED_MEMORY_FRAMES = 20  # what STCN holds at frame 100, and a usual bound
+LEAST_SPEED_UP = 1.5
+MOST_GROWTH = 1.1  # of the frame time from frame 100 to 2,000
 
 
 def build(model: str, size: str) -> VOSNetwork[Any, Any]:
@@ -146,6 +159,90 @@ def _remember(network: Any, features: Any, values: torch.Tensor, memory: Any, *,
     memory.write(keys, tokens, frozenset(range(objects)) if is_first else frozenset())
 
 
+@contextmanager
+def usual_memory_read() -> Iterator[None]:
+    """Let the matching networks read their memory as papers' code commonly does."""
+
+    def read(query_key: torch.Tensor, memory: Any, *, top_k: int | None) -> MemoryReadout:
+        # The bank's layout is turned into the usual one by views, so that it costs nothing.
+        values = read_textbook(query_key[0].flatten(1), memory.keys[0].T, memory.values[0].T, top_k)
+        return MemoryReadout(values.view(1, -1, *query_key.shape[2:]), None)
+
+    ours = matching.read_memory
+    matching.read_memory = read  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        matching.read_memory = ours
+
+
+def session_at(network: VOSNetwork[Any, Any], objects: int, frame: int, *, optimize: bool, **options: Any) -> Any:
+    """Open a session and let its memory be what it is after so many frames."""
+    policy = network.default_policy()
+    policy = dataclasses.replace(policy, max_frames=COMPARED_MEMORY_FRAMES)
+    session = VideoSession(network, optimize=optimize, policy=policy, **options)
+    video, mask = moving_video(1, objects)
+    session.step(video[0], mask)
+    memory, height, width = session._memory, FRAME[0], -(-FRAME[1] // 16) * 16
+    config: Any = network.config
+    values = 1e-3 * torch.rand(1, objects, config.value_dim, height // 16, width // 16)
+    with torch.inference_mode():
+        features = network.encode(torch.rand(1, 3, height, width))
+        for _ in range(1, frame):
+            memory.tick()
+            if memory.is_due:
+                _remember(network, features, values, memory, is_first=False)
+    return session
+
+
+def compare(network: VOSNetwork[Any, Any], objects: int, rounds: int, **options: Any) -> dict[str, Any]:
+    """Time the three kinds of frames in turns; return medians and the ratios of medians."""
+    sessions = {
+        "plain": session_at(network, objects, 100, optimize=False, **options),
+        "ours": session_at(network, objects, 100, optimize=True, **options),
+        "ours at 2,000": session_at(network, objects, 2000, optimize=True, **options),
+    }
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    for frame in moving_video(rounds + 1, objects, seed=1)[0]:
+        for name, session in sessions.items():
+            with usual_memory_read() if name == "plain" else nullcontext():
+                start = time.perf_counter()
+                session.step(frame)
+                synchronize(network)
+                times[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
+    return {
+        "objects": objects,
+        "memory_frames": sessions["ours"].memory_frames,
+        "seconds": medians,
+        "speed_up": medians["plain"] / medians["ours"],
+        "growth": medians["ours at 2,000"] / medians["ours"],
+    }
+
+
+def print_comparison(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Print and return the table of the comparison."""
+    print(
+        f"{'model':<12}{'objects':>8}{'memory':>8}{'plain':>8}{'ours':>8}{'ratio':>7}{'frame 2,000':>13}{'growth':>8}"
+    )
+    rows = []
+    for model in arguments.models:
+        for size in arguments.sizes:
+            network = build(model, size).to(arguments.device)
+            for objects in arguments.objects:
+                row = compare(network, objects, arguments.frames, precision=arguments.precision)
+                row.update(model=model, size=size, precision=arguments.precision)
+                rows.append(row)
+                plain, ours, later = (f"{1000 * seconds:.0f}" for seconds in row["seconds"].values())
+                is_met = row["speed_up"] >= LEAST_SPEED_UP and row["growth"] <= MOST_GROWTH
+                print(
+                    f"{model + '.' + size:<12}{objects:>8}{row['memory_frames']:>8}{plain:>8}{ours:>8}"
+                    f"{row['speed_up']:>7.2f}{later:>13}{row['growth']:>8.2f}  {'met' if is_met else 'missed'}",
+                    flush=True,
+                )
+    return rows
+
+
 def main() -> None:
     """Print the tables and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -157,12 +254,22 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--skip-bank", action="store_true")
     parser.add_argument("--plain", action="store_true", help="without the rearrangement for inference")
+    parser.add_argument("--compare", action="store_true", help="with the plain network and the usual memory read")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     machine = (
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     )
     print(f"{machine}; 480x854, {arguments.precision}; medians in ms", flush=True)
+    rows = print_comparison(arguments) if arguments.compare else print_stages(arguments)
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+        print(f"written: {arguments.json}", file=sys.stderr)
+
+
+def print_stages(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Print and return the table of stages."""
     head = "".join(f"{stage:>10}" for stage in STAGES)
     print(f"{'model':<12}{'objects':>8}{head}{'frames/s':>10}{'peak MiB':>10}{'bank MiB at 100 / 1000':>26}")
     rows = []
@@ -184,10 +291,7 @@ def main() -> None:
                     f"{row['peak_bytes'] / 2**20:>10.0f}{bank:>26}",
                     flush=True,
                 )
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
-        print(f"written: {arguments.json}", file=sys.stderr)
+    return rows
 
 
 if __name__ == "__main__":
