@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vos_zoo.inference.geometry import WorkingSize
     from vos_zoo.models.module import VOSModule
 
 _PREVIOUS_FRAMES = 4
@@ -34,16 +35,26 @@ class Propagator(Protocol):
         """Segment the next frame."""
         ...
 
+    @property
+    def memory_bytes(self) -> int:
+        """What is remembered of earlier frames."""
+        ...
+
 
 class ModelPropagator:
-    """A model of the zoo."""
+    """A model of the zoo at a size as ``VideoSession`` takes it."""
 
-    def __init__(self, model: VOSModule, size: int) -> None:
+    def __init__(self, model: VOSModule, size: WorkingSize | Literal["native"]) -> None:
         self._session = VideoSession(model, size=size)
 
     def step(self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None) -> NDArray[np.integer]:
         """Segment the next frame."""
         return self._session.step(frame, mask).mask
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the session's memory."""
+        return self._session.memory_bytes
 
 
 class RepeatFirstMask:
@@ -59,6 +70,11 @@ class RepeatFirstMask:
         if mask is not None:
             self._mask = np.where(mask != 0, mask, self._mask)
         return self._mask
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the mask."""
+        return 0 if self._mask is None else self._mask.nbytes
 
 
 class FeaturePropagation:
@@ -118,6 +134,11 @@ class FeaturePropagation:
             self._annotated.append((tokens, labels))
         self._previous = [*self._previous, (tokens, labels)][-_PREVIOUS_FRAMES:]
         return result
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of remembered features and labels."""
+        return sum(part.nbytes for entry in self._annotated + self._previous for part in entry)
 
     def _grow(self, count: int) -> None:
         """Give earlier label maps empty planes for new objects."""

@@ -3,7 +3,8 @@
     python benchmarks/score.py ROOT --models rde stcn --backbone resnet18.safetensors --json scores.json
 
 ROOT holds JPEGImages/480p/<clip> and Annotations/480p/<clip>. Objects are given on the frame where they first appear.
-Masks are written to a folder and measured by ``vos_zoo.evaluate``, as ``vos-zoo evaluate`` does.
+Masks are written to a folder and measured by ``vos_zoo.evaluate``, as ``vos-zoo evaluate`` does. A JSON file that is
+there already keeps the methods that are not measured again; ``benchmarks/results_page.py`` makes a page of it.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def run_clip(propagator: Propagator, root: Path, clip: str, out: Path) -> float:
-    """Write the masks of one clip and return the seconds that segmentation took."""
+def run_clip(propagator: Propagator, root: Path, clip: str, out: Path) -> tuple[float, int]:
+    """Write the masks of one clip; return frames per second and the bytes of memory after the last frame."""
     known: set[int] = set()
     seconds = 0.0
     frames = sorted((root / "JPEGImages" / "480p" / clip).iterdir())
@@ -44,17 +45,16 @@ def run_clip(propagator: Propagator, root: Path, clip: str, out: Path) -> float:
         seconds += time.perf_counter() - start
         (out / clip).mkdir(parents=True, exist_ok=True)
         write_mask(out / clip / f"{path.stem}.png", result)
-    return seconds
+    return len(frames) / seconds, propagator.memory_bytes
 
 
 def score(make: Callable[[], Propagator], root: Path, clips: list[str]) -> dict[str, object]:
     """Segment all clips and evaluate them."""
-    rates = {}
+    costs = {}
     with tempfile.TemporaryDirectory() as folder:
         for clip in clips:
-            seconds = run_clip(make(), root, clip, Path(folder))
-            rates[clip] = len(list((Path(folder) / clip).iterdir())) / seconds
-            print(f"  {clip}: {rates[clip]:.2f} frames/s", file=sys.stderr, flush=True)
+            costs[clip] = run_clip(make(), root, clip, Path(folder))
+            print(f"  {clip}: {costs[clip][0]:.2f} frames/s", file=sys.stderr, flush=True)
         report = evaluate(folder, root / "Annotations" / "480p", protocol="davis2017", sequences=clips)
     rows = {
         row.name: {
@@ -62,7 +62,8 @@ def score(make: Callable[[], Propagator], root: Path, clips: list[str]) -> dict[
             "F": row.boundary,
             "J&F": row.j_and_f,
             "objects": row.objects,
-            "frames_per_second": rates[row.name],
+            "frames_per_second": costs[row.name][0],
+            "memory_bytes": costs[row.name][1],
         }
         for row in report.sequences
     }
@@ -80,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
     parser.add_argument("--models", nargs="*", default=[], help="names or folders for load_model")
-    parser.add_argument("--size", type=int, default=480, help="short side in pixels for models and propagation")
+    parser.add_argument("--size", type=int, default=480, help="short side in pixels for propagation")
     parser.add_argument("--backbone", type=Path, help="ResNet-18 weights; adds training-free propagation")
     parser.add_argument("--baselines", action="store_true", help="add the repeated first mask")
     parser.add_argument("--clips", nargs="*", help="default: all")
@@ -95,7 +96,7 @@ def main() -> None:
         methods["training-free propagation"] = lambda: FeaturePropagation(arguments.backbone, arguments.size)
     for name in arguments.models:
         model = load_model(name)
-        methods[name] = lambda model=model: ModelPropagator(model, arguments.size)  # type: ignore[misc]
+        methods[name] = lambda model=model: ModelPropagator(model, "native")  # type: ignore[misc]
     results = {}
     for name, make in methods.items():
         print(name, file=sys.stderr, flush=True)
@@ -106,11 +107,12 @@ def main() -> None:
     for mean in ("J&F over clips", "J&F over objects", "J over objects", "F over objects"):
         print(f"{mean:<26}" + "".join(f"{100 * r[mean]:>26.1f}" for r in results.values()))  # type: ignore[operator]
     if arguments.json:
+        kept = json.loads(arguments.json.read_text())["results"] if arguments.json.exists() else {}
         record = {
             "size": arguments.size,
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
-            "results": results,
+            "results": kept | results,
         }
         arguments.json.write_text(json.dumps(record, indent=2) + "\n")
 
