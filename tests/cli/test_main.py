@@ -91,6 +91,18 @@ def test_the_list_is_a_table_or_json(capsys):
     assert {entry["name"] for entry in json.loads(capsys.readouterr().out)} == set(vos_zoo.registry.WEIGHTS)
 
 
+def test_ablations_are_listed_with_their_commands(capsys):
+    assert main(["list", "--ablations"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if line.startswith("  S2S*"))
+    assert "J 59.1" in row
+    assert row.endswith("lightning fit --config recipes/hs2s/ablations/s2s_star.yaml --data.root ROOT")
+    assert any(line.endswith("vos-zoo reproduce rde.table5 --data ROOT --rows first-latest") for line in lines)
+    assert main(["list", "--ablations", "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert {entry["table"] for entry in entries} >= {"rde.table5", "tsn.table3", "giel.table1", "dmn_aoa.table3"}
+
+
 def test_the_doctor_finds_everything(capsys):
     assert main(["doctor"]) == 0
     printed = capsys.readouterr().out

@@ -6,6 +6,7 @@ import pytest
 from metrics.test_breakdowns import make_score
 from vos_zoo.errors import ConfigError, EvaluationError
 from vos_zoo.metrics import EvaluationReport, compare
+from vos_zoo.metrics.comparison import object_differences
 
 
 def make_report(means, *, frames=4, protocol="davis2017"):
@@ -44,11 +45,13 @@ def test_swapping_the_reports_swaps_the_signs():
     assert (one.better, one.worse) == (other.worse, other.better) == (2, 1)
 
 
-@pytest.mark.parametrize(("measure", "expected"), [("region", 0.2), ("boundary", 0.1), ("j_and_f", 0.15)])
-def test_measures(measure, expected):
+@pytest.mark.parametrize(
+    ("measure", "expected", "label"), [("region", 0.2, "J: "), ("boundary", 0.1, "F: "), ("j_and_f", 0.15, "J&F: ")]
+)
+def test_measures(measure, expected, label):
     comparison = compare(make_report([0.7, 0.7]), make_report([0.5, 0.5]), measure=measure)
     assert comparison.difference == pytest.approx(expected, abs=1e-12)
-    assert measure in str(comparison)
+    assert str(comparison).startswith(label)
 
 
 def test_equal_results_do_not_differ():
@@ -94,3 +97,9 @@ def test_empty_reports_are_refused():
 def test_options_out_of_range(options):
     with pytest.raises(ConfigError, match="interval"):
         compare(make_report([0.5]), make_report([0.5]), **options)
+
+
+def test_objects_are_listed_by_their_difference():
+    rows = object_differences(make_report([0.4, 0.8, 0.6]), make_report([0.8, 0.4, 0.6]))
+    assert [name for name, _, _ in rows] == ["s001_1", "s002_1", "s000_1"]
+    assert rows[0][1:] == pytest.approx((0.6, 0.3))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from vos_zoo.cli.output import check_new_files, progress_bar
 
 if TYPE_CHECKING:
     import argparse
 
-SUMMARY = "Score masks against annotations: J, F and J&F as DAVIS 2017 defines them."
+    from vos_zoo.metrics import EvaluationReport
+
+SUMMARY = "Score masks against annotations: J, F and J&F as DAVIS and YouTube-VOS define them."
+
+_SHOWN_OBJECTS = 5  # objects with the largest differences, at either end
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="also score parts of the frames: length or occlusion; may be given twice",
     )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="RESULTS",
+        help="also score other results of the same videos, and say how sure the difference is (paired bootstrap)",
+    )
     parser.add_argument("--processes", type=int, metavar="N", help="worker processes (default: one per CPU core)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number as JSON")
     parser.add_argument("--csv", type=Path, metavar="DIR", help="also write the two CSV files of the DAVIS evaluation")
@@ -44,11 +54,26 @@ def run(arguments: argparse.Namespace) -> int:
     """Score, print the table, write the files."""
     csv_files = [] if arguments.csv is None else sorted(arguments.csv.glob("*_results-*.csv"))
     check_new_files([*csv_files, *filter(None, [arguments.json])], overwrite=arguments.overwrite)
+    report = _evaluate(arguments.results, arguments)
+    if arguments.compare is None:
+        print(report.table())
+    else:
+        print(_comparison(report, _evaluate(arguments.compare, arguments), arguments))
+    if arguments.json is not None:
+        report.to_json(arguments.json)
+        print(f"Wrote {arguments.json}")
+    if arguments.csv is not None:
+        for path in report.to_csv(arguments.csv):
+            print(f"Wrote {path}")
+    return 0
+
+
+def _evaluate(results: Path, arguments: argparse.Namespace) -> EvaluationReport:
     from vos_zoo.metrics import evaluate
 
     with progress_bar("videos") as progress:
-        report = evaluate(
-            arguments.results,
+        return evaluate(
+            results,
             arguments.annotations,
             protocol=arguments.protocol,
             sequences=arguments.sequences,
@@ -58,11 +83,23 @@ def run(arguments: argparse.Namespace) -> int:
             processes=arguments.processes or os.cpu_count(),
             progress=lambda done, total, _: progress(done, total),
         )
-    print(report.table())
-    if arguments.json is not None:
-        report.to_json(arguments.json)
-        print(f"Wrote {arguments.json}")
-    if arguments.csv is not None:
-        for path in report.to_csv(arguments.csv):
-            print(f"Wrote {path}")
-    return 0
+
+
+def _comparison(first: EvaluationReport, second: EvaluationReport, arguments: argparse.Namespace) -> str:
+    """Lay out both results, their difference and the objects that it comes from."""
+    from vos_zoo.metrics.comparison import Measure, compare, object_differences
+
+    differences = object_differences(first, second)
+    shown = differences if len(differences) <= 2 * _SHOWN_OBJECTS else [
+        *differences[:_SHOWN_OBJECTS], *differences[-_SHOWN_OBJECTS:]
+    ]  # fmt: skip
+    width = max(len(name) for name, _, _ in shown)
+    rows = [f"{'J&F of objects'.ljust(width)}  {'A':>6}  {'B':>6}  {'A - B':>6}"]
+    rows += [f"{name.ljust(width)}  {100 * a:6.1f}  {100 * b:6.1f}  {100 * (a - b):+6.1f}" for name, a, b in shown]
+    parts = [
+        f"A {arguments.results}\n{first.table(per_object=False)}",
+        f"B {arguments.compare}\n{second.table(per_object=False)}",
+        "A - B\n" + "\n".join(str(compare(first, second, measure=measure)) for measure in get_args(Measure)),
+        "\n".join(row.rstrip() for row in rows),
+    ]
+    return "\n\n".join(parts)

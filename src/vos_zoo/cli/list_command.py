@@ -20,11 +20,18 @@ SUMMARY = "List models and published weights."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--weights", action="store_true", help="list the weights instead of the models")
+    parser.add_argument(
+        "--ablations",
+        action="store_true",
+        help="list the papers' ablations, each with the command that runs or trains it",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the registry."""
+    if arguments.ablations:
+        return _print_ablations(as_json=arguments.json)
     chosen = WEIGHTS if arguments.weights else ARCHITECTURES
     if arguments.json:
         print(json.dumps([dataclasses.asdict(entry) for entry in chosen.values()], indent=2))
@@ -80,6 +87,36 @@ def _source_lines() -> Iterator[str]:
     if protocols:
         yield "\nJ&F in percent:"
         yield from sorted(protocols)
+
+
+def _print_ablations(*, as_json: bool) -> int:
+    """Print one block per ablation table: the row, the paper's first score, and the command."""
+    from vos_zoo.reproduction.tables import paper_tables
+
+    tables = [table for table in paper_tables().values() if table.is_ablation]
+    entries = [
+        {
+            "table": table.name,
+            "row": row.name,
+            "label": row.label,
+            "paper": dict(row.scores),
+            "command": row.command(table),
+        }
+        for table in tables
+        for row in table.rows
+    ]
+    if as_json:
+        print(json.dumps(entries, indent=2))
+        return 0
+    for table in tables:
+        measure = table.measures[0]
+        rows: list[tuple[str, ...]] = [
+            (f"  {row.label}", f"{measure} {row.scores[measure]:g}", row.command(table)) for row in table.rows
+        ]
+        print(f"{table.name}: {table.title}")
+        print("\n".join(_aligned(rows)) + "\n")
+    print("ROOT is your data root. Commands of `vos-zoo reproduce` run any weight of the model in the row's setting.")
+    return 0
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:

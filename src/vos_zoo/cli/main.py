@@ -8,7 +8,20 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 import vos_zoo
-from vos_zoo.cli import benchmark, convert, demo, doctor, evaluate, export, list_command, proposals, publish, segment
+from vos_zoo.cli import (
+    benchmark,
+    convert,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    list_command,
+    proposals,
+    publish,
+    reproduce,
+    segment,
+)
 from vos_zoo.errors import VosZooError
 
 if TYPE_CHECKING:
@@ -36,7 +49,9 @@ _COMMANDS: dict[str, Command] = {
     "segment": segment,
     "proposals": proposals,
     "evaluate": evaluate,
+    "reproduce": reproduce,
     "demo": demo,
+    "data": data,
     "list": list_command,
     "convert": convert,
     "export": export,

@@ -24,6 +24,7 @@ _FLAT_COLOURS = 256  # an image with at most this many colours is more likely a 
 _SMOOTH_FROM = 64  # grey masks whose largest value is below this are ids, not smoothed edges
 # Everything that Pillow's decoders raise on damaged data; they have no common base class.
 _DAMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+_GREYS = bytes(level for level in range(256) for _ in "RGB")
 _ONE_BAND_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -62,7 +63,7 @@ def decode_mask(path: Path) -> DecodedMask:
             _check_kind(image, path)
             mode, file_format = image.mode, image.format
             values = np.array(image)  # a copy: Pillow's own buffer is read-only
-            if mode == "P" and image.getpalette("RGB") == [level for level in range(256) for _ in "RGB"]:
+            if mode == "P" and bytes(image.getpalette("RGB") or ()) == _GREYS:
                 mode = "L"  # a grey picture that some tools save with a palette of 256 greys
     except MaskError:
         raise
@@ -119,7 +120,10 @@ def _bands(bands: tuple[str, ...]) -> str:
 
 
 def _decode_grey(values: NDArray[Any], path: Path, *, is_jpeg: bool) -> DecodedMask:
-    levels = np.unique(values)
+    # Counting bytes is several times faster than sorting them.
+    levels = (
+        np.flatnonzero(np.bincount(values.ravel(), minlength=256)) if values.dtype == np.uint8 else np.unique(values)
+    )
     low, high = int(levels[0]), int(levels[-1])
     if low < 0 or high > MAX_ID:
         raise MaskError(f"Mask `{path}` holds values from {low} to {high}. Object ids go from 0 to {MAX_ID}; renumber.")

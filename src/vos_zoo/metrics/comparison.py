@@ -11,7 +11,10 @@ from vos_zoo.errors import ConfigError, EvaluationError
 from vos_zoo.metrics.protocols import ObjectScore
 from vos_zoo.metrics.report import EvaluationReport
 
-_Measure = Literal["j_and_f", "region", "boundary"]
+Measure = Literal["j_and_f", "region", "boundary"]
+"""What reports can be compared by: mean of J and F, J, or F."""
+
+_LABELS: dict[str, str] = {"j_and_f": "J&F", "region": "J", "boundary": "F"}
 _CHUNK = 1000  # resamples at a time, to bound memory
 
 
@@ -47,7 +50,7 @@ class Comparison:
     def __str__(self) -> str:
         """One line for terminals, in points (percent)."""
         return (
-            f"{self.measure}: {100 * self.difference:+.2f} points, {100 * self.confidence:g} % interval "
+            f"{_LABELS[self.measure]}: {100 * self.difference:+.2f} points, {100 * self.confidence:g} % interval "
             f"[{100 * self.low:+.2f}, {100 * self.high:+.2f}], better on {self.better} and worse on {self.worse} "
             f"of {self.objects} objects"
         )
@@ -57,7 +60,7 @@ def compare(
     first: EvaluationReport,
     second: EvaluationReport,
     *,
-    measure: _Measure = "j_and_f",
+    measure: Measure = "j_and_f",
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -111,6 +114,23 @@ def compare(
     )
 
 
+def object_differences(first: EvaluationReport, second: EvaluationReport) -> list[tuple[str, float, float]]:
+    """List the J&F of every object in two reports, those first that the first report gets more right.
+
+    Args:
+        first: Report of one result.
+        second: Report of the other, of the same protocol and objects.
+
+    Returns:
+        Name of the object, J&F in the first report and in the second, 0 to 1.
+
+    Raises:
+        EvaluationError: If the protocols, the tolerances or the scored objects and frames differ.
+    """
+    rows = [(a.name, a.j_and_f, b.j_and_f) for a, b in _paired(first, second)]
+    return sorted(rows, key=lambda row: row[2] - row[1])
+
+
 def _paired(first: EvaluationReport, second: EvaluationReport) -> list[tuple[ObjectScore, ObjectScore]]:
     if (first.protocol, first.bound) != (second.protocol, second.bound):
         raise EvaluationError(
@@ -135,7 +155,7 @@ def _paired(first: EvaluationReport, second: EvaluationReport) -> list[tuple[Obj
     return [(score, seconds[name]) for name, score in firsts.items()]
 
 
-def _score(score: ObjectScore, measure: _Measure) -> float:
+def _score(score: ObjectScore, measure: Measure) -> float:
     if measure == "j_and_f":
         return score.j_and_f
     return score.region.mean if measure == "region" else score.boundary.mean

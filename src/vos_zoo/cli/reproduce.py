@@ -1,0 +1,123 @@
+"""``vos-zoo reproduce``: run the configurations of a paper's table and compare."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vos_zoo.cli.output import progress_bar
+from vos_zoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vos_zoo.reproduction.results import LongVideoResult, TableResult
+    from vos_zoo.reproduction.tables import LongVideoFigure, PaperTable
+
+SUMMARY = "Run the configurations of a paper's table and set the results beside its numbers."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("table", nargs="?", metavar="TABLE", help="paper and table, such as rde.table5 or rde.figure3")
+    parser.add_argument("--list", action="store_true", help="list the tables, or with TABLE its rows")
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="data root in the layout of DAVIS or YouTube-VOS")
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="names or folders of weights, alone or for one row as ROW=NAME (default: the bundled ones)",
+    )
+    parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="rows to run (default: all)")
+    parser.add_argument("--set", metavar="LIST", help="other videos: an image set of ROOT, or a text file of names")
+    parser.add_argument("--video", metavar="NAME", help="video of a long-video figure")
+    parser.add_argument(
+        "--lengths", nargs="+", type=int, default=[], metavar="N", help="lengths of a long video, in originals"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for results (default: reproduction/TABLE)")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="short side that larger frames are scaled to")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="default: fp32")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    parser.add_argument("--processes", type=int, metavar="N", help="processes that score (default: one per CPU core)")
+    parser.add_argument("--overwrite", action="store_true", help="run rows again that are done")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run what is not done yet, print the comparison, and write its files."""
+    from vos_zoo.reproduction.tables import LongVideoFigure, find_table
+
+    if arguments.list:
+        print(_row_list(arguments.table) if arguments.table else _table_list())
+        return 0
+    if arguments.table is None or arguments.data is None:
+        raise ConfigError(
+            "A table and a data root are needed: `vos-zoo reproduce TABLE --data ROOT`. `vos-zoo reproduce --list` "
+            "shows the tables."
+        )
+    table = find_table(arguments.table)
+    is_figure = isinstance(table, LongVideoFigure)
+    unused = ("set",) if is_figure else ("video", "lengths")
+    if wrong := [name for name in unused if getattr(arguments, name)]:
+        kind = "tables" if is_figure else "long-video figures"
+        raise ConfigError(f"--{wrong[0]} is for {kind}; {table.name} is none. Leave it out.")
+    from vos_zoo.reproduction.reproduce import RunOptions, reproduce_figure, reproduce_table, write_result
+
+    options = RunOptions(
+        out=arguments.out or Path("reproduction") / table.name,
+        size=arguments.size,
+        precision=arguments.precision,
+        device=arguments.device,
+        processes=arguments.processes,
+        overwrite=arguments.overwrite,
+    )
+    try:
+        if isinstance(table, LongVideoFigure):
+            result: TableResult | LongVideoResult = reproduce_figure(
+                table,
+                arguments.data,
+                options,
+                rows=arguments.rows,
+                weights=arguments.weights,
+                video=arguments.video,
+                lengths=arguments.lengths,
+                progress=progress_bar,
+            )
+        else:
+            result = reproduce_table(
+                table,
+                arguments.data,
+                options,
+                rows=arguments.rows,
+                weights=arguments.weights,
+                image_set=arguments.set,
+                progress=progress_bar,
+            )
+    except KeyboardInterrupt:
+        print(f"vos-zoo: finished videos are kept in {options.out}; the same command goes on.", file=sys.stderr)
+        raise
+    print(result.text())
+    print("\nWrote " + ", ".join(map(str, write_result(result, options.out))))
+    return 0
+
+
+def _table_list() -> str:
+    from vos_zoo.reproduction.tables import long_video_figures, paper_tables
+
+    entries: list[PaperTable | LongVideoFigure] = [*paper_tables().values(), *long_video_figures().values()]
+    entries.sort(key=lambda entry: entry.name)
+    width = max(len(entry.name) for entry in entries)
+    return "\n".join(f"{entry.name.ljust(width)}  {len(entry.rows):2} rows  {entry.title}" for entry in entries)
+
+
+def _row_list(name: str) -> str:
+    from vos_zoo.reproduction.tables import find_table
+
+    table = find_table(name)
+    lines = [f"{table.name}: {table.title} ({table.source})"]
+    width = max(len(row.name) for row in table.rows)
+    for row in table.rows:
+        scores = ", ".join(f"{measure} {score:g}" for measure, score in row.scores.items() if score is not None)
+        lines.append(f"{row.name.ljust(width)}  {row.label}" + (f": {scores}" if scores else ""))
+    return "\n".join(lines)

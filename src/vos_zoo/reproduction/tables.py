@@ -1,0 +1,251 @@
+"""What the papers measured: every table that our models have rows in, as plain data.
+
+All numbers are in ``paper_tables.json``, each table with its place in the paper, and nowhere else. This module imports
+no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vos_zoo.errors import ConfigError
+
+PERCENT_MEASURES = (
+    "J&F",
+    "J",
+    "F",
+    "G",
+    "J seen",
+    "F seen",
+    "J unseen",
+    "F unseen",
+    "J recall",
+    "J decay",
+    "F recall",
+    "F decay",
+    "J t<10",
+    "F t<10",
+    "J t>20",
+    "F t>20",
+    "J&F area<=0",
+    "J&F area<=50",
+    "J&F area<=100",
+)
+"""Measures in percent."""
+
+RATE_MEASURES = ("frames/s", "s/frame")
+"""Measures of speed, which depend on the device."""
+
+_TABLES_FILE = Path(__file__).with_name("paper_tables.json")
+
+
+@dataclass(frozen=True)
+class PaperData:
+    """A data set as the papers use it.
+
+    Attributes:
+        name: Key in the data file.
+        title: Name for people.
+        protocol: Rules of evaluation, see :mod:`vos_zoo.metrics.protocols`.
+        image_set: List of videos below ``ImageSets`` of a DAVIS root, or folder of a YouTube-VOS root.
+        is_listed: Whether ``image_set`` is exactly the paper's videos; otherwise they are a part of it.
+    """
+
+    name: str
+    title: str
+    protocol: str
+    image_set: str
+    is_listed: bool = True
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """One configuration of a table.
+
+    Attributes:
+        name: Key within the table, for the command line and for folders.
+        label: What the paper calls it.
+        model: Registry name of the architecture.
+        data: Data set that the row is measured on.
+        scores: The paper's numbers by measure; None where it gives none.
+        architecture: Fields of the model's configuration that a weight must have been trained with.
+        inference: Fields that any weight runs with, whatever it was trained with.
+        requires: A training that no configuration shows, in words; such a row takes only weights that are named for it.
+        is_retrained: Whether the paper trained a row anew although its configuration differs in ``inference`` only.
+        training: Words of the command that trains it, after ``lightning``.
+        has_own_training: Whether that command differs from the one of the model's other rows.
+    """
+
+    name: str
+    label: str
+    model: str
+    data: PaperData
+    scores: Mapping[str, float | None]
+    architecture: Mapping[str, Any]
+    inference: Mapping[str, Any]
+    requires: str
+    is_retrained: bool
+    training: tuple[str, ...]
+    has_own_training: bool
+
+    @property
+    def training_command(self) -> str:
+        """Command that trains the row's weight; ROOT stands for the data root."""
+        return " ".join(("lightning", *self.training))
+
+    def command(self, table: PaperTable) -> str:
+        """Command that trains the row, or runs it where any weight of the model will do."""
+        if self.has_own_training:
+            return self.training_command
+        return f"vos-zoo reproduce {table.name} --data ROOT --rows {self.name}"
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of a paper.
+
+    Attributes:
+        name: Paper and table, such as ``rde.table5``.
+        title: What it shows.
+        source: Where it stands in the paper.
+        measures: Its columns, in the paper's order.
+        rows: Its rows that our models have configurations for.
+        is_ablation: Whether its rows are variants of one model.
+        note: What a reader of the comparison has to know.
+    """
+
+    name: str
+    title: str
+    source: str
+    measures: tuple[str, ...]
+    rows: tuple[PaperRow, ...]
+    is_ablation: bool
+    note: str
+
+    @property
+    def model(self) -> str:
+        """Registry name of the paper's model."""
+        return self.name.split(".", 1)[0]
+
+
+@dataclass(frozen=True)
+class LongVideoFigure:
+    """A comparison on a synthetic long video.
+
+    Attributes:
+        name: Paper and figure, such as ``rde.figure3``.
+        title: What it shows.
+        source: Where it stands in the paper.
+        video: The paper's video.
+        lengths: Lengths of the long video in multiples of the original.
+        rows: Configurations that are compared; their ``scores`` are empty.
+        note: What the paper says about the result.
+    """
+
+    name: str
+    title: str
+    source: str
+    video: str
+    lengths: tuple[int, ...]
+    rows: tuple[PaperRow, ...]
+    note: str
+
+
+@functools.cache
+def paper_tables() -> Mapping[str, PaperTable]:
+    """Return all tables by name, paper by paper."""
+    content = _content()
+    return {entry["name"]: _table(entry, content) for entry in content["tables"]}
+
+
+@functools.cache
+def long_video_figures() -> Mapping[str, LongVideoFigure]:
+    """Return all long-video figures by name."""
+    content = _content()
+    return {
+        entry["name"]: LongVideoFigure(
+            name=entry["name"],
+            title=entry["title"],
+            source=entry["source"],
+            video=entry["video"],
+            lengths=tuple(entry["lengths"]),
+            rows=tuple(_row(row, entry, content) for row in entry["rows"]),
+            note=entry["note"],
+        )
+        for entry in content["figures"]
+    }
+
+
+def find_table(name: str) -> PaperTable | LongVideoFigure:
+    """Find a table or figure by name.
+
+    Raises:
+        ConfigError: If there is none; the message lists the nearest names.
+
+    Example:
+        >>> find_table("rde.table5").source
+        'Table 5, Section 4.4'
+    """
+    known: dict[str, PaperTable | LongVideoFigure] = {**paper_tables(), **long_video_figures()}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=4) or list(known)
+    raise ConfigError(
+        f"There is no table {name!r}. Near it are {', '.join(near)}. `vos-zoo reproduce --list` shows all."
+    )
+
+
+def choose_rows(table: PaperTable | LongVideoFigure, names: Sequence[str]) -> tuple[PaperRow, ...]:
+    """Pick rows of a table by name; no names mean all.
+
+    Raises:
+        ConfigError: If the table has no such row.
+    """
+    known = {row.name: row for row in table.rows}
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f"{table.name} has no row {unknown[0]!r}. Its rows are {', '.join(known)}. Pick among these.")
+    return tuple(known[name] for name in names) if names else table.rows
+
+
+@functools.cache
+def _content() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(_TABLES_FILE.read_text(encoding="utf-8"))
+    return content
+
+
+def _table(entry: Mapping[str, Any], content: Mapping[str, Any]) -> PaperTable:
+    return PaperTable(
+        name=entry["name"],
+        title=entry["title"],
+        source=entry["source"],
+        measures=tuple(entry["measures"]),
+        rows=tuple(_row(row, entry, content) for row in entry["rows"]),
+        is_ablation=entry.get("is_ablation", False),
+        note=entry.get("note", ""),
+    )
+
+
+def _row(row: Mapping[str, Any], table: Mapping[str, Any], content: Mapping[str, Any]) -> PaperRow:
+    # What the full model has is written once per model; a row says what it changes.
+    model = content["models"][row["model"]]
+    data = row.get("data", table["data"])
+    recipe = row.get("recipe", model["recipe"])
+    return PaperRow(
+        name=row["name"],
+        label=row["label"],
+        model=row["model"],
+        data=PaperData(name=data, **content["data"][data]),
+        scores=dict(zip(table["measures"], row.get("scores", ()), strict=True)),
+        architecture={**model.get("architecture", {}), **row.get("architecture", {})},
+        inference={**model.get("inference", {}), **row.get("inference", {})},
+        requires=row.get("requires", ""),
+        is_retrained=row.get("is_retrained", False),
+        training=("fit", "--config", recipe, "--data.root", "ROOT", *row.get("training", ())),
+        has_own_training=not row.keys().isdisjoint({"requires", "architecture", "recipe", "training"}),
+    )

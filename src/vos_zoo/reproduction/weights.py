@@ -1,0 +1,172 @@
+"""Which weight a row of a table runs with, and the weight in the row's configuration."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vos_zoo.errors import ConfigError, UnknownModelError
+from vos_zoo.hub import describe_network, load_model
+from vos_zoo.models.module import resolve_config
+from vos_zoo.registry import find_weight
+
+if TYPE_CHECKING:
+    import torch
+
+    from vos_zoo.models.module import VOSModule
+    from vos_zoo.reproduction.tables import PaperRow
+
+
+@dataclass(frozen=True)
+class WeightFacts:
+    """What decides whether a weight fits a row.
+
+    Attributes:
+        name: What :func:`vos_zoo.load_model` takes.
+        architecture: Registry name.
+        config: Configuration that it was trained with.
+        sha256: Checksum of its tensors, by which a continued run knows it again.
+    """
+
+    name: str
+    architecture: str
+    config: Any
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A row and its weight.
+
+    Attributes:
+        row: The row.
+        weight: The weight; None if there is none.
+        reason: Why there is none; empty otherwise.
+    """
+
+    row: PaperRow
+    weight: WeightFacts | None
+    reason: str = ""
+
+
+def read_weight(name: str) -> WeightFacts:
+    """Load a weight and note what it is.
+
+    Raises:
+        VosZooError: As :func:`vos_zoo.load_model`.
+    """
+    network = load_model(name, device="cpu").network
+    digest = hashlib.sha256()
+    for key, tensor in sorted(network.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return WeightFacts(name, describe_network(network)["architecture"], network.config, digest.hexdigest())
+
+
+def assign_weights(rows: Sequence[PaperRow], given: Sequence[str]) -> tuple[Assignment, ...]:
+    """Decide on the weight of every row.
+
+    A weight that is named for a row (``first-only=PATH``) is taken for it, whatever it was trained on. Other weights,
+    and without any the bundled one of the row's model, are taken for all rows of their model whose configuration they
+    have, but for rows that need a training of their own.
+
+    Args:
+        rows: Rows to run.
+        given: Names or paths of weights, alone or as ``ROW=NAME``.
+
+    Returns:
+        One entry per row, in the same order.
+
+    Raises:
+        ConfigError: If a weight is named for a row that there is not, that has another configuration, or fits no row.
+        VosZooError: If a weight cannot be loaded.
+    """
+    known = {row.name for row in rows}
+    # A path may hold an equals sign, so only a known row in front of one makes it an assignment.
+    named = {entry.split("=", 1)[0]: entry.split("=", 1)[1] for entry in given if entry.split("=", 1)[0] in known}
+    loose = [entry for entry in given if entry.split("=", 1)[0] not in known]
+    for entry in loose:
+        if "=" in entry and "/" not in entry.split("=", 1)[0]:
+            raise ConfigError(
+                f"The weight {entry!r} is meant for the row {entry.split('=', 1)[0]!r}, which is not among "
+                f"{', '.join(sorted(known))}. Name one of these rows."
+            )
+    facts = {name: read_weight(name) for name in {*named.values(), *loose}}
+    for name in loose:
+        misfits = {row.name: misfit(row, facts[name]) for row in rows if not row.requires}
+        if all(misfits.values()):
+            raise ConfigError(
+                f"The weight {name!r} fits no row: {_first(misfits)}. Name the row that it was trained for as "
+                f"ROW={name}, or leave it out."
+            )
+    defaults: dict[str, WeightFacts | None] = {}
+    return tuple(_assign(row, named, [facts[name] for name in loose], facts, defaults) for row in rows)
+
+
+def misfit(row: PaperRow, weight: WeightFacts) -> str:
+    """Say why a weight cannot stand for a row; empty if it can."""
+    if weight.architecture != row.model:
+        return f"it is a {weight.architecture} weight, the row is {row.model}"
+    for field, value in row.architecture.items():
+        found = getattr(weight.config, field)
+        if (list(found) if isinstance(found, tuple) else found) != value:
+            return f"it has {field}={found!r}, the row {value!r}"
+    return ""
+
+
+def configure(weight: WeightFacts, row: PaperRow, device: str | torch.device) -> VOSModule:
+    """Load a weight in a row's configuration, in eval mode.
+
+    Raises:
+        VosZooError: As :func:`vos_zoo.load_model`.
+    """
+    model = load_model(weight.name, device=device)
+    config = resolve_config(type(model.network.config), model.network.config, row.inference)
+    # A model's module takes its configuration; the base class that type checkers see takes the network.
+    build: Any = type(model)
+    configured: VOSModule = build(config)
+    configured.network.load_state_dict(model.network.state_dict(), strict=True)
+    return configured.eval().to(model.device)
+
+
+def _assign(
+    row: PaperRow,
+    named: dict[str, str],
+    loose: Sequence[WeightFacts],
+    facts: dict[str, WeightFacts],
+    defaults: dict[str, WeightFacts | None],
+) -> Assignment:
+    if row.name in named:
+        weight = facts[named[row.name]]
+        if reason := misfit(row, weight):
+            raise ConfigError(f"The weight {weight.name!r} cannot be the row {row.name!r}: {reason}. Give another one.")
+        return Assignment(row, weight)
+    if row.requires:
+        return Assignment(row, None, f"needs {row.requires}")
+    fitting = [weight for weight in loose if not misfit(row, weight)]
+    if len(fitting) > 1:
+        names = ", ".join(weight.name for weight in fitting)
+        raise ConfigError(f"The weights {names} all fit the row {row.name!r}. Give one, or name rows as ROW=NAME.")
+    if fitting:
+        return Assignment(row, fitting[0])
+    if row.model not in defaults:
+        defaults[row.model] = _default(row.model)
+    default = defaults[row.model]
+    tried = [*(weight for weight in loose if weight.architecture == row.model), *filter(None, [default])]
+    if default is not None and not misfit(row, default):
+        return Assignment(row, default)
+    return Assignment(row, None, misfit(row, tried[0]) if tried else f"no weight of {row.model} is published")
+
+
+def _default(model: str) -> WeightFacts | None:
+    try:
+        return read_weight(find_weight(model).name)
+    except UnknownModelError:  # a model without a published weight
+        return None
+
+
+def _first(misfits: dict[str, str]) -> str:
+    name, reason = next(iter(misfits.items()))
+    return f"for {name}, {reason}"

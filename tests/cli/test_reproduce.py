@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reproduction.data_roots import davis_root
+from vos_zoo.cli.main import main
+
+
+@pytest.fixture
+def root(tmp_path, small_clip):
+    return davis_root(tmp_path / "root", small_clip, names=("one",))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "reproduction"
+
+
+def command(table, root, model, *more):
+    settings = ["--size", "32", "--device", "cpu", "--processes", "1"]
+    return ["reproduce", table, "--data", str(root), "--weights", str(model), *settings, *more]
+
+
+def test_the_tables_and_their_rows_are_listed(capsys):
+    assert main(["reproduce", "--list"]) == 0
+    printed = capsys.readouterr().out
+    assert "rde.table5      14 rows  What RDE-VOS reads" in printed
+    assert "rde.figure3" in printed
+    assert main(["reproduce", "--list", "hs2s.table5"]) == 0
+    assert "hs2s-sim   HS2S_sim: J 64.35, F 69.35, J&F 66.9" in capsys.readouterr().out
+
+
+def test_a_table_is_run_compared_and_kept(capsys, root, place, tiny_model, monkeypatch):
+    arguments = command("rde.table5", root, tiny_model, "--rows", "first", "latest")
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "rde.table5: " in printed
+    assert "  paper " in printed
+    assert "71.6" in printed
+    folder = place / "rde.table5"
+    assert {path.name for path in folder.iterdir()} == {"first", "latest", "table.json", "table.md", "table.png"}
+    first = json.loads((folder / "table.json").read_text())
+    assert [row["status"] for row in first["rows"]] == ["measured", "measured"]
+    assert first["is_papers_data"]
+
+    import vos_zoo.reproduction.reproduce as library
+
+    monkeypatch.setattr(library, "configure", None)  # nothing may run again
+    assert main(arguments) == 0
+    assert json.loads((folder / "table.json").read_text()) == first
+    assert main([*arguments, "--size", "48"]) == 2
+    assert "size 32, now 48" in capsys.readouterr().err
+
+
+def test_rows_without_a_weight_are_named_with_their_training(capsys, root, place, tiny_model):
+    assert main(command("rde.table6", root, tiny_model, "--rows", "full", "no-guidance")) == 0
+    printed = capsys.readouterr().out
+    assert "needs training without the unbiased guidance loss" in printed
+    assert "--model.weight_guidance 0 and give it as --weights no-guidance=FOLDER" in printed
+
+
+def test_the_long_video_is_run_compared_and_kept(capsys, root, place, tiny_model, monkeypatch):
+    arguments = command("rde.figure3", root, tiny_model, "--video", "one", "--lengths", "1", "3")
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("RDE-VOS") >= 2
+    folder = place / "rde.figure3"
+    content = json.loads((folder / "table.json").read_text())
+    assert [point["frames"] for point in content["rows"][0]["points"]] == [8, 24]
+    assert (folder / "table.png").is_file()
+
+    import vos_zoo.reproduction.reproduce as library
+
+    monkeypatch.setattr(library, "configure", None)
+    assert main(arguments) == 0
+    assert json.loads((folder / "table.json").read_text()) == content
+    assert main([*arguments[:-1], "4"]) == 2
+    assert "other settings (lengths)" in capsys.readouterr().err
+
+
+def test_an_interruption_says_what_is_kept(capsys, root, place, tiny_model, monkeypatch):
+    import vos_zoo.reproduction.reproduce as library
+
+    def stop(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(library, "configure", stop)
+    assert main(command("rde.table5", root, tiny_model, "--rows", "first")) == 130
+    assert "finished videos are kept in reproduction/rde.table5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reproduce"], "vos-zoo reproduce --list"),
+        (["reproduce", "rde.table5"], "A table and a data root are needed"),
+        (["reproduce", "rde.tabel5", "--data", "."], "rde.table5"),
+        (["reproduce", "rde.table5", "--data", ".", "--video", "cows"], "--video is for long-video figures"),
+        (["reproduce", "rde.figure3", "--data", ".", "--set", "val"], "--set is for tables"),
+        (["reproduce", "rde.figure3", "--data", "."], "lacks the video 'cows'"),
+    ],
+)
+def test_wrong_arguments_are_explained(capsys, place, arguments, message):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
