@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from testing.checkpoints import save_tiny
 from testing.clips import SmallClip, make_small_clip
+from testing.hub_server import LoopbackHub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,3 +38,27 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_clip(tmp_path_factory: pytest.TempPathFactory) -> SmallClip:
     """Eight frames of two moving squares; tests must not write into it."""
     return make_small_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
+    """A loopback Hub with an empty cache and no token.
+
+    The client reads its settings once, when it is imported, which other packages do early; hence its constants are
+    replaced. New processes get them from ``LoopbackHub.environment``.
+    """
+    from huggingface_hub import constants
+
+    home = tmp_path / "hf-home"
+    with LoopbackHub() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        url = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits between attempts
+        yield server

@@ -65,6 +65,18 @@ def test_every_bundled_checkpoint_is_in_the_registry():
     assert on_disk == {weight.folder for weight in vos_zoo.registry.WEIGHTS.values()}
 
 
+@needs_source_tree
+def test_the_wheel_brings_the_weights_that_the_registry_says():
+    patterns = setup_cfg()["options.package_data"]["vos_zoo.checkpoints"].split("\n")
+    files = [path for pattern in patterns if pattern for path in (ROOT / "checkpoints").glob(pattern)]
+    tensors = {path.parent.name for path in files if path.suffix == ".safetensors"}
+    assert tensors == {weight.folder for weight in vos_zoo.registry.WEIGHTS.values() if weight.in_wheel}
+    assert "rde-small" in tensors
+    assert sum(path.stat().st_size for path in files) <= 55 * 2**20  # the wheel may have 60 MiB; the rest of it has 3
+    for weight in vos_zoo.registry.WEIGHTS.values():  # the licence notes of weights that stay behind, too
+        assert {ROOT / "checkpoints" / weight.folder / name for name in ("README.md", "config.json")} <= set(files)
+
+
 @pytest.mark.parametrize("module", ["vos_zoo", "vos_zoo.cli.main", "vos_zoo.registry", "vos_zoo.errors"])
 def test_importing_loads_nothing_heavy(module):
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"

@@ -22,6 +22,8 @@ from vos_zoo.models.rde import RDEModule
 from vos_zoo.models.stm import STMModule
 from vos_zoo.registry import DataSource, Score, Weight
 
+# The client's own upload, with the release of its transport library that is newest at the time of writing.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 REPOSITORY = "owner/rde-tiny"
 HAND_WRITTEN = "---\nlicense: mit\n---\n\n# My own words\n"
 
@@ -249,9 +251,6 @@ def test_the_command_publishes_and_a_new_process_loads_by_revision(hub, saved, t
     assert (first.returncode, first.stdout) == (0, f"{name}\n"), first.stderr
     again = run(["-c", code, name, str(saved)], environment | {"HF_HUB_OFFLINE": "1"})
     assert (again.returncode, again.stdout) == (0, f"{name}\n"), again.stderr
-
-    without_token = run(["-c", code, name, str(saved)], hub.environment(tmp_path / "stranger"))
-    assert "or it is private" in without_token.stderr
 
 
 def test_the_command_shows_the_card_first(hub, saved, capsys):

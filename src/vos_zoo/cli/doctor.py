@@ -137,9 +137,11 @@ def _weights(problems: list[str]) -> Iterator[str]:
 
 
 def _weight_state(weight: Weight, problems: list[str]) -> str:
-    from vos_zoo.hub import verify_weight
+    from vos_zoo.hub import locate_weight, verify_weight
 
     try:
+        if not weight.in_wheel and locate_weight(weight) is None:
+            return f"not on this machine; it comes with: {weight.place}"
         return str(verify_weight(weight))
     except VosZooError as error:
         problems.append(str(error))

@@ -105,8 +105,9 @@ def complete_card(text: str, facts: CardFacts, *, where: str) -> str:
         datasets=sorted({_slug(source.name) for source in facts.trained_on}) or None,
         eval_results=_results(facts) or None,
         model_name=facts.name,
-        **licence,
-    ).to_dict()
+        license=licence.get("license"),
+        license_name=licence.get("license_name"),
+    ).to_dict()  # type: ignore[no-untyped-call]
     data.pop("model_name", None)  # of use to the list of results only
     merged = {**data, **{key: value for key, value in written.items() if value is not None}}
     own_tags = written.get("tags") or []

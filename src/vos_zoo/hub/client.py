@@ -80,12 +80,12 @@ def fetch(repo_id: str, revision: str | None, file: str) -> Fetched:
     from huggingface_hub import hf_hub_download
 
     place = f"{repo_id} at {revision}" if revision else repo_id
-    user_agent = {"library_name": "vos_zoo", "library_version": vos_zoo.__version__}
+    client = {"library_name": "vos_zoo", "library_version": vos_zoo.__version__}
     with _explained(repo_id, revision):
-        config = Path(hf_hub_download(repo_id, CONFIG_FILE, revision=revision, **user_agent))
+        config = Path(hf_hub_download(repo_id, CONFIG_FILE, revision=revision, user_agent=client))
         # The second file comes from the commit of the first, even if the branch has moved on in between.
         commit = config.parent.name
-        path = Path(hf_hub_download(repo_id, file, revision=commit, **user_agent))
+        path = Path(hf_hub_download(repo_id, file, revision=commit, user_agent=client))
     if not _COMMIT.fullmatch(revision or ""):
         _logger.warning(
             "%s may mean other weights tomorrow; hf-hub:%s@%s always means those loaded now.", place, repo_id, commit
@@ -185,12 +185,15 @@ def _explained(repo_id: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub.errors import HfHubHTTPError
 
     # The client's transport library is another one in 2.x than in 1.x; its base error is a base of this error.
-    transport = tuple(base for base in HfHubHTTPError.__bases__ if base is not OSError)
+    transport: tuple[type[Exception], ...] = tuple(
+        base for base in HfHubHTTPError.__bases__ if base is not OSError and issubclass(base, Exception)
+    )
+    failures: tuple[type[Exception], ...] = (OSError, RuntimeError, ValueError, *transport)
     try:
         yield
     except VosZooError:
         raise
-    except (OSError, RuntimeError, ValueError, *transport) as error:
+    except failures as error:
         explained = _explain(error, repo_id, revision, transport)
         if explained is None:
             raise
@@ -198,7 +201,7 @@ def _explained(repo_id: str, revision: str | None) -> Iterator[None]:
 
 
 def _explain(
-    error: Exception, repo_id: str, revision: str | None, transport: tuple[type[BaseException], ...]
+    error: Exception, repo_id: str, revision: str | None, transport: tuple[type[Exception], ...]
 ) -> VosZooError | None:
     from huggingface_hub import constants, errors
 
@@ -242,9 +245,11 @@ def _explain(
         return _not_stored(error, place)
     if isinstance(error, RuntimeError):  # the client wraps what happened during an upload
         inner = None if not isinstance(cause, Exception) else _explain(cause, repo_id, revision, transport)
-        return inner or HubError(f"The transfer from or to {repo_id} failed: {_first_line(error)} Try again.")
+        reason = _first_line(error) + (f" ({_first_line(cause)})" if cause is not None else "")
+        return inner or HubError(f"The transfer from or to {repo_id} failed: {reason} Try again.")
     if "README.md" in str(error):  # a ValueError: the Hub's own check of the card's metadata
-        return ConfigError(f"{hub} refuses the model card of {repo_id}: {error} Correct the card's first lines.")
+        said = " ".join(str(error).split())
+        return ConfigError(f"{hub} refuses the model card of {repo_id}: {said}. Correct the card's first lines.")
     return None
 
 
