@@ -245,7 +245,6 @@ def test_contradictions_are_refused(built, options, message):
 class Detector:
     """Finds the left half of every frame."""
 
-    mask_threshold, nms_iou, top_k = 0.4, 0.4, 30
     seen = 0
 
     def __init__(self, weights, device):

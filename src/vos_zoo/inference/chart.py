@@ -22,10 +22,10 @@ _TICKS = 5
 def line_chart(
     curves: Mapping[str, Sequence[tuple[float, float]]], *, title: str, x_label: str, y_label: str
 ) -> NDArray[np.uint8]:
-    """Draw curves over one horizontal axis; the vertical axis starts at 0.
+    """Draw curves over one horizontal axis; the vertical axis spans the values, and need not start at 0.
 
     Args:
-        curves: Points (x, y) of every curve in rising x, by the name of the curve; none may be negative.
+        curves: Points (x, y) of every curve in rising x, by the name of the curve.
         title: Printed above.
         x_label: Printed below.
         y_label: Printed above the vertical axis.
@@ -34,30 +34,32 @@ def line_chart(
         RGB, uint8, shape (420, 720, 3).
 
     Raises:
-        ShapeError: If no curve has a point, or a number is negative or not finite.
+        ShapeError: If no curve has a point, or a number is not finite.
     """
     points = [point for curve in curves.values() for point in curve]
-    if not points or not all(math.isfinite(value) and value >= 0 for point in points for value in point):
-        raise ShapeError(f"A chart of {len(points)} points was asked for. Expected one or more, of numbers from 0 on.")
+    if not points or not all(math.isfinite(value) for point in points for value in point):
+        raise ShapeError(f"A chart of {len(points)} points was asked for. Expected one or more, of finite numbers.")
     low, high = min(x for x, _ in points), max(x for x, _ in points)
+    least, most = min(y for _, y in points), max(y for _, y in points)
     x_step = _nice_step(max(high - low, 1))
-    y_step = _nice_step(max(y for _, y in points) or 1)
-    top = y_step * math.ceil(max(y for _, y in points) / y_step) or y_step
+    y_step = _nice_step(most - least or abs(most) or 1)
+    first, last = math.floor(least / y_step), math.ceil(most / y_step)
+    last = max(last, first + 1)
     height, width = _SIZE
 
     def place(x: float, y: float) -> tuple[float, float]:
-        right, down = (x - low) / max(high - low, 1), 1 - y / top
+        right, down = (x - low) / max(high - low, 1), (last - y / y_step) / (last - first)
         return _LEFT + right * (width - _LEFT - _RIGHT), _TOP + down * (height - _TOP - _BOTTOM)
 
     picture = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(picture)
     font, large = ImageFont.load_default(13), ImageFont.load_default(15)
-    for number in range(round(top / y_step) + 1):
+    for number in range(first, last + 1):
         left, level = place(low, number * y_step)
-        draw.line((left, level, width - _RIGHT, level), fill=_GRID if number else _INK)
+        draw.line((left, level, width - _RIGHT, level), fill=_INK if number == first else _GRID)
         draw.text((left - 8, level), f"{number * y_step:.10g}", fill=_INK, font=font, anchor="rm")
     for number in range(math.ceil(low / x_step), math.floor(high / x_step) + 1):
-        across, bottom = place(number * x_step, 0)
+        across, bottom = place(number * x_step, first * y_step)
         draw.line((across, bottom, across, bottom + 5), fill=_INK)
         draw.text((across, bottom + 8), f"{number * x_step:.10g}", fill=_INK, font=font, anchor="ma")
     draw.text((width / 2, 12), title, fill=_INK, font=large, anchor="ma")

@@ -45,17 +45,16 @@ def copy_network(network: ModuleT, device: torch.device | None = None) -> Module
     ``Module.to`` would not do: it moves shared parameters in place, and the original with them.
     """
     clone = _shallow_copy(network)
-    moved: dict[int, nn.Parameter | torch.Tensor] = {}  # tensors that parts share stay shared
+    moved: dict[int, nn.Parameter] = {}  # weights that parts share stay shared
     for part in clone.modules() if device is not None else ():
-        for tensors in (part._parameters, part._buffers):
-            for name, tensor in tensors.items():
-                if tensor is None or tensor.device == device:
-                    continue
-                if id(tensor) not in moved:
-                    copied = tensor.detach().to(device)
-                    is_parameter = isinstance(tensor, nn.Parameter)
-                    moved[id(tensor)] = nn.Parameter(copied, requires_grad=False) if is_parameter else copied
-                tensors[name] = moved[id(tensor)]
+        for name, parameter in part._parameters.items():
+            if parameter is not None and parameter.device != device:
+                if id(parameter) not in moved:
+                    moved[id(parameter)] = nn.Parameter(parameter.detach().to(device), requires_grad=False)
+                part._parameters[name] = moved[id(parameter)]
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = buffer.to(device)
     return clone
 
 

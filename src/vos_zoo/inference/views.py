@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CHART_FILE", "TABLE_FILE", "ViewWriter"]
 
 TABLE_FILE, CHART_FILE = "mean.csv", "mean.png"
+_COLUMNS = ("frame", "name", "least", "most")  # the others are means
 _SUFFIX = ".jpg"  # pictures for people; a PNG of a filmed frame is ten times as large
 
 
@@ -72,11 +73,11 @@ class ViewWriter:
         """
         if view is None:
             return
-        # One scale for all frames, so that they can be compared.
-        heat = draw_heatmap(frame.image, view.map, limits=(0.0, 1.0))
-        write_image(self.folder / f"{frame.name}{_SUFFIX}", heat)
-        means = {name: f"{value:.6f}" for name, value in view.means.items()}
-        self._rows[frame.index] = {"frame": str(frame.index), "name": frame.name, **means}
+        # Colours span the frame's own values: what stands out in a frame may differ by little. The table has the range.
+        write_image(self.folder / f"{frame.name}{_SUFFIX}", draw_heatmap(frame.image, view.map))
+        numbers = {"least": float(view.map.min()), "most": float(view.map.max()), **view.means}
+        written = {name: f"{value:.6f}" for name, value in numbers.items()}
+        self._rows[frame.index] = {"frame": str(frame.index), "name": frame.name, **written}
 
     def close(self) -> None:
         """Write the table and the chart; without any map there are none."""
@@ -92,7 +93,7 @@ class ViewWriter:
             f"against the {name}" if name != "memory" else "against the memory": [
                 (float(row["frame"]), float(row[name])) for row in rows if row.get(name)
             ]
-            for name in names[2:]
+            for name in names[len(_COLUMNS) :]
         }
         chart = line_chart(curves, title=f"Mean of the {self._name} map", x_label="frame", y_label="mean")
         write_image(self.folder / CHART_FILE, chart)

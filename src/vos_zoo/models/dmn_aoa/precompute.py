@@ -36,8 +36,11 @@ SOURCES = ("builtin", "maskrcnn")
 """Names of the sources; see :func:`propose_video`."""
 
 _SUFFIX = ".npz"
-# The built-in source's copies of a mask overlap on purpose, so nothing is suppressed; ten per object at most.
-_BUILTIN_SETTINGS: dict[str, Any] = {"mask_threshold": 0.4, "nms_iou": None, "top_k": 300}
+_SETTINGS: dict[str, dict[str, Any]] = {
+    # Copies of a mask overlap on purpose, so nothing is suppressed; they are ten per object at most.
+    "builtin": {"mask_threshold": 0.4, "nms_iou": None, "top_k": 300},
+    "maskrcnn": {"mask_threshold": 0.4, "nms_iou": 0.4, "top_k": 30},  # paper, Section 4.1
+}
 
 
 @dataclass(frozen=True)
@@ -115,21 +118,17 @@ def propose_video(
             f"{folder} holds proposals of {len(done)} frames. Choose another folder, go on with resume=True "
             "(`--resume`), or replace them with overwrite=True (`--overwrite`)."
         )
-    if source == "builtin":
-        assert masks is not None
-        settings = _BUILTIN_SETTINGS
-        generator = f"propagated masks of {model}"
-        _check_index(root, generator, settings)
+    generators = {
+        "builtin": f"propagated masks of {model}",
+        "maskrcnn": f"torchvision maskrcnn_resnet50_fpn_v2, {weights}",
+    }
+    generator, settings = generators[source], _SETTINGS[source]
+    _check_index(root, generator, settings)
+    found: Iterator[tuple[VideoFrame, StoredProposals | None]]
+    if masks is not None:
         found = _follow(reader, masks, model, device, size)
     else:
         detector = MaskRCNNProposals(weights, device=find_device(device))
-        settings = {
-            "mask_threshold": detector.mask_threshold,
-            "nms_iou": detector.nms_iou,
-            "top_k": detector.top_k,
-        }
-        generator = f"torchvision maskrcnn_resnet50_fpn_v2, {weights}"
-        _check_index(root, generator, settings)
         skipped = done if resume else set()
         found = ((frame, None if frame.name in skipped else detector.detect(frame.image)) for frame in reader)
     root.mkdir(parents=True, exist_ok=True)
