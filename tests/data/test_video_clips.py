@@ -71,7 +71,7 @@ def test_clips(data_root, num_frames, crop_size, paste):
 def test_frame_step_divides_the_gap(data_root, monkeypatch):
     asked = []
 
-    def record(rng, total, num_frames, max_gap):
+    def record(rng, total, num_frames, max_gap, **_):
         asked.append(max_gap)
         return [0] * num_frames
 

@@ -50,7 +50,7 @@ def test_all_frames(youtube_vos_root):
 def test_gaps_count_filmed_frames(youtube_vos_root, monkeypatch):
     asked = []
 
-    def record(rng, total, num_frames, max_gap):
+    def record(rng, total, num_frames, max_gap, **_):
         asked.append(max_gap)
         return [0] * num_frames
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from pathlib import Path
@@ -23,28 +24,64 @@ from vos_zoo.registry import find_architecture
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with pictures and masks, annotated videos, and the backbone files that recipes name."""
+    """A data root with everything that recipes name: pictures, videos in every layout, and backbone files."""
     root = tmp_path_factory.mktemp("root")
-    (root / "pairs" / "shapes").mkdir(parents=True)
+    pictures = root / "pairs" / "shapes"
+    pictures.mkdir(parents=True)
     for index in range(3):
         picture = moving_shapes(1, 64, 72, num_objects=2, rng=index)
-        Image.fromarray(picture.frames[0]).save(root / "pairs" / "shapes" / f"{index}.jpg")
-        write_mask(root / "pairs" / "shapes" / f"{index}.png", picture.masks[0])
+        Image.fromarray(picture.frames[0]).save(pictures / f"{index}.jpg")
+        write_mask(pictures / f"{index}.png", picture.masks[0])
+    _write_coco(root / "coco", pictures)
+    videos = root / "train"
     for name in ("circles", "corners"):
         video = moving_shapes(6, 64, 96, num_objects=2, rng=len(name))
         for index, (frame, mask) in enumerate(zip(video.frames, video.masks, strict=True)):
-            path = root / "train" / "JPEGImages" / "480p" / name / f"{index:05d}.jpg"
+            path = videos / "JPEGImages" / "480p" / name / f"{index:05d}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(frame).save(path)
-            write_mask(root / "train" / "Annotations" / "480p" / name / f"{index:05d}.png", mask)
+            write_mask(videos / "Annotations" / "480p" / name / f"{index:05d}.png", mask)
+    (root / "davis").symlink_to(videos)
+    for image_set in ("train", "val"):
+        (videos / "ImageSets" / "2017").mkdir(parents=True, exist_ok=True)
+        (videos / "ImageSets" / "2017" / f"{image_set}.txt").write_text("circles\ncorners\n")
+    for folder in ("JPEGImages", "Annotations"):
+        for other in (root / "youtube-vos" / "train", root / "bl30k" / "a" / "BL30K"):
+            other.mkdir(parents=True, exist_ok=True)
+            (other / folder).symlink_to(videos / folder / "480p")
+    objects = {str(label): {"category": "shape", "frames": ["00000"]} for label in (1, 2)}
+    meta = {"videos": {name: {"objects": objects} for name in ("circles", "corners")}}
+    (root / "youtube-vos" / "train" / "meta.json").write_text(json.dumps(meta))
     trunk = {key: tensor.contiguous() for key, tensor in ResNetTrunk("test_resnet").state_dict().items()}
     for recipe in RECIPES:
-        name = load_recipe(recipe)["model"]["init_args"].get("backbone_weights")
+        settings = load_recipe(recipe)
+        name = settings["model"]["init_args"].get("backbone_weights")
         if name not in (None, "timm"):
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             save_file(trunk, path)
+        for entry in settings["data"]["init_args"].get("sets", ()):
+            path = root / entry["path"]
+            path.parent.mkdir(exist_ok=True)
+            if not path.exists():
+                path.symlink_to(pictures)
+    save_file(trunk, root / "backbone.safetensors")
     return root
+
+
+def _write_coco(root: Path, pictures: Path) -> None:
+    """Annotate a quarter of every picture as an instance."""
+    names = [path.name for path in pictures.glob("*.jpg")]
+    (root / "annotations").mkdir(parents=True)
+    (root / "train2017").symlink_to(pictures)
+    content = {
+        "images": [{"id": name, "file_name": name, "height": 64, "width": 72} for name in names],
+        "annotations": [
+            {"image_id": name, "segmentation": [[8, 8, 44, 8, 44, 40, 8, 40]], "area": 1152, "iscrowd": 0}
+            for name in names
+        ],
+    }
+    (root / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
 
 
 @pytest.fixture(scope="session")
@@ -52,8 +89,10 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Write the folder of an untrained tiny network that stands in for a bundled checkpoint."""
     folder = tmp_path_factory.mktemp("checkpoints")
 
-    def write(name: str) -> Path:
-        architecture = find_architecture(Path(name).name.partition("-")[0])
+    def write(recipe: str, name: str) -> Path:
+        # A bundled weight is named like its architecture; the stage before is one of the recipe's own.
+        is_bundled = name.startswith("checkpoints/")
+        architecture = find_architecture(Path(name).name.partition("-")[0] if is_bundled else Path(recipe).parts[1])
         if not (folder / architecture.name).exists():
             network = architecture.load_class("network")(architecture.new_config("tiny"))
             save_checkpoint_folder(network, folder / architecture.name, card="# Untrained\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -27,6 +28,8 @@ TINY = {
     "data.num_workers": "0",
     "data.validation_frames": "3",
     "trainer.accelerator": "cpu",
+    "trainer.accumulate_grad_batches": "1",
+    "trainer.check_val_every_n_epoch": "1",
     "trainer.enable_model_summary": "false",
     "trainer.enable_progress_bar": "false",
     "trainer.limit_val_batches": "1",
@@ -48,7 +51,9 @@ def run(monkeypatch, data_root, tiny_checkpoint, capsys):
         if load_recipe(recipe)["data"]["class_path"] != "SyntheticDataModule":
             values["data.root"] = str(data_root)
         if "initial_weights" in model:
-            values["model.initial_weights"] = str(tiny_checkpoint(model["initial_weights"]))
+            values["model.initial_weights"] = str(tiny_checkpoint(recipe, model["initial_weights"]))
+        if model.get("backbone_weights") == "timm":  # would be downloaded
+            values["model.backbone_weights"] = str(data_root / "backbone.safetensors")
         words = [f"--{name}={value}" for name, value in values.items()]
         path = REPOSITORY / recipe
         monkeypatch.setattr(sys, "argv", ["lightning", "fit", f"--config={path}", *words, *more])
@@ -104,6 +109,69 @@ def test_a_recipe_says_what_it_is_and_sets_a_seed(recipe):
     assert isinstance(load_recipe(recipe)["seed_everything"], int)
     assert "." not in load_recipe(recipe)["model"]["class_path"]
     assert "." not in load_recipe(recipe)["data"]["class_path"]
+
+
+STAGES = [recipe for recipe in RECIPES if re.search(r"/[0-9]-\w+\.yaml$", recipe)]
+
+
+def test_the_papers_stages_have_recipes():
+    stages = ("1-static", "2-bl30k", "3-main")
+    expected = {f"recipes/{name}/{stage}.yaml" for name in ("rde", "stcn") for stage in stages}
+    expected |= {
+        f"recipes/{name}/{stage}.yaml" for name in ("stm", "tsn", "dmn_aoa") for stage in ("1-static", "2-main")
+    }
+    expected |= {"recipes/tsn/1-static_swin.yaml", "recipes/tsn/2-main_swin.yaml"}
+    assert set(STAGES) == expected
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in STAGES if "/1-" not in recipe])
+def test_a_stage_starts_where_the_one_before_ends(recipe):
+    path = Path(recipe)
+    number = int(path.name[0])
+    (before,) = [
+        other
+        for other in STAGES
+        if Path(other).parent == path.parent
+        and int(Path(other).name[0]) == number - 1
+        and other.endswith("_swin.yaml") == recipe.endswith("_swin.yaml")
+    ]
+    callbacks = load_recipe(before)["trainer"]["callbacks"]
+    (kept,) = [entry["init_args"] for entry in callbacks if entry["class_path"] == "ModelCheckpoint"]
+    assert kept["save_last"]
+    assert load_recipe(recipe)["model"]["init_args"]["initial_weights"] == f"{kept['dirpath']}/last.ckpt"
+
+
+def batch(recipe: str) -> int:
+    settings = load_recipe(recipe)
+    return settings["data"]["init_args"]["batch_size"] * settings["trainer"].get("accumulate_grad_batches", 1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "clips", "rate", "steps"),
+    [
+        # Released settings of STCN and RDE-VOS; STM, Section 3.5; TSN, Section 4.1; GIEL, Section 4.1.
+        ("stcn/1-static", 16, 1e-5, 300_000),
+        ("stcn/2-bl30k", 8, 1e-5, 500_000),
+        ("stcn/3-main", 8, 1e-5, 300_000),
+        ("rde/1-static", 64, 2e-5, 75_000),
+        ("rde/2-bl30k", 8, 1e-5, 500_000),
+        ("rde/3-main", 16, 2e-5, 75_000),
+        ("stm/1-static", 4, 1e-5, 300_000),
+        ("stm/2-main", 4, 1e-5, 150_000),
+        ("tsn/1-static", 4, 1e-5, 200_000),
+        ("tsn/2-main", 4, 4e-5, 200_000),
+        ("giel/full", 16, 1e-5, 150_000),
+        # HS2S, released code; DMN-AOA, Section 4.1: these count epochs.
+        ("hs2s/video", 16, None, None),
+        ("dmn_aoa/1-static", 12, 1e-4, None),
+        ("dmn_aoa/2-main", 4, 1e-6, None),
+    ],
+)
+def test_one_gpu_trains_with_the_papers_batch(recipe, clips, rate, steps):
+    settings = load_recipe(f"recipes/{recipe}.yaml")
+    assert batch(f"recipes/{recipe}.yaml") == clips
+    assert settings["model"]["init_args"].get("learning_rate") == rate
+    assert settings["trainer"].get("max_steps") == steps
 
 
 KEEP_LAST = (

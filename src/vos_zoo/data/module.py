@@ -14,7 +14,7 @@ from vos_zoo.data.clips import ClipSource
 from vos_zoo.data.davis import DavisVideos
 from vos_zoo.data.folder import FolderVideos
 from vos_zoo.data.layers import PasteSettings
-from vos_zoo.data.motion import CHAINED_STATIC, CHAINED_VIDEO, PAPER_STATIC, PAPER_VIDEO
+from vos_zoo.data.motion import CHAINED_STATIC, CHAINED_VIDEO, PAPER_STATIC, PAPER_VIDEO, MotionRange
 from vos_zoo.data.pictures import CocoInstances, ImageMaskPairs, LabelledPictures
 from vos_zoo.data.static_images import StaticImageClips
 from vos_zoo.data.synthetic import MovingShapes
@@ -76,9 +76,10 @@ class StaticImagesDataModule(ClipDataModule):
         root: Folder that contains ``pairs/``, or the folder of the pairs itself: plain files or zip shards.
         sets: Sets of pictures below the root, of which every picture is equally likely but for its ``repeat``; null
             means the pairs alone.
-        paste: Whether cut-out objects move over the clips.
+        paste: Whether cut-out objects move over the clips, or how.
         is_chained: Whether frames follow a random walk; false draws the motion of each frame on its own, as in the
             papers.
+        motion: How far frames move; null means the ranges of STCN and RDE-VOS, or steps alike with ``is_chained``.
         pair_sources: Sources of the pairs to use, as in their index; null means all.
         options: Arguments of :class:`ClipDataModule`.
 
@@ -91,8 +92,9 @@ class StaticImagesDataModule(ClipDataModule):
         root: str,
         *,
         sets: list[PictureSet] | None = None,
-        paste: bool = True,
+        paste: bool | PasteSettings = True,
         is_chained: bool = True,
+        motion: MotionRange | None = None,
         pair_sources: list[str] | None = None,
         **options: Any,
     ) -> None:
@@ -102,8 +104,8 @@ class StaticImagesDataModule(ClipDataModule):
             raise ConfigError("Both sets and pair_sources are given. Expected one: pair_sources chooses among pairs.")
         self.root = Path(root)
         self.sets = sets
-        self.paste = paste
-        self.is_chained = is_chained
+        self.paste = _paste_settings(paste)
+        self.motion = motion or (CHAINED_STATIC if is_chained else PAPER_STATIC)
         self.pair_sources = pair_sources
 
     def clip_sources(self) -> list[tuple[ClipSource, float]]:
@@ -113,10 +115,10 @@ class StaticImagesDataModule(ClipDataModule):
             pairs = ImageMaskPairs(
                 folder / "pairs" if (folder / "pairs").exists() else folder, sources=self.pair_sources
             )
-            return [(_static_clips(pairs, self.paste, self.is_chained), 1.0)]
+            return [(StaticImageClips(pairs, self.motion, paste=self.paste), 1.0)]
         opened = [(entry.open(folder), entry.repeat) for entry in self.sets]
         return [
-            (_static_clips(pictures, self.paste, self.is_chained), len(pictures) * repeat)
+            (StaticImageClips(pictures, self.motion, paste=self.paste), len(pictures) * repeat)
             for pictures, repeat in opened
         ]
 
@@ -166,7 +168,7 @@ class DAVISDataModule(ClipDataModule):
     def clip_sources(self) -> list[tuple[ClipSource, float]]:
         """The videos alone."""
         videos = self._videos(image_set=self.image_set, cache_bytes=self.cache_bytes)
-        return [(_video_clips(videos, self.frame_step, self.paste, self.is_chained, None), 1.0)]
+        return [(_video_clips(videos, self.frame_step, self.paste, self.is_chained), 1.0)]
 
     def own_validation_videos(self) -> AnnotatedVideos | None:
         """The videos of ``validation_set``, if it is given."""
@@ -229,7 +231,7 @@ class YouTubeVOSDataModule(ClipDataModule):
             without=_held_back(self),
             cache_bytes=self.cache_bytes,
         )
-        return [(_video_clips(videos, 1, self.paste, self.is_chained, None), 1.0)]
+        return [(_video_clips(videos, 1, self.paste, self.is_chained), 1.0)]
 
     def own_validation_videos(self) -> AnnotatedVideos | None:
         """The videos of ``validation_names``, if they are given."""
@@ -249,7 +251,8 @@ class BL30KDataModule(ClipDataModule):
     """Clips from the rendered videos of BL30K.
 
     Args:
-        root: Folder into which the archives were unpacked, all or some of the parts a to f.
+        root: Folder into which the archives were unpacked, all or some of the parts a to f, or the folder that holds
+            it as ``bl30k``.
         is_chained: Whether the added motion follows a random walk; false draws it for each frame, as in the papers.
         cache_bytes: Limit of decoded frames kept by each worker, in bytes.
         options: Arguments of :class:`ClipDataModule`.
@@ -267,7 +270,8 @@ class BL30KDataModule(ClipDataModule):
 
     def clip_sources(self) -> list[tuple[ClipSource, float]]:
         """The videos alone."""
-        videos = Bl30kVideos(_existing(self.root), cache_bytes=self.cache_bytes)
+        folder = _existing(self.root)
+        videos = Bl30kVideos(folder / "bl30k" if (folder / "bl30k").is_dir() else folder, cache_bytes=self.cache_bytes)
         motion = CHAINED_VIDEO if self.is_chained else PAPER_VIDEO
         return [(VideoClips(videos, motion=motion, area=(0.25, 1.0), drops_growing=True), 1.0)]
 
@@ -316,7 +320,7 @@ class FolderDataModule(ClipDataModule):
 
     def clip_sources(self) -> list[tuple[ClipSource, float]]:
         """The videos alone."""
-        return [(_video_clips(self._training_videos(), 1, self.paste, self.is_chained, None), 1.0)]
+        return [(_video_clips(self._training_videos(), 1, self.paste, self.is_chained), 1.0)]
 
     def own_validation_videos(self) -> AnnotatedVideos | None:
         """The videos of ``validation_names``, or all."""
@@ -379,9 +383,14 @@ class MixedDataModule(ClipDataModule):
         shapes_weight: Share of generated clips.
         video_sets: Sets of videos below the root, of which every video is equally likely but for its set's ``repeat``;
             null means ``train/`` alone.
-        paste: Whether cut-out objects move over the clips.
+        paste: Whether cut-out objects move over the clips, or how.
         is_chained: Whether frames follow a random walk; false draws the motion of each frame on its own, as in the
             papers.
+        video_motion: How far frames of videos move, on top of what was filmed; null means the ranges of STCN and
+            RDE-VOS, or steps alike with ``is_chained``.
+        crop_area: Range of the area of crops from videos, as share of the frame.
+        has_one_gap: Whether all neighbours of a video clip are equally far apart, instead of one draw for each.
+        reverses: Whether every second video clip runs backwards.
         frame_step: Filmed frames per listed frame of ``train/``.
         pair_sources: Sources of pictures to use, as in the index; null means all.
         video_names: Videos of ``train/`` to train on; null means all.
@@ -400,8 +409,12 @@ class MixedDataModule(ClipDataModule):
         videos_weight: float = 0.5,
         shapes_weight: float = 0.0,
         video_sets: list[VideoSet] | None = None,
-        paste: bool = True,
+        paste: bool | PasteSettings = True,
         is_chained: bool = True,
+        video_motion: MotionRange | None = None,
+        crop_area: tuple[float, float] = (0.36, 1.0),
+        has_one_gap: bool = False,
+        reverses: bool = True,
         frame_step: int = 1,
         pair_sources: list[str] | None = None,
         video_names: list[str] | None = None,
@@ -426,8 +439,14 @@ class MixedDataModule(ClipDataModule):
         _check_repeats(self.video_sets)
         self.root = Path(root)
         self.weights = weights
-        self.paste = paste
+        if not 0 < crop_area[0] <= crop_area[1] <= 1:
+            raise ConfigError(f"crop_area is {crop_area}. Expected shares of the frame with 0 < low <= high <= 1.")
+        self.paste = _paste_settings(paste)
         self.is_chained = is_chained
+        self.video_motion = video_motion or (CHAINED_VIDEO if is_chained else PAPER_VIDEO)
+        self.crop_area = crop_area
+        self.has_one_gap = has_one_gap
+        self.reverses = reverses
         self.pair_sources = pair_sources
         self.cache_bytes = cache_bytes
 
@@ -443,7 +462,8 @@ class MixedDataModule(ClipDataModule):
         pairs = None
         if pairs_weight > 0:
             pairs = ImageMaskPairs(_part(self.root, "pairs", "pairs_weight"), sources=self.pair_sources)
-            sources.append((_static_clips(pairs, self.paste, self.is_chained), pairs_weight))
+            motion = CHAINED_STATIC if self.is_chained else PAPER_STATIC
+            sources.append((StaticImageClips(pairs, motion, paste=self.paste), pairs_weight))
         if videos_weight > 0:
             sources += self._video_sources(videos_weight, pairs)
         if shapes_weight > 0:
@@ -457,25 +477,31 @@ class MixedDataModule(ClipDataModule):
         share = self.cache_bytes // len(self.video_sets)
         opened = [entry.open(self.root, share) for entry in self.video_sets]
         counts = [len(videos) * entry.repeat for videos, entry in zip(opened, self.video_sets, strict=True)]
-        return [
-            (
-                _video_clips(videos, entry.frame_step, self.paste, self.is_chained, pairs),
-                weight * count / sum(counts),
+        clips = [
+            VideoClips(
+                videos,
+                entry.frame_step,
+                self.video_motion,
+                self.crop_area,
+                paste=self.paste,
+                pairs=pairs,
+                has_one_gap=self.has_one_gap,
+                reverses=self.reverses,
             )
-            for videos, entry, count in zip(opened, self.video_sets, counts, strict=True)
+            for videos, entry in zip(opened, self.video_sets, strict=True)
         ]
+        return [(source, weight * count / sum(counts)) for source, count in zip(clips, counts, strict=True)]
 
 
-def _static_clips(pictures: LabelledPictures, paste: bool, is_chained: bool) -> StaticImageClips:
-    motion = CHAINED_STATIC if is_chained else PAPER_STATIC
-    return StaticImageClips(pictures, motion, paste=PasteSettings() if paste else None)
-
-
-def _video_clips(
-    videos: AnnotatedVideos, frame_step: int, paste: bool, is_chained: bool, pairs: LabelledPictures | None
-) -> VideoClips:
+def _video_clips(videos: AnnotatedVideos, frame_step: int, paste: bool, is_chained: bool) -> VideoClips:
     motion = CHAINED_VIDEO if is_chained else PAPER_VIDEO
-    return VideoClips(videos, frame_step, motion, paste=PasteSettings() if paste else None, pairs=pairs)
+    return VideoClips(videos, frame_step, motion, paste=_paste_settings(paste))
+
+
+def _paste_settings(paste: bool | PasteSettings) -> PasteSettings | None:
+    if isinstance(paste, PasteSettings):
+        return paste
+    return PasteSettings() if paste else None
 
 
 def _held_back(data: ClipDataModule) -> list[str]:

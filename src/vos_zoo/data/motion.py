@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.errors import ConfigError
+
 Matrix = NDArray[np.float64]
 Image = NDArray[np.uint8]
 FrameSize = int | tuple[int, int]
@@ -31,7 +33,7 @@ class MotionRange:
     """How far frames may move against the first one; the numbers are half-widths of symmetric ranges.
 
     With ``is_chained`` the numbers bound the typical step between neighbouring frames, and frames follow a random
-    walk with inertia. Without it every frame is drawn on its own, as in the papers.
+    walk with inertia. Without it every frame is drawn on its own, as in most papers, or all are moved alike.
 
     Attributes:
         rotation: Degrees.
@@ -41,6 +43,7 @@ class MotionRange:
         warp_probability: Chance of a thin-plate warp per frame.
         warp_std: Displacement of control points, fraction of the frame side.
         is_chained: Random walk instead of independent frames.
+        is_shared: One draw for all frames instead of one for each; not with ``is_chained``.
     """
 
     rotation: float = 0.0
@@ -50,6 +53,12 @@ class MotionRange:
     warp_probability: float = 0.0
     warp_std: float = 0.02
     is_chained: bool = True
+    is_shared: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the two switches agree."""
+        if self.is_chained and self.is_shared:
+            raise ConfigError("A motion is both chained and shared. Expected one of them at most; set the other false.")
 
 
 # Li et al., CVPR 2022 and Cheng et al., NeurIPS 2021, released training settings for static images and for videos.
@@ -70,7 +79,8 @@ def sample_motion(rng: np.random.Generator, frames: int, motion: MotionRange) ->
         motion: Ranges.
 
     Returns:
-        Forward matrices, shape (frames, 3, 3); the first is the identity when frames are chained.
+        Forward matrices, shape (frames, 3, 3); the first is the identity when frames are chained, all are equal when
+        they are shared.
     """
     width = np.array([np.deg2rad(motion.rotation), motion.scale, np.deg2rad(motion.shear), *[motion.translation] * 2])
     if motion.is_chained:
@@ -81,7 +91,8 @@ def sample_motion(rng: np.random.Generator, frames: int, motion: MotionRange) ->
             velocity = 0.7 * velocity + 0.3 * rng.uniform(-1.5, 1.5, 5)
             values[index] = values[index - 1] + velocity * width
     else:
-        values = rng.uniform(-1, 1, (frames, 5)) * width
+        values = rng.uniform(-1, 1, (1 if motion.is_shared else frames, 5)) * width
+        values = np.repeat(values, frames // len(values), axis=0)
     angle, log_scale, shear = values[:, 0], values[:, 1], np.tan(values[:, 2])
     cosine, sine, scale = np.cos(angle), np.sin(angle), np.exp(log_scale)
     matrices = np.zeros((frames, 3, 3))
@@ -98,7 +109,8 @@ def sample_motion(rng: np.random.Generator, frames: int, motion: MotionRange) ->
 def sample_warps(rng: np.random.Generator, frames: int, motion: MotionRange) -> list[Matrix | None]:
     """Draw thin-plate displacements, one per frame, as shares of the frame side.
 
-    Chained frames add a new warp to the one before; independent frames are warped or not on their own.
+    Chained frames add a new warp to the one before, shared ones have one warp or none; independent frames are warped
+    or not on their own.
 
     Returns:
         Per frame None or a displacement grid of shape (17, 17, 2), order x, y.
@@ -108,6 +120,9 @@ def sample_warps(rng: np.random.Generator, frames: int, motion: MotionRange) -> 
     warps: list[Matrix | None] = []
     current: Matrix | None = None
     for index in range(frames):
+        if motion.is_shared and index > 0:
+            warps.append(current)
+            continue
         is_drawn = motion.warp_probability > 0 and rng.random() < motion.warp_probability
         if is_drawn and not (motion.is_chained and index == 0):
             points = rng.random((12, 2))

@@ -21,6 +21,7 @@ from vos_zoo.errors import DataError, MissingFileError
 
 _PICTURES = (".jpg", ".jpeg")
 _MAX_ID = 254
+_MIN_AREA = 32 * 32  # pixels; COCO calls smaller objects small, and they are hardly worth following
 
 
 class LabelledPictures(abc.ABC):
@@ -117,9 +118,9 @@ class ImageMaskPairs(LabelledPictures):
 
 
 class CocoInstances(LabelledPictures):
-    """Pictures with the instance annotations of a COCO JSON file; crowds are background.
+    """Pictures with the instance annotations of a COCO JSON file; crowds and small instances are background.
 
-    Small instances lie over large ones where their outlines overlap.
+    Smaller instances lie over larger ones where their outlines overlap.
 
     Args:
         images: Folder of the pictures, for example ``train2017``.
@@ -146,7 +147,8 @@ class CocoInstances(LabelledPictures):
                     f"COCO file {str(self._path)!r} annotates the picture {entry['image_id']!r}, which its `images` do "
                     "not hold. Expected annotations of listed pictures. Check that the file is complete."
                 )
-            if not entry.get("iscrowd") and entry["segmentation"]:
+            is_large = entry.get("area", _MIN_AREA) >= _MIN_AREA
+            if is_large and not entry.get("iscrowd") and entry["segmentation"]:
                 by_picture.setdefault(names[entry["image_id"]], []).append(entry["segmentation"])
         self.keys = sorted(name for name in by_picture if name in self._files)
         if not self.keys:

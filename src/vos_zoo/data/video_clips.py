@@ -37,6 +37,8 @@ class VideoClips:
         area: Range of the crop's area as share of the frame.
         paste: How a second object is pasted (data sets with one object per video lack occlusions), or None for none.
         pairs: Pictures to cut pasted objects from; without them other videos are used.
+        has_one_gap: Whether all neighbours of a clip are equally far apart, instead of one draw for each.
+        reverses: Whether every second clip runs backwards.
         drops_growing: Whether small objects that grow are no targets, a rule for the rendered videos of BL30K.
 
     Source: clip sampling, augmentation and object selection of STCN (NeurIPS 2021) and RDE-VOS (CVPR 2022).
@@ -48,6 +50,8 @@ class VideoClips:
     area: tuple[float, float] = (0.36, 1.0)
     paste: PasteSettings | None = None
     pairs: LabelledPictures | None = None
+    has_one_gap: bool = False
+    reverses: bool = True
     drops_growing: bool = False
 
     def sample(
@@ -82,7 +86,10 @@ class VideoClips:
         entry = self.videos.videos[video]
         annotated = entry.annotated
         gap = max(1, max_gap // (self.frame_step * entry.frame_step))
-        return [annotated[index] for index in sample_frame_indices(rng, len(annotated), num_frames, gap)]
+        indices = sample_frame_indices(
+            rng, len(annotated), num_frames, gap, has_one_gap=self.has_one_gap, reverses=self.reverses
+        )
+        return [annotated[index] for index in indices]
 
     def _sprite(self, rng: np.random.Generator, num_frames: int, max_gap: int) -> Sprite | None:
         if self.pairs is not None and rng.random() < 0.5:
@@ -96,7 +103,15 @@ class VideoClips:
         return cut_sprite(images, [mask == label for mask in masks])
 
 
-def sample_frame_indices(rng: np.random.Generator, total: int, num_frames: int, max_gap: int) -> list[int]:
+def sample_frame_indices(
+    rng: np.random.Generator,
+    total: int,
+    num_frames: int,
+    max_gap: int,
+    *,
+    has_one_gap: bool = False,
+    reverses: bool = True,
+) -> list[int]:
     """Draw frames of a clip: gaps uniform in 1 to ``max_gap``, a random start, reversed with probability 0.5.
 
     If the drawn gaps do not fit, the largest are shortened first; frames are repeated only if the video has fewer
@@ -107,6 +122,8 @@ def sample_frame_indices(rng: np.random.Generator, total: int, num_frames: int, 
         total: Number of frames of the video.
         num_frames: Frames of the clip.
         max_gap: Largest gap between neighbours.
+        has_one_gap: Whether one gap is drawn for all neighbours.
+        reverses: Whether clips may be reversed.
 
     Returns:
         Indices in rising or falling order.
@@ -120,13 +137,14 @@ def sample_frame_indices(rng: np.random.Generator, total: int, num_frames: int, 
     if total < num_frames:
         indices = np.sort(np.concatenate([np.arange(total), rng.integers(total, size=num_frames - total)]))
     else:
-        gaps = rng.integers(1, max_gap + 1, num_frames - 1)
+        gaps = rng.integers(1, max_gap + 1, min(num_frames - 1, 1) if has_one_gap else num_frames - 1)
+        gaps = np.repeat(gaps, num_frames - 1) if has_one_gap else gaps
         while gaps.sum() > total - 1:
-            gaps[gaps.argmax()] -= 1
+            gaps[slice(None) if has_one_gap else gaps.argmax()] -= 1
         start = int(rng.integers(total - gaps.sum()))
         indices = start + np.concatenate([[0], np.cumsum(gaps)])
     ordered: list[int] = indices.astype(int).tolist()
-    return ordered[::-1] if rng.random() < 0.5 else ordered
+    return ordered[::-1] if reverses and rng.random() < 0.5 else ordered
 
 
 def drop_growing_objects(labels: NDArray[np.uint8]) -> None:
