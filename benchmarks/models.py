@@ -40,6 +40,7 @@ TURN = 5  # frames; one memory interval of STCN and TSN
 FULL_SUPPORT = 5  # frames until GIEL's support set is full
 MOST_ADDED, LEAST_GAIN = 0.15, 1.3  # from the frame rates that the papers print
 HS2S_MARKS = (10, 100, 1000)
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 MIB = 2**20
 
 
@@ -88,7 +89,7 @@ def compare(
     contenders = [
         contender(named[name], options.size, objects, options.device, options.precision) for name, objects in cases
     ]
-    turns = time_in_turns(contenders, rounds=options.rounds, device=options.device)
+    turns = time_in_turns(contenders, rounds=options.rounds, device=options.device, clock=CLOCKS[options.clock])
     return {
         f"{name}, {objects}": statistics.median(seconds) / TURN
         for (name, objects), seconds in zip(cases, turns, strict=True)
@@ -193,13 +194,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
+    parser.add_argument(
+        "--clock",
+        default="wall",
+        choices=tuple(CLOCKS),
+        help="wall: as it passes (default); cpu: of this process alone, for one thread on a busy machine",
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rates = measure_rates(device=options.device)
     machine = describe_machine(options.device)
     print(
         f"{machine}; matrices {rates.matrix / 1e9:.0f} GFLOP/s, copies {rates.copy / 1e9:.1f} GB/s\n"
-        f"{options.size[0]}x{options.size[1]}, {options.precision}, medians of {options.rounds} rounds",
+        f"{options.size[0]}x{options.size[1]}, {options.precision}, medians of {options.rounds} rounds, {options.clock} "
+        "time",
         flush=True,
     )
     parts = {"tsn": measure_tsn, "giel": measure_giel, "hs2s": measure_hs2s}

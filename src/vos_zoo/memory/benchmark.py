@@ -221,7 +221,11 @@ def measure_reads(
 
 
 def time_in_turns(
-    contenders: Sequence[Callable[[], object]], *, rounds: int, device: str | torch.device = "cpu"
+    contenders: Sequence[Callable[[], object]],
+    *,
+    rounds: int,
+    device: str | torch.device = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[list[float]]:
     """Return the seconds of every round of each contender; all of them take their turn within a round."""
     is_cuda = torch.device(device).type == "cuda"
@@ -231,13 +235,13 @@ def time_in_turns(
         for contender, seconds in zip(contenders, times, strict=True):
             if is_cuda:
                 torch.cuda.synchronize()
-            start = time.perf_counter()
+            start = clock()
             for _ in range(repeats):
                 contender()
             if is_cuda:
                 torch.cuda.synchronize()
             if round_number:  # the first round warms up
-                seconds.append((time.perf_counter() - start) / repeats)
+                seconds.append((clock() - start) / repeats)
     return times
 
 
