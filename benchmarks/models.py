@@ -206,8 +206,8 @@ def main() -> None:
     machine = describe_machine(options.device)
     print(
         f"{machine}; matrices {rates.matrix / 1e9:.0f} GFLOP/s, copies {rates.copy / 1e9:.1f} GB/s\n"
-        f"{options.size[0]}x{options.size[1]}, {options.precision}, medians of {options.rounds} rounds, {options.clock} "
-        "time",
+        f"{options.size[0]}x{options.size[1]}, {options.precision}, medians of {options.rounds} rounds, "
+        f"{options.clock} time",
         flush=True,
     )
     parts = {"tsn": measure_tsn, "giel": measure_giel, "hs2s": measure_hs2s}
