@@ -14,10 +14,14 @@ Without a data set the annotations are drawn: moving ellipses at 480x854, 1 to 5
 are the annotations, shifted and eroded a little, like a good model's. The contenders take turns within every round,
 and medians over rounds are printed (float64 runs once), of processor time, so that other work on the machine does not
 show. All scores agree to 1e-9, or the script stops.
+
+Last comes the time on the clock with more and more worker processes, up to the number of cores, on as many copies of
+the sequences as keep them busy.
 """
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -142,6 +146,23 @@ def measure(results, annotations, rounds):
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def measure_processes(results, annotations, folder, copies=8):
+    """Seconds on the clock by number of processes; workers start afresh, which is part of it."""
+    for side, source in (("many-annotations", annotations), ("many-results", results)):
+        for sequence in sorted(path for path in source.iterdir() if path.is_dir()):
+            for copy in range(copies):
+                link = folder / side / f"{sequence.name}-{copy}"
+                link.parent.mkdir(exist_ok=True)
+                link.symlink_to(sequence.resolve(), target_is_directory=True)
+    counts = [count for count in (1, 2, 4, 8, 16) if count <= (os.cpu_count() or 1)]
+    seconds = {}
+    for count in counts:
+        start = time.perf_counter()
+        evaluate(folder / "many-results", folder / "many-annotations", processes=count)
+        seconds[count] = time.perf_counter() - start
+    return seconds
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("annotations", nargs="?", type=Path, help="folder of annotated sequences; drawn if left out")
@@ -162,14 +183,20 @@ def main():
             frames = len(list(sequence.glob("*.png")))
             rows.append((sequence.name, frames, measure(Path(folder) / "results", link.parent, arguments.rounds)))
             link.unlink()
+        by_processes = measure_processes(Path(folder) / "results", annotations, Path(folder))
     print("processor time, ms per frame                              with reading      without reading")
     print("sequence        frames    ours reading  opencv float64   opencv  float64   opencv  float64")
     for name, frames, seconds in rows:
         print_row(name, frames, seconds)
     total = {key: sum(row[2][key] for row in rows) for key in rows[0][2]}
     print_row("all", sum(row[1] for row in rows), total)
+    print("processes  " + "  ".join(f"{count:6}" for count in by_processes))
+    print("seconds    " + "  ".join(f"{seconds:6.2f}" for seconds in by_processes.values()))
     if arguments.json is not None:
-        record = [{"sequence": name, "frames": frames, "seconds": seconds} for name, frames, seconds in rows]
+        record = {
+            "sequences": [{"sequence": name, "frames": frames, "seconds": seconds} for name, frames, seconds in rows],
+            "seconds_by_processes": by_processes,
+        }
         arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -111,7 +111,7 @@ def _print_ablations(*, as_json: bool) -> int:
     for table in tables:
         measure = table.measures[0]
         rows: list[tuple[str, ...]] = [
-            (f"  {row.label}", f"{measure} {row.scores[measure]:g}", row.command(table)) for row in table.rows
+            (f"  {row.label}", f"{measure} {row.scores[measure]}", row.command(table)) for row in table.rows
         ]
         print(f"{table.name}: {table.title}")
         print("\n".join(_aligned(rows)) + "\n")

@@ -164,7 +164,10 @@ class TableResult:
         measures = [m for m in self.measures if m in PERCENT_MEASURES and any(r.value(m) is not None for r in shown)]
         if not measures:
             return False
-        labels = [f"{result.row.label} ({result.weight})" for result in shown]
+        weights = sorted({result.weight or "" for result in shown})
+        labels = [
+            result.row.label if len(weights) == 1 else f"{result.row.label} ({result.weight})" for result in shown
+        ]
         panels = [
             DotPanel(
                 f"{measure}, %",
@@ -174,7 +177,8 @@ class TableResult:
             for measure in measures[:_PLOTTED_MEASURES]
         ]
         title = f"{self.table.name}: {self.table.title}"
-        draw_dots(path, title, labels, panels, note=f"{self.table.source}. Measured on {self.measured_on}.")
+        used = f" with {weights[0]}" if len(weights) == 1 else ""
+        draw_dots(path, title, labels, panels, note=f"{self.table.source}. Measured{used} on {self.measured_on}.")
         return True
 
 

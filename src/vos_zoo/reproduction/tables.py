@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class PaperRow:
     @property
     def training_command(self) -> str:
         """Command that trains the row's weight; ROOT stands for the data root."""
-        return " ".join(("lightning", *self.training))
+        return shlex.join(("lightning", *self.training))
 
     def command(self, table: PaperTable) -> str:
         """Command that trains the row, or runs it where any weight of the model will do."""
@@ -246,6 +247,10 @@ def _row(row: Mapping[str, Any], table: Mapping[str, Any], content: Mapping[str,
         inference={**model.get("inference", {}), **row.get("inference", {})},
         requires=row.get("requires", ""),
         is_retrained=row.get("is_retrained", False),
-        training=("fit", "--config", recipe, "--data.root", "ROOT", *row.get("training", ())),
+        training=(
+            *("fit", "--config", recipe, "--data.root", "ROOT"),
+            *table.get("training", ()),
+            *row.get("training", ()),
+        ),
         has_own_training=not row.keys().isdisjoint({"requires", "architecture", "recipe", "training"}),
     )
