@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from vos_zoo.data.last_read import note_reading
 from vos_zoo.errors import DataError, MissingFileError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -82,6 +83,7 @@ class FileTree:
                 f"File {name!r} is missing in {str(self.root)!r}. Expected it there; complete the data set."
             )
         shard = self._shard_of[name]
+        note_reading(f"{self.root if shard is None else shard}/{name}")
         if shard is None:
             return (self.root / name).read_bytes()
         if self._process != os.getpid():

@@ -10,6 +10,7 @@ from typing import overload
 
 from vos_zoo.data.archives import PICTURE_SUFFIXES, decode_mask, decode_picture
 from vos_zoo.data.files import natural_key
+from vos_zoo.data.last_read import note_reading
 from vos_zoo.data.motion import Image
 from vos_zoo.data.problems import Problem, refuse_fatal
 from vos_zoo.data.videos import AnnotatedVideo, AnnotatedVideos
@@ -40,12 +41,16 @@ class Bl30kVideos(AnnotatedVideos):
     def read_frame(self, video: int, frame: int) -> Image:
         """Decode one frame."""
         path = self.videos[video].frames[frame]
+        note_reading(path)
         return decode_picture(Path(path).read_bytes(), repr(path))
 
     def read_mask(self, video: int, frame: int) -> Image | None:
         """Decode the mask of one frame."""
         path = self.videos[video].masks[frame]
-        return None if path is None else decode_mask(Path(path).read_bytes(), repr(path))
+        if path is None:
+            return None
+        note_reading(path)
+        return decode_mask(Path(path).read_bytes(), repr(path))
 
 
 def bl30k_folders(root: Path) -> tuple[list[tuple[Path, Path]], list[Problem]]:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from vos_zoo.data.last_read import last_read
 from vos_zoo.data.motion import FrameSize, height_and_width
 from vos_zoo.data.perturbation import perturb_mask
 from vos_zoo.data.transforms import IMAGENET_MEAN, IMAGENET_STD
-from vos_zoo.errors import ConfigError
+from vos_zoo.errors import ConfigError, DataError, VosZooError
 
 
 class ClipRequest(NamedTuple):
@@ -159,7 +160,11 @@ class ClipDataset(Dataset[ClipItem]):
         return self._length
 
     def __getitem__(self, request: ClipRequest | int) -> ClipItem:
-        """Make the clip of a request; a plain index means epoch 0 with a gap of 5."""
+        """Make the clip of a request; a plain index means epoch 0 with a gap of 5.
+
+        Raises:
+            DataError: If a file cannot be used; the message names it.
+        """
         if not isinstance(request, tuple):
             if not 0 <= request < self._length:
                 raise IndexError(request)
@@ -167,6 +172,18 @@ class ClipDataset(Dataset[ClipItem]):
         if get_worker_info() is not None:
             # Threads in every worker fight over the same cores, and OpenCV's thread pool does not survive a fork.
             cv2.setNumThreads(0)
+        try:
+            return self._make(request)
+        except (VosZooError, MemoryError):
+            raise
+        except Exception as error:  # whatever a library makes of a damaged file: the run must say which one it was
+            raise DataError(
+                f"Clip {request.number} of epoch {request.epoch} cannot be made; the last file that was read is "
+                f"{last_read()!r} ({type(error).__name__}: {error}). Expected files that can be decoded; look at it "
+                "with `vos-zoo data check`."
+            ) from error
+
+    def _make(self, request: ClipRequest) -> ClipItem:
         rng = np.random.default_rng([self.seed, request.epoch, request.number])
         settings = self.settings
         for _ in range(RETRIES):

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from vos_zoo.data.files import atomic_path, natural_key
+from vos_zoo.data.last_read import note_reading
 from vos_zoo.data.masks import MaskFolder
 from vos_zoo.data.motion import Image
 from vos_zoo.data.problems import Problem, refuse_fatal
@@ -75,14 +76,18 @@ class FolderVideos(AnnotatedVideos):
     def read_frame(self, video: int, frame: int) -> Image:
         """Decode one frame; of a video file, one that is annotated."""
         if self.paths[video].is_dir():
-            return read_image(self.root / self.videos[video].frames[frame])
-        kept = self._kept_frame(video, frame)
-        if not kept.exists():
-            self._keep_frames(video)
-        return read_image(kept)
+            path = self.root / self.videos[video].frames[frame]
+        else:
+            path = self._kept_frame(video, frame)
+            if not path.exists():
+                note_reading(self.paths[video])
+                self._keep_frames(video)
+        note_reading(path)
+        return read_image(path)
 
     def read_mask(self, video: int, frame: int) -> Image | None:
         """Decode the mask of one frame."""
+        note_reading(self.root / (self.videos[video].masks[frame] or ""))
         mask = self._masks[video].get(Path(self.videos[video].frames[frame]).stem)
         if mask is None:
             return None
