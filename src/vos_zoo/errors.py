@@ -71,3 +71,16 @@ class OutOfMemoryError(VosZooError, MemoryError):
 
 class MissingExtraError(VosZooError, ImportError):
     """An optional dependency is not installed."""
+
+
+class RunStoppedError(VosZooError, RuntimeError):
+    """A signal stopped a training or a prediction, which can go on.
+
+    Args:
+        message: What was saved where, and how to go on.
+        signal_number: The signal.
+    """
+
+    def __init__(self, message: str, *, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from vos_zoo.data.curriculum import GapCurriculum, gap_at
@@ -30,3 +32,36 @@ def test_gaps_of_the_papers(progress, gap):
 def test_numbers_that_do_not_fit(gaps, milestones):
     with pytest.raises(ConfigError, match="Gap curriculum"):
         GapCurriculum(gaps, milestones)
+
+
+def trainer(**values):
+    defaults = {"max_steps": -1, "max_epochs": None, "limit_train_batches": 1.0, "accumulate_grad_batches": 1}
+    return SimpleNamespace(callbacks=[], **defaults | values)
+
+
+def gaps(trainer, epochs, batches):
+    curriculum = GapCurriculum([1, 2, 3], [0.25, 0.75])
+    return [[curriculum.gap_of(trainer, epoch, batch, batches) for batch in range(batches)] for epoch in range(epochs)]
+
+
+def test_the_gap_follows_the_iterations():
+    assert gaps(trainer(max_steps=8), 2, 4) == [[1, 1, 2, 2], [2, 2, 3, 3]]
+
+
+def test_accumulated_batches_are_one_iteration():
+    assert gaps(trainer(max_steps=4, accumulate_grad_batches=2), 2, 4) == [[1, 1, 2, 2], [2, 2, 3, 3]]
+
+
+def test_the_gap_follows_the_epochs():
+    assert gaps(trainer(max_epochs=4), 4, 1) == [[1], [2], [2], [3]]
+
+
+def test_short_epochs_count():
+    # Of the four batches of an epoch two are used.
+    assert [row[:2] for row in gaps(trainer(max_steps=8, limit_train_batches=2), 4, 4)] == [
+        [1, 1],
+        [2, 2],
+        [2, 2],
+        [3, 3],
+    ]
+    assert gaps(trainer(max_steps=8, limit_train_batches=0.5), 4, 4)[3][0] == 3

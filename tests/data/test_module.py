@@ -211,7 +211,8 @@ class Recorder(pl.LightningModule):
         self.gaps, self.pixels, self.videos = [], [], []
 
     def training_step(self, batch, batch_idx):
-        self.gaps.append(self.trainer.datamodule.max_gap)
+        trainer = self.trainer
+        self.gaps.append(trainer.datamodule.gap_of(trainer.current_epoch, batch_idx, trainer.num_training_batches))
         self.pixels.append(batch["images"].sum().item())
         return self.weight * 0
 

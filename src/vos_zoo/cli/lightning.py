@@ -6,24 +6,31 @@ package installs a command of that name any more.
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import sys
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from vos_zoo.errors import VosZooError
+from vos_zoo.errors import ConfigError, RunStoppedError, VosZooError
 from vos_zoo.registry import ARCHITECTURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytorch_lightning.loggers import Logger
+
 __all__ = ["main"]
 
 EXIT_BAD_INPUT = 2
+_EXIT_SIGNAL = 128  # plus the number of the signal, as shells report it
 _COMMANDS = ("fit", "validate", "test", "predict")
 _RUNS_FOLDER = "runs"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``lightning`` and return its exit code.
+    """Run ``lightning`` and return its exit code: 0 done, 2 bad input or a full disk, 130 or 143 stopped by a signal.
 
     Args:
         argv: Arguments without the program's name; None takes them from the command line.
@@ -42,11 +49,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # None lets LightningCLI read the command line itself; it warns if it is given both.
         _run(None if argv is None else arguments)
+    except RunStoppedError as stop:
+        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            return 0  # the launcher kills the first process, which may still have to write, if another one fails
+        print(f"lightning: {stop}", file=sys.stderr)
+        return _EXIT_SIGNAL + stop.signal_number
     except (VosZooError, ValueError) as error:  # jsonargparse wraps what a constructor raises in a ValueError
         ours = _our_error(error)
         if ours is None:
             raise
         print(f"lightning: error: {ours}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        print(
+            f"lightning: error: no space is left on the disk{where}. What is finished is kept, nothing half-written "
+            "remains. Free some space; then the same command goes on, or `--ckpt_path` with the last checkpoint.",
+            file=sys.stderr,
+        )
         return EXIT_BAD_INPUT
     return 0
 
@@ -62,10 +84,16 @@ def _run(arguments: list[str] | None) -> None:
     """Build the command line interface and run it; everything heavy is imported here."""
     from pytorch_lightning import LightningDataModule, Trainer
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     import vos_zoo.data.curriculum
-    import vos_zoo.data.module  # noqa: F401  # both as the models below
+    import vos_zoo.data.module
+    import vos_zoo.data.prediction  # noqa: F401  # all three as the models below
     from vos_zoo.models.module import VOSModule
+    from vos_zoo.training.interruption import SaveOnInterruption
+    from vos_zoo.training.overlays import SampleOverlays  # noqa: F401
+    from vos_zoo.training.prediction_writer import PredictionWriter
+    from vos_zoo.training.push_best import PushBestToHub  # noqa: F401
 
     # A class that is imported can be named without its module in a recipe.
     for architecture in ARCHITECTURES.values():
@@ -76,17 +104,27 @@ def _run(arguments: list[str] | None) -> None:
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.set_defaults({"trainer.default_root_dir": _RUNS_FOLDER})
+            parser.add_lightning_class_args(PredictionWriter, "predictions")
+
+        def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+            settings = self._get(self.config_init, "trainer")
+            if settings["logger"] in (None, True) and not settings["fast_dev_run"]:
+                kwargs["logger"] = _loggers(str(settings["default_root_dir"]))
+            return super().instantiate_trainer(**kwargs)
 
         def before_fit(self) -> None:
             self._say_where()
 
         def before_validate(self) -> None:
+            self._check_weights()
             self._say_where()
 
         def before_test(self) -> None:
+            self._check_weights()
             self._say_where()
 
         def before_predict(self) -> None:
+            self._check_weights()
             self._say_where()
 
         def _say_where(self) -> None:
@@ -94,14 +132,35 @@ def _run(arguments: list[str] | None) -> None:
             if trainer.is_global_zero:
                 print(f"Writing to {trainer.log_dir or trainer.default_root_dir}")
 
-    ZooCLI(
-        VOSModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        args=arguments,
-        parser_kwargs={"prog": "lightning"},
-    )
+        def _check_weights(self) -> None:
+            if self.model.initial_weights is None and self._get(self.config, "ckpt_path") is None:
+                raise ConfigError(
+                    f"`lightning {self.subcommand}` was given no trained weights. Name a checkpoint of a training run "
+                    "with `--ckpt_path FILE.ckpt`, or a weight with `--model.initial_weights rde.small`."
+                )
+
+    try:
+        ZooCLI(
+            VOSModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            trainer_defaults={"callbacks": [SaveOnInterruption()]},
+            args=arguments,
+            parser_kwargs={"prog": "lightning"},
+        )
+    except SIGTERMException as error:
+        raise RunStoppedError("stopped by SIGTERM.", signal_number=signal.SIGTERM) from error
+
+
+def _loggers(folder: str) -> list[Logger]:
+    """Metrics as CSV always, and for TensorBoard in the same folder where that is installed."""
+    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+    table = CSVLogger(folder)
+    if find_spec("tensorboard") is None:
+        return [table]
+    return [table, TensorBoardLogger(folder, version=table.version)]
 
 
 if __name__ == "__main__":

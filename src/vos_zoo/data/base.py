@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from vos_zoo.data.clips import ClipDataset, ClipItem, ClipRequest, ClipSettings, ClipSource, collate_clips
 from vos_zoo.data.formats import open_videos
+from vos_zoo.data.last_read import NamingLoader
+from vos_zoo.data.prediction import (
+    PredictionVideo,
+    StoredVideos,
+    ValidationAsPrediction,
+    layout_of,
+    prediction_loader,
+)
 from vos_zoo.data.validation import GeneratedVideos, VideoItem, WholeVideos, single_video
 from vos_zoo.data.videos import AnnotatedVideos
 from vos_zoo.errors import ConfigError
@@ -18,8 +27,9 @@ from vos_zoo.errors import ConfigError
 class ClipDataModule(pl.LightningDataModule):
     """Base of the data modules; a subclass says in :meth:`clip_sources` where its clips come from.
 
-    The clip at a place of an epoch depends on ``seed``, the epoch, the place and ``max_gap`` alone, not on the number
-    of workers or devices. ``max_gap`` may be set at any time, as :class:`vos_zoo.data.curriculum.GapCurriculum` does.
+    The clip at a place of an epoch depends on ``seed``, the epoch, the place and the gap there alone, not on the number
+    of workers or devices, and a run that is resumed within an epoch goes on behind the clips that it has seen. The gap
+    is ``max_gap``, or follows a schedule such as that of :class:`vos_zoo.data.curriculum.GapCurriculum`.
 
     Args:
         batch_size: Clips per batch and device.
@@ -32,7 +42,8 @@ class ClipDataModule(pl.LightningDataModule):
         seed: Seed of everything random.
         max_gap: Largest step between neighbouring frames of video clips, in filmed frames.
         validation_root: Folder with videos for validation, in the layout of DAVIS, of YouTube-VOS (a split's folder)
-            or of own videos; null means the module's own root where it says so, and generated videos otherwise.
+            or of own videos, relative to the working directory or the data root; null means the module's own root
+            where it says so, and generated videos otherwise.
         validation_names: Videos to use from it; null means all.
         validation_set: List of videos below ``ImageSets/`` of a DAVIS root, for example ``2017/val``, used if
             ``validation_names`` is null.
@@ -79,6 +90,10 @@ class ClipDataModule(pl.LightningDataModule):
         self.validation_frames = validation_frames
         self._train: ClipDataset | None = None
         self._validation: Dataset[VideoItem] | None = None
+        self._validation_videos: AnnotatedVideos | None = None
+        #: What :meth:`gap_of` asks, with its arguments; a function of the place alone, so that clips which workers
+        #: prepare ahead, and those of a run that is resumed, are the same.
+        self.gap_schedule: Callable[[int, int, int], int] | None = None
 
     def clip_sources(self) -> list[tuple[ClipSource, float]]:
         """Sources of training clips with their weights; files are opened here."""
@@ -109,8 +124,8 @@ class ClipDataModule(pl.LightningDataModule):
                 f"clips on each of {devices} devices, {self.batch_size * devices} clips."
             )
         rank = 0 if trainer is None else trainer.global_rank
-        sampler = _RequestSampler(self, self._train, num_replicas=devices, rank=rank)
-        return DataLoader(
+        sampler = _RequestSampler(self, self._train, batch_size=self.batch_size, num_replicas=devices, rank=rank)
+        return _ResumableLoader(
             self._train,
             batch_size=self.batch_size,
             sampler=sampler,
@@ -130,6 +145,23 @@ class ClipDataModule(pl.LightningDataModule):
         """The validation videos."""
         return self.val_dataloader()
 
+    def predict_dataloader(self) -> DataLoader[PredictionVideo]:
+        """The validation videos, to their last frames; :class:`PredictionDataModule` predicts any others."""
+        assert self._validation is not None, "setup comes first"
+        if self._validation_videos is None:
+            return prediction_loader(ValidationAsPrediction(self._validation))
+        return prediction_loader(StoredVideos(self._validation_videos, layout_of(self._validation_videos)))
+
+    def gap_of(self, epoch: int, batch: int, batches: int) -> int:
+        """Largest frame gap of the clips of a batch: ``max_gap``, unless a schedule was set.
+
+        Args:
+            epoch: Number of the epoch.
+            batch: Number of the batch in it.
+            batches: Batches of an epoch.
+        """
+        return self.max_gap if self.gap_schedule is None else self.gap_schedule(epoch, batch, batches)
+
     def own_validation_videos(self) -> AnnotatedVideos | None:
         """Videos to validate on if no ``validation_root`` is given; None means generated ones."""
         return None
@@ -138,26 +170,62 @@ class ClipDataModule(pl.LightningDataModule):
         if self.validation_root is None:
             videos = self.own_validation_videos()
         else:
+            beside = Path(getattr(self, "root", "."), self.validation_root)
+            root = beside if beside.exists() and not Path(self.validation_root).exists() else self.validation_root
             # Each frame is read once per validation, so that a cache would only hold memory.
-            videos = open_videos(
-                self.validation_root, names=self.validation_names, image_set=self.validation_set, cache_bytes=0
-            )
+            videos = open_videos(root, names=self.validation_names, image_set=self.validation_set, cache_bytes=0)
+        self._validation_videos = videos
         if videos is None:
             return GeneratedVideos(frames=self.validation_frames or 10)
         return WholeVideos(videos, self.validation_frames)
 
 
 class _RequestSampler(DistributedSampler[ClipItem]):
-    """Sends requests instead of bare indices: persistent workers hold copies that hear of no new epoch or gap."""
+    """Sends requests instead of bare indices: persistent workers hold copies that hear of no new epoch or gap.
 
-    def __init__(self, data: ClipDataModule, dataset: ClipDataset, *, num_replicas: int, rank: int) -> None:
+    Attributes:
+        clips_done: Clips of the epoch, of all devices, that training had seen before it was resumed.
+    """
+
+    def __init__(
+        self, data: ClipDataModule, dataset: ClipDataset, *, batch_size: int, num_replicas: int, rank: int
+    ) -> None:
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False, drop_last=True)
-        self._data = data
+        self.data = data
+        self.clips_done = 0
+        self.clips_per_batch = batch_size * num_replicas
+        self.batches = self.num_samples // batch_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin another epoch; the same one goes on where it was."""
+        if epoch != self.epoch:
+            self.clips_done = 0
+        super().set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Any]:
-        """Requests of this rank for the epoch that Lightning has set."""
-        for place in range(self.num_samples):
-            yield ClipRequest(self.epoch, self.rank + place * self.num_replicas, self._data.max_gap)
+        """Requests of this rank for the rest of the epoch that Lightning has set."""
+        epoch = self.epoch
+        for number in range(self.clips_done + self.rank, self.num_samples * self.num_replicas, self.num_replicas):
+            gap = self.data.gap_of(epoch, number // self.clips_per_batch, self.batches)
+            yield ClipRequest(epoch, number, gap)
+
+
+class _ResumableLoader(NamingLoader[ClipItem]):
+    """Training batches; Lightning keeps its place in checkpoints, so that a resumed epoch goes on with new clips."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch, and its clips (of all devices) that training has used; those prepared ahead do not count."""
+        sampler = cast("_RequestSampler", self.sampler)
+        trainer = sampler.data.trainer
+        done = 0 if trainer is None else trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        return {"epoch": sampler.epoch, "clips_done": done * sampler.clips_per_batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on behind these clips, maybe with another batch size or number of devices."""
+        sampler = cast("_RequestSampler", self.sampler)
+        is_over = state["clips_done"] >= sampler.batches * sampler.clips_per_batch
+        sampler.epoch = state["epoch"] + is_over
+        sampler.clips_done = 0 if is_over else state["clips_done"]
 
 
 def check_least(name: str, value: int, least: int) -> None:

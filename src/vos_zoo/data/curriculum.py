@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from math import ceil
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Timer
@@ -33,7 +35,10 @@ def gap_at(
 
 
 class GapCurriculum(pl.Callback):
-    """Lightning callback that sets the data module's ``max_gap`` at the start of every epoch.
+    """Lightning callback that lets the frame gap of the data module's clips follow the progress of training.
+
+    The gap of a clip depends on its place in training alone, so that clips which are prepared ahead, and those of a
+    run that is resumed, are the same; only where a ``Timer`` limits training it depends on the time of its making.
 
     Args:
         gaps: One more gap than milestones, in frames.
@@ -60,30 +65,36 @@ class GapCurriculum(pl.Callback):
         self.gaps = tuple(gaps)
         self.milestones = tuple(milestones)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set the gap for the clips that the coming epoch asks for."""
-        self._apply(trainer)
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
-    ) -> None:
-        """Follow the progress inside of long epochs; clips that workers already prepare keep their gap."""
-        self._apply(trainer)
-
-    def _apply(self, trainer: pl.Trainer) -> None:
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the data module the schedule, before it makes its first clip."""
         # Lightning sets the attribute only when it was given a data module; other data have no gap to set.
         data = getattr(trainer, "datamodule", None)
-        if isinstance(data, ClipDataModule):
-            data.max_gap = gap_at(_progress(trainer), self.gaps, self.milestones)
+        if stage == "fit" and isinstance(data, ClipDataModule):
+            data.gap_schedule = partial(self.gap_of, trainer)
+
+    def gap_of(self, trainer: pl.Trainer, epoch: int, batch: int, batches: int) -> int:
+        """Return the gap of the clips of a batch.
+
+        Args:
+            trainer: Says when training ends, and how many batches make an iteration.
+            epoch: Number of the epoch.
+            batch: Number of the batch in it.
+            batches: Batches of an epoch.
+        """
+        limit = trainer.limit_train_batches
+        used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        accumulated = trainer.accumulate_grad_batches
+        iteration = epoch * ceil(used / accumulated) + batch // accumulated
+        return gap_at(_progress(trainer, epoch, iteration), self.gaps, self.milestones)
 
 
-def _progress(trainer: pl.Trainer) -> float:
-    """Share of training that is done by its nearest limit (steps, epochs or time); 0 without limits."""
+def _progress(trainer: pl.Trainer, epoch: int, iteration: int) -> float:
+    """Share of training that is done by its nearest limit (iterations, epochs or time); 0 without limits."""
     shares = [0.0]
     if trainer.max_steps > 0:
-        shares.append(trainer.global_step / trainer.max_steps)
+        shares.append(iteration / trainer.max_steps)
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        shares.append(trainer.current_epoch / trainer.max_epochs)
+        shares.append(epoch / trainer.max_epochs)
     timer = next((callback for callback in _callbacks(trainer) if isinstance(callback, Timer)), None)
     remaining = None if timer is None else timer.time_remaining()
     if timer is not None and remaining is not None:

@@ -5,21 +5,30 @@ from __future__ import annotations
 import logging
 import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from vos_zoo.configs import config_from_dict
 from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError
+from vos_zoo.hub import describe_weight
 from vos_zoo.layers import ResNetTrunk
+from vos_zoo.registry import ARCHITECTURES, WEIGHTS, find_architecture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor, nn
 
+    from vos_zoo.registry import Architecture
+
 _LOGGER = logging.getLogger(__name__)
+_LIGHTNING_SUFFIX = ".ckpt"
+_NO_CHECKPOINT = "is no readable Lightning checkpoint. Give a .ckpt file that training wrote, or a checkpoint folder."
+# Every way in which the bytes of something else can fail.
+_UNREADABLE = (pickle.PickleError, RuntimeError, EOFError, LookupError, TypeError, AttributeError, ValueError)
 _FRAME_ENCODERS = ("key_encoder.", "query_encoder.")  # of the zoo's networks; they see the frame alone
 
 
@@ -67,7 +76,7 @@ def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path])
 
     Args:
         network: The network to load into.
-        source: Folder with ``model.safetensors``, or a ``.ckpt`` file.
+        source: A name of ``vos-zoo list --weights``, a folder with ``model.safetensors``, or a ``.ckpt`` file.
         roots: Folders that a relative path is looked up in.
 
     Raises:
@@ -104,13 +113,43 @@ def _read_trunk(path: Path) -> dict[str, Tensor]:
     )
 
 
+def describe_source(source: str) -> tuple[Architecture, Any]:
+    """Tell which network initial weights belong to.
+
+    Args:
+        source: A name of ``vos-zoo list --weights``, a checkpoint folder, or a ``.ckpt`` file.
+
+    Returns:
+        The architecture and its configuration.
+
+    Raises:
+        UnknownModelError: If no weight has this name.
+        MissingFileError: If the path does not exist.
+        CheckpointError: If the file was not written by training of this package.
+    """
+    if not source.endswith(_LIGHTNING_SUFFIX):
+        return describe_weight(source)[1:]
+    path = _find(source, [Path()])
+    try:
+        described = torch.load(path, map_location="cpu", weights_only=True)["vos_zoo"]
+        name, values = str(described["architecture"]), described["config"]
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{path} {_NO_CHECKPOINT}") from error
+    architecture = find_architecture(name)
+    return architecture, config_from_dict(architecture.load_class("config"), values, where=f"{path}: config")
+
+
 def _find(source: str, roots: Sequence[Path]) -> Path:
+    if source in WEIGHTS or source in ARCHITECTURES or source.startswith("hf-hub:"):
+        return describe_weight(source)[0]
     candidates = [root / source for root in roots]
     for candidate in candidates:
         if candidate.exists():
             return candidate
     places = " or ".join(map(str, candidates))
-    raise MissingFileError(f"{source} was not found as {places}. Give the path of the weights.")
+    raise MissingFileError(
+        f"{source} was not found as {places}. Give the path of the weights, or a name of `vos-zoo list --weights`."
+    )
 
 
 def _read_lightning(path: Path) -> dict[str, Tensor]:
@@ -118,12 +157,8 @@ def _read_lightning(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         network = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-    # Every way in which the bytes of something else can fail.
-    except (pickle.PickleError, RuntimeError, EOFError, LookupError, TypeError, AttributeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is no readable Lightning checkpoint. Give a .ckpt file that training wrote, or a checkpoint "
-            "folder."
-        ) from error
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{path} {_NO_CHECKPOINT}") from error
     if not network:
         raise CheckpointError(f"{path} holds no network of this package. Give a .ckpt file that training wrote.")
     return network

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vos_zoo.data.prediction import Newcomers
 from vos_zoo.errors import ConfigError
+from vos_zoo.inference.prediction import VideoPrediction
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.losses import BootstrappedCrossEntropy
 from vos_zoo.metrics import JAndF
@@ -24,11 +27,16 @@ if TYPE_CHECKING:
 
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
+    from vos_zoo.data.prediction import PredictionVideo
     from vos_zoo.data.validation import VideoItem
     from vos_zoo.inference.segment import SegmentationReport
+    from vos_zoo.inference.session import Precision
     from vos_zoo.models.base import VOSNetwork
 
 ConfigT = TypeVar("ConfigT")
+
+# Of the Trainer's names; the rest of them train and evaluate in float32.
+_SESSION_PRECISION: dict[str, Precision] = {"bf16-mixed": "bf16", "16-mixed": "fp16"}
 
 
 class TrainingBatch(TypedDict):
@@ -44,6 +52,18 @@ class TrainingBatch(TypedDict):
     valid_objects: Tensor
     first_masks: Tensor
     name: list[str]
+
+
+class VideoMasks(NamedTuple):
+    """Predicted masks of the frames of a video that were scored.
+
+    Attributes:
+        frames: Numbers of these frames, from 0.
+        masks: Object ids int32, shape (len(frames), H, W).
+    """
+
+    frames: tuple[int, ...]
+    masks: NDArray[np.int32]
 
 
 def resolve_config(
@@ -85,14 +105,21 @@ class VOSModule(Pretrained, pl.LightningModule):
         final_decay: Share of training at its end over which the learning rate falls linearly to zero.
         backbone_weights: ImageNet weights of the encoders for training from scratch: a safetensors file, relative to
             the data root or the working directory; ``timm`` downloads timm's. None keeps random ones.
-        initial_weights: Weights to start from: a zoo checkpoint folder or a Lightning checkpoint.
+        initial_weights: Weights to start from: a name of ``vos-zoo list --weights``, a zoo checkpoint folder or a
+            Lightning checkpoint. Validation, test and prediction use them too, unless a checkpoint is given.
+        frozen: Parts of the network that keep their weights, by name (``key_encoder``); ``batch_norm`` means the scales
+            and offsets of all batch normalisations.
         channels_last: Store convolution weights channels-last while training, faster on most devices.
         bootstrap_start: Iteration at which easy pixels begin to be left out of the loss.
         bootstrap_end: Iteration at which only the hardest 15 % count.
         evaluation_size: Size of validation and test videos as the network sees them, see ``vos_zoo.VideoSession``.
+        evaluation_protocol: Which frames and objects of them count: ``davis2017``, ``davis2016`` or ``youtube-vos``.
 
     Attributes:
         network: The network; everything else of this class is about training and convenience.
+
+    Raises:
+        ConfigError: If the network has no part of a name in ``frozen``.
     """
 
     #: Batch normalisation keeps its ImageNet statistics; its affine parameters are trained (STM, STCN, RDE-VOS).
@@ -109,10 +136,12 @@ class VOSModule(Pretrained, pl.LightningModule):
         final_decay: float = 0.0,
         backbone_weights: str | None = None,
         initial_weights: str | None = None,
+        frozen: Sequence[str] = (),
         channels_last: bool = True,
         bootstrap_start: int = 20_000,
         bootstrap_end: int = 70_000,
         evaluation_size: int | tuple[int, int] | Literal["native"] | None = "native",
+        evaluation_protocol: Literal["davis2017", "davis2016", "youtube-vos"] = "davis2017",
     ) -> None:
         super().__init__()
         self.network = network
@@ -126,23 +155,29 @@ class VOSModule(Pretrained, pl.LightningModule):
         self.channels_last = channels_last
         self.cross_entropy = BootstrappedCrossEntropy(bootstrap_start, bootstrap_end)
         self.evaluation_size = evaluation_size
-        self.val_scores = JAndF()
-        self.test_scores = JAndF()
+        self.val_scores = JAndF(protocol=evaluation_protocol)
+        self.test_scores = JAndF(protocol=evaluation_protocol)
+        self._has_weights = False
+        for name in frozen:
+            self._freeze(name)
 
     def setup(self, stage: str) -> None:
-        """Load the weights that training starts from, unless it resumes a checkpoint."""
-        if stage != "fit" or self.trainer.ckpt_path is not None:
+        """Load the weights to start from, unless a checkpoint will replace them, or weights have been trained since."""
+        if stage == "fit" and self.channels_last:
+            for part in self.network.modules():
+                if isinstance(part, nn.Conv2d):
+                    part.to(memory_format=torch.channels_last)
+        if self._has_weights or self.trainer.ckpt_path is not None:
+            self._has_weights = True
             return
         data_root = getattr(getattr(self.trainer, "datamodule", None), "root", None)
         roots = [Path(root) for root in (data_root, ".") if root is not None]
         if self.initial_weights is not None:
             load_initial_weights(self.network, self.initial_weights, roots)
-        elif self.backbone_weights is not None:
+            self._has_weights = True
+        elif self.backbone_weights is not None and stage == "fit":
             load_trunks(self.network, self.backbone_weights, roots)
-        if self.channels_last:
-            for part in self.network.modules():
-                if isinstance(part, nn.Conv2d):
-                    part.to(memory_format=torch.channels_last)
+            self._has_weights = True
 
     def on_train_start(self) -> None:
         """Freeze batch statistics: Lightning keeps the mode it finds and calls no ``train()`` of its own."""
@@ -175,7 +210,7 @@ class VOSModule(Pretrained, pl.LightningModule):
 
     def log_loss(self, loss: Tensor) -> Tensor:
         """Log the total training loss and return it."""
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -188,21 +223,25 @@ class VOSModule(Pretrained, pl.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def validation_step(self, batch: VideoItem, batch_idx: int) -> None:
-        """Segment a whole video and score it."""
-        self._score(batch, self.val_scores)
+    def validation_step(self, batch: VideoItem, batch_idx: int) -> VideoMasks:
+        """Segment a whole video and score it; returns the masks that were scored."""
+        return self._score(batch, self.val_scores)
 
     def on_validation_epoch_end(self) -> None:
         """Log J, F and J&F in 0-1 over all validation videos."""
         self._log_scores(self.val_scores, "val")
 
-    def test_step(self, batch: VideoItem, batch_idx: int) -> None:
-        """Segment a whole video and score it."""
-        self._score(batch, self.test_scores)
+    def test_step(self, batch: VideoItem, batch_idx: int) -> VideoMasks:
+        """Segment a whole video and score it; returns the masks that were scored."""
+        return self._score(batch, self.test_scores)
 
     def on_test_epoch_end(self) -> None:
         """Log J, F and J&F in 0-1 over all test videos."""
         self._log_scores(self.test_scores, "test")
+
+    def predict_step(self, batch: PredictionVideo, batch_idx: int) -> VideoPrediction:
+        """Give the masks of a whole video, which are computed while they are taken, as ``PredictionWriter`` does."""
+        return VideoPrediction(batch, self._evaluation_session)
 
     def session(self, **options: Any) -> VideoSession:
         """Start a session for one video; ``options`` are those of ``vos_zoo.VideoSession``."""
@@ -220,23 +259,46 @@ class VOSModule(Pretrained, pl.LightningModule):
 
         checkpoint["vos_zoo"] = describe_network(self.network)
 
-    def _score(self, video: VideoItem, scores: JAndF) -> None:
-        session = self.session(size=self.evaluation_size)
-        known: set[int] = set()
-        predictions = []
-        for frame, annotation in zip(video["frames"], video["masks"], strict=True):
-            newcomers = sorted(set(np.unique(annotation).tolist()) - known - {0})
-            known.update(newcomers)
-            mask = np.where(np.isin(annotation, newcomers), annotation, 0).astype(np.int32) if newcomers else None
-            predictions.append(session.step(frame, mask).mask)
-        scores.update(np.stack(predictions), np.asarray(video["masks"]), sequence=video["name"])
+    def _evaluation_session(self) -> VideoSession:
+        precision = _SESSION_PRECISION.get(str(self.trainer.precision), "fp32")
+        return self.session(size=self.evaluation_size, precision=precision)
+
+    def _score(self, video: VideoItem, scores: JAndF) -> VideoMasks:
+        session = self._evaluation_session()
+        newcomers = Newcomers()
+        annotated = set(video["annotated"])
+        predictions, frames = [], []
+        for index, (frame, annotation) in enumerate(zip(video["frames"], video["masks"], strict=True)):
+            is_annotated = index in annotated
+            prediction = session.step(frame, newcomers.given(annotation) if is_annotated else None).mask
+            if is_annotated:
+                predictions.append(prediction)
+                frames.append(index)
+        masks = VideoMasks(tuple(frames), np.stack(predictions))
+        scores.update(masks.masks, np.asarray(video["masks"])[frames], sequence=video["name"])
+        return masks
 
     def _log_scores(self, scores: JAndF, stage: str) -> None:
         if scores.update_called:
             values = scores.compute()
             for name in ("jf_mean", "j_mean", "f_mean"):
-                self.log(f"{stage}/{name}", values[name], prog_bar=name == "jf_mean", sync_dist=False)
+                # The metric has gathered the scores of all devices; equal values need no further reduction.
+                self.log(f"{stage}/{name}", values[name].float(), prog_bar=name == "jf_mean", sync_dist=True)
             scores.reset()
+
+    def _freeze(self, name: str) -> None:
+        if name == "batch_norm":
+            parts = [part for part in self.network.modules() if isinstance(part, _BatchNorm)]
+        else:
+            parts = [part for path, part in self.network.named_modules() if path == name]
+        if not parts:
+            known = ", ".join(path for path, _ in self.network.named_children())
+            raise ConfigError(
+                f"{type(self.network).__name__} has no part {name!r} that could be frozen. Its parts: {known}; "
+                "batch_norm means all batch normalisations."
+            )
+        for part in parts:
+            part.requires_grad_(False)
 
     def learning_rate_factor(self, iteration: int) -> float:
         """Return the factor on the learning rate at an iteration (0-based)."""

@@ -1,0 +1,61 @@
+"""Pictures of validation videos with the predicted masks, to look at while training runs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from vos_zoo.data.files import atomic_path
+from vos_zoo.inference.overlay import draw_overlay
+
+if TYPE_CHECKING:
+    from vos_zoo.data.validation import VideoItem
+    from vos_zoo.models.module import VideoMasks
+
+FOLDER = "overlays"
+
+_logger = logging.getLogger(__name__)
+
+
+class SampleOverlays(pl.Callback):
+    """Lightning callback that keeps a picture of each of the first validation videos at every validation.
+
+    The picture is the last scored frame, where mistakes have had most time to grow. It goes to TensorBoard where that
+    is one of the Trainer's loggers, and as ``overlays/<video>-<iteration>.png`` into the run folder otherwise.
+
+    Args:
+        videos: Number of videos.
+    """
+
+    def __init__(self, videos: int = 4) -> None:
+        super().__init__()
+        self.videos = videos
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: VideoMasks,
+        batch: VideoItem,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw one video."""
+        if batch_idx >= self.videos or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        picture = draw_overlay(batch["frames"][outputs.frames[-1]], outputs.masks[-1])
+        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        for board in boards:
+            experiment: Any = board.experiment
+            experiment.add_image(f"val/{batch['name']}", picture, trainer.global_step, dataformats="HWC")
+        if not boards:
+            folder = Path(trainer.log_dir or trainer.default_root_dir) / FOLDER
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{batch['name'].replace('/', '_')}-{trainer.global_step}.png"
+            with atomic_path(path) as partial:
+                Image.fromarray(picture).save(partial, format="PNG")

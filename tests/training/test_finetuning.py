@@ -1,0 +1,72 @@
+"""Training from a weight by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, UnknownModelError
+from vos_zoo.hub import describe_network
+from vos_zoo.models.rde import RDEConfig, RDEModule
+from vos_zoo.models.stcn import STCNModule
+from vos_zoo.registry import list_models
+from vos_zoo.training import pretrained
+
+
+@pytest.mark.parametrize("name", list_models(pretrained=True))
+def test_a_name_is_enough(name):
+    module = pretrained(name, learning_rate=3e-5)
+    assert module.initial_weights == name
+    assert module.learning_rate == 3e-5
+    assert type(module).__name__.removesuffix("Module").lower().startswith(name.partition(".")[0].replace("_", "")[:3])
+
+
+def test_a_folder_is_enough(tiny_model):
+    module = pretrained(str(tiny_model))
+    assert isinstance(module, RDEModule)
+    assert module.network.config == RDEConfig.tiny()
+
+
+def test_a_training_checkpoint_is_enough(tmp_path):
+    network = STCNModule("tiny").network
+    path = tmp_path / "last.ckpt"
+    torch.save({"vos_zoo": describe_network(network), "state_dict": {}, "global_step": 1}, path)
+    module = pretrained(str(path))
+    assert isinstance(module, STCNModule)
+    assert module.network.config == network.config
+
+
+def test_options_reach_the_module(tiny_model):
+    module = pretrained(str(tiny_model), options={"weight_guidance": 2.0, "evaluation_protocol": "youtube-vos"})
+    assert module.weight_guidance == 2.0
+    assert module.val_scores.protocol.name == "youtube-vos"
+
+
+def test_what_is_frozen_is_not_trained(tiny_model):
+    module = pretrained(str(tiny_model), frozen=["batch_norm", "key_encoder"])
+    assert not any(parameter.requires_grad for parameter in module.network.key_encoder.parameters())
+    norms = [part for part in module.network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    assert norms
+    assert not any(parameter.requires_grad for norm in norms for parameter in norm.parameters())
+    assert any(parameter.requires_grad for parameter in module.network.parameters())
+
+
+def test_a_part_that_is_not_there_is_refused(tiny_model):
+    with pytest.raises(ConfigError, match=r"no part 'encoder' that could be frozen\. Its parts: .*key_encoder"):
+        pretrained(str(tiny_model), frozen=["encoder"])
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("rde.smal", UnknownModelError), ("./nothing", MissingFileError), ("gone.ckpt", MissingFileError)],
+)
+def test_what_is_no_weight_is_refused(name, error):
+    with pytest.raises(error):
+        pretrained(name)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "model.ckpt"
+    path.write_bytes(b"<!DOCTYPE html>")
+    with pytest.raises(CheckpointError, match="no readable Lightning checkpoint"):
+        pretrained(str(path))

@@ -1,0 +1,209 @@
+"""Predictions on disk: whole videos or none, gone on with, zipped."""
+
+from __future__ import annotations
+
+import errno
+import json
+import zipfile
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from testing.videos import write_frames
+from vos_zoo import VideoSession
+from vos_zoo.data.masks import read_mask, write_mask
+from vos_zoo.data.prediction import PredictionDataModule
+from vos_zoo.data.synthetic import moving_shapes
+from vos_zoo.errors import ConfigError, OutputExistsError
+from vos_zoo.inference.session import FrameResult
+from vos_zoo.models.stcn import STCNModule
+from vos_zoo.training import PredictionWriter
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),  # Lightning asks torch in the old way
+    pytest.mark.filterwarnings("ignore:The '\\w+' does not have many workers"),
+]
+
+LENGTHS = {"ash": 3, "birch": 5, "cedar": 4}
+
+
+@pytest.fixture
+def davis(tmp_path):
+    """Three videos in DAVIS layout; masks of all frames, of which only the first are given."""
+    for number, (name, frames) in enumerate(LENGTHS.items()):
+        video = moving_shapes(frames, 32, 48, num_objects=2, rng=number)
+        write_frames(tmp_path / "data" / "JPEGImages" / "480p" / name, list(video.frames))
+        for index, mask in enumerate(video.masks):
+            write_mask(tmp_path / "data" / "Annotations" / "480p" / name / f"{index:05d}.png", mask)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def module():
+    torch.manual_seed(0)
+    return STCNModule("tiny", evaluation_size=None)
+
+
+def predict(module, root, folder, **options):
+    writer = PredictionWriter(str(folder), **options)
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[writer], default_root_dir=str(folder.parent),
+    )  # fmt: skip
+    return trainer.predict(module, PredictionDataModule(str(root)), return_predictions=False)
+
+
+def masks_in(folder):
+    return {path.relative_to(folder).as_posix(): read_mask(path) for path in sorted(folder.rglob("*.png"))}
+
+
+def test_masks_are_those_of_a_session(davis, module, tmp_path):
+    predict(module, davis, tmp_path / "out")
+    found = masks_in(tmp_path / "out")
+    assert {name.split("/")[0]: 0 for name in found}.keys() == LENGTHS.keys()
+    assert len(found) == sum(LENGTHS.values())
+    session = VideoSession(module.eval(), size=None)
+    for index in range(LENGTHS["birch"]):
+        frame = np.array(Image.open(davis / "JPEGImages" / "480p" / "birch" / f"{index:05d}.png"))
+        given = read_mask(davis / "Annotations" / "480p" / "birch" / "00000.png").astype(np.int32)
+        expected = session.step(frame, given if index == 0 else None).mask
+        np.testing.assert_array_equal(found[f"birch/{index:05d}.png"], expected)
+    with Image.open(tmp_path / "out" / "ash" / "00001.png") as image:
+        assert image.mode == "P"
+
+
+def test_the_archive_holds_folders_of_videos(davis, module, tmp_path):
+    predict(module, davis, tmp_path / "out")
+    with zipfile.ZipFile(tmp_path / "out" / "submission.zip") as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+    assert names == sorted(f"{name}/{index:05d}.png" for name, count in LENGTHS.items() for index in range(count))
+
+
+@pytest.fixture
+def youtube(tmp_path):
+    """A split of YouTube-VOS: every fifth frame, and all of them beside it; object 2 enters at frame 5."""
+    video = moving_shapes(11, 32, 48, num_objects=2, rng=3)
+    split, dense = tmp_path / "valid", tmp_path / "valid_all_frames"
+    names = [f"{index:05d}.jpg" for index in range(11)]
+    write_frames(dense / "JPEGImages" / "0a1b", list(video.frames), names)
+    write_frames(split / "JPEGImages" / "0a1b", list(video.frames[::5]), names[::5])
+    first, later = np.where(video.masks[0] == 1, 1, 0), np.where(video.masks[5] == 2, 2, 0)
+    write_mask(split / "Annotations" / "0a1b" / "00000.png", first)
+    write_mask(split / "Annotations" / "0a1b" / "00005.png", later)
+    meta = {"1": {"frames": ["00000", "00005", "00010"]}, "2": {"frames": ["00005", "00010"]}}
+    (split / "meta.json").write_text(json.dumps({"videos": {"0a1b": {"objects": meta}}}))
+    return split
+
+
+@pytest.mark.parametrize("all_frames", [False, True])
+def test_youtube_vos_takes_every_fifth_frame(youtube, module, tmp_path, all_frames, monkeypatch):
+    seen = []
+    step = VideoSession.step
+
+    def watched(self, frame, mask=None):
+        seen.append(None if mask is None else set(np.unique(mask)))
+        return step(self, frame, mask)
+
+    monkeypatch.setattr(VideoSession, "step", watched)
+    writer = PredictionWriter(str(tmp_path / "out"))
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[writer],
+        enable_checkpointing=False,
+    )  # fmt: skip
+    data = PredictionDataModule(str(youtube), all_frames=all_frames)
+    trainer.predict(module, data, return_predictions=False)
+    expected = [f"Annotations/0a1b/{index:05d}.png" for index in (0, 5, 10)]
+    assert sorted(masks_in(tmp_path / "out")) == expected
+    with zipfile.ZipFile(tmp_path / "out" / "submission.zip") as archive:
+        assert archive.namelist() == expected
+    assert len(seen) == (11 if all_frames else 3)
+    assert {0, 2} in seen
+
+
+def test_finished_videos_are_left_as_they_are(davis, module, tmp_path, monkeypatch, caplog):
+    predict(module, davis, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    for path in (tmp_path / "out" / "cedar").iterdir():
+        path.unlink()
+    (tmp_path / "out" / "cedar").rmdir()
+    steps = []
+    step = VideoSession.step
+    monkeypatch.setattr(VideoSession, "step", lambda self, *args: steps.append(1) or step(self, *args))
+    with caplog.at_level("INFO"):
+        predict(module, davis, tmp_path / "out")
+    assert len(steps) == LENGTHS["cedar"]
+    assert "2 videos were finished before this run" in caplog.text
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    assert after.keys() == before.keys()
+    assert all(after[path] == before[path] for path in before if path.parent.name != "cedar")
+
+
+@pytest.mark.parametrize("stop", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), "SIGTERM"])
+def test_a_video_that_is_not_finished_leaves_nothing(davis, module, tmp_path, monkeypatch, stop):
+    step = VideoSession.step
+    count = []
+
+    def failing(self, frame, mask=None) -> FrameResult:
+        count.append(1)
+        if len(count) == LENGTHS["birch"] + 3:  # the longest video is whole, the second one is in its third frame
+            if stop == "SIGTERM":
+                monkeypatch.setattr(pl.Trainer, "received_sigterm", True)
+            else:
+                raise stop
+        return step(self, frame, mask)
+
+    monkeypatch.setattr(VideoSession, "step", failing)
+    expected = {KeyboardInterrupt: SystemExit, str: SIGTERMException}.get(type(stop), OSError)
+    with pytest.raises(expected):
+        predict(module, davis, tmp_path / "out")
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["birch", "run.json"]
+    assert len(list((out / "birch").iterdir())) == LENGTHS["birch"]
+    monkeypatch.undo()
+    predict(module, davis, out)
+    assert len(masks_in(out)) == sum(LENGTHS.values())
+
+
+def test_a_full_disk_while_zipping_leaves_no_archive(davis, module, tmp_path, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        predict(module, davis, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.zip*"))
+    assert len(masks_in(tmp_path / "out")) == sum(LENGTHS.values())
+
+
+def test_other_weights_need_another_folder(davis, module, tmp_path):
+    predict(module, davis, tmp_path / "out")
+    with torch.no_grad():
+        next(module.network.parameters()).add_(1)
+    with pytest.raises(ConfigError, match="other settings: weights"):
+        predict(module, davis, tmp_path / "out")
+
+
+def test_a_folder_of_something_else_is_refused(davis, module, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"holds no run\.json"):
+        predict(module, davis, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_somebody_changed_is_refused(davis, module, tmp_path):
+    predict(module, davis, tmp_path / "out")
+    (tmp_path / "out" / "ash" / "00001.png").unlink()
+    with pytest.raises(OutputExistsError, match=r"lacks 1 of 3 masks, the first is 00001\.png"):
+        predict(module, davis, tmp_path / "out")
+
+
+def test_precision_of_the_trainer_reaches_the_session(module):
+    module._trainer = SimpleNamespace(precision="bf16-mixed")
+    assert module._evaluation_session()._precision == "bf16"
