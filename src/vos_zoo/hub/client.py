@@ -284,14 +284,14 @@ def _not_stored(error: OSError, place: str) -> HubError:
         existing = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
         return HubError(
             f"No space is left for {place} in the cache {cache} ({shutil.disk_usage(existing).free / 2**20:.0f} MiB "
-            "free). Nothing half-written was kept. Free some space, or let HF_HOME name a folder on another disk."
+            "free). What is half-written is not used. Free some space, or let HF_HOME name a folder on another disk."
         )
     if error.errno in _READ_ONLY:
         return HubError(
             f"The cache {cache} cannot be written ({error.strerror}), and {place} is not in it. Let HF_HOME name a "
             "folder that you may write to."
         )
-    return HubError(f"The download of {place} broke off: {_first_line(error)} Nothing of it was kept; try again.")
+    return HubError(f"The download of {place} broke off: {_first_line(error)} What arrived is not used; try again.")
 
 
 def _first_line(error: BaseException) -> str:
