@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml  # the client brings it along, which reads and writes cards with it
 
-import vos_zoo
 from vos_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -184,7 +183,7 @@ def _results(facts: CardFacts) -> list[Any]:
             metric_type=metric,
             metric_name=title,
             metric_value=getattr(score, metric),
-            metric_args={"protocol": score.protocol, "unit": "percent", "software": f"vos_zoo {vos_zoo.__version__}"},
+            metric_args={"protocol": score.protocol, "unit": "percent"},
         )
         for score in facts.scores
         for metric, title in _METRICS
