@@ -439,6 +439,26 @@ WEIGHTS: dict[str, Weight] = {
             ),
         ),
     ),
+    "tsn.small": Weight(
+        name="tsn.small",
+        variant="small",
+        folder="tsn-small",
+        in_wheel=False,
+        num_bytes=17_194_674,
+        sha256="7a249a3ba3b06130fbc139f769e6c81f8392c7405da8fb261fc1d0438c720b0d",
+        date="2026-11-21",
+        licence=_RESEARCH_ONLY,
+        trained_on=_SMALL_DATA,
+        scores=(
+            Score(
+                data="seven development clips",
+                j_and_f=69.6,
+                j=63.8,
+                f=75.3,
+                protocol="DAVIS 2017, mean over 17 objects, short side at most 480",
+            ),
+        ),
+    ),
 }
 
 
