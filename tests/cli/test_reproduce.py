@@ -101,6 +101,7 @@ def test_an_interruption_says_what_is_kept(capsys, root, place, tiny_model, monk
         (["reproduce", "rde.table5", "--data", ".", "--video", "cows"], "--video is for long-video figures"),
         (["reproduce", "rde.figure3", "--data", ".", "--set", "val"], "--set is for tables"),
         (["reproduce", "rde.figure3", "--data", "."], "lacks the video 'cows'"),
+        (["reproduce", "rde.table5", "--data", ".", "--proposals", "p"], "no row of rde.table5 takes any"),
     ],
 )
 def test_wrong_arguments_are_explained(capsys, place, arguments, message):

@@ -6,12 +6,14 @@ import pytest
 
 from reproduction.data_roots import davis_root, youtube_vos_root
 from vos_zoo.data.masks import read_mask, write_mask
-from vos_zoo.errors import ConfigError, OutputExistsError
+from vos_zoo.errors import ConfigError, MissingFileError, OutputExistsError
 from vos_zoo.hub import load_model
 from vos_zoo.metrics import EvaluationReport
 from vos_zoo.metrics.breakdowns import BreakdownRow
 from vos_zoo.metrics.functional import Statistics
 from vos_zoo.metrics.protocols import PROTOCOLS, ObjectScore, get_protocol
+from vos_zoo.models.dmn_aoa import DMNAOAModule
+from vos_zoo.models.dmn_aoa.precompute import propose_video
 from vos_zoo.reproduction.runs import RowRun, VideoRecord, measured_values, new_objects
 from vos_zoo.reproduction.tables import PERCENT_MEASURES, find_table, paper_tables
 from vos_zoo.reproduction.videos import find_videos
@@ -156,3 +158,20 @@ def test_black_and_white_annotations_of_davis_2016_are_one_object(tmp_path, smal
     segment(run, model, videos, data)
     assert run.report(videos, data).objects[0].object_id == 1
     assert json.loads((tmp_path / "row" / "run.json").read_text())["videos"][0]["has_truth"]
+
+
+def test_dmn_aoa_chooses_from_given_proposals(tmp_path, small_clip, tiny_model):
+    root = davis_root(tmp_path / "root", small_clip, names=("one",))
+    videos = find_videos(root, DAVIS)
+    proposals = tmp_path / "proposals"
+    propose_video(videos.videos[0].frames, proposals, masks=small_clip.given, model=tiny_model, device="cpu", size=32)
+    model = DMNAOAModule("tiny").eval()
+    run = RowRun(tmp_path / "row", {})
+    protocol = get_protocol("davis2017")
+    run.segment(model, videos, protocol, options=OPTIONS, proposals=proposals, progress=lambda _: None)
+    assert run.records["one"].frames == 8
+    next((proposals / "one").glob("*5.npz")).unlink()
+    with pytest.raises(MissingFileError, match=r"no proposals for 1 of 7 frames"):
+        RowRun(tmp_path / "other", {}).segment(
+            model, videos, protocol, options=OPTIONS, proposals=proposals, progress=lambda _: None
+        )

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import progress_bar
+from vos_zoo.cli.output import frame_size, progress_bar
 from vos_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,7 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lengths", nargs="+", type=int, default=[], metavar="N", help="lengths of a long video, in originals"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for results (default: reproduction/TABLE)")
-    parser.add_argument("--size", type=int, metavar="PIXELS", help="short side that larger frames are scaled to")
+    parser.add_argument(
+        "--size",
+        type=frame_size,
+        metavar="PIXELS",
+        help="short side that larger frames are scaled to, or height x width (default: the model's own)",
+    )
+    parser.add_argument(
+        "--proposals",
+        type=Path,
+        metavar="DIR",
+        help="for dmn_aoa: proposals of the videos, made by `vos-zoo proposals VIDEO --out DIR`",
+    )
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="default: fp32")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     parser.add_argument("--processes", type=int, metavar="N", help="processes that score (default: one per CPU core)")
@@ -58,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     table = find_table(arguments.table)
     is_figure = isinstance(table, LongVideoFigure)
-    unused = ("set",) if is_figure else ("video", "lengths")
+    unused = ("set", "proposals") if is_figure else ("video", "lengths")
     if wrong := [name for name in unused if getattr(arguments, name)]:
         kind = "tables" if is_figure else "long-video figures"
         raise ConfigError(f"--{wrong[0]} is for {kind}; {table.name} is none. Leave it out.")
@@ -69,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         size=arguments.size,
         precision=arguments.precision,
         device=arguments.device,
+        proposals=arguments.proposals,
         processes=arguments.processes,
         overwrite=arguments.overwrite,
     )

@@ -24,6 +24,8 @@ from vos_zoo.reproduction.tables import LongVideoFigure, PaperRow, PaperTable, c
 from vos_zoo.reproduction.videos import RootVideo, VideoSet, find_videos
 from vos_zoo.reproduction.weights import Assignment, WeightFacts, assign_weights, configure, read_weight
 
+_WITH_PROPOSALS = "dmn_aoa"  # the model whose sessions take proposals
+
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Makes a progress bar for a unit of work; called with what is done and what there is."""
 
@@ -34,17 +36,19 @@ class RunOptions:
 
     Attributes:
         out: Folder of the results.
-        size: Short side in pixels at which the network sees a frame; None means the model's own.
+        size: Short side, or (height, width), in pixels at which the network sees a frame; None means the model's own.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         device: Device, or ``auto``.
+        proposals: Folder with one folder of proposals per video for DMN-AOA; None lets the model propose.
         processes: Worker processes of the evaluation; None means one per core.
         overwrite: Run rows again that are done.
     """
 
     out: Path
-    size: int | None = None
+    size: int | tuple[int, int] | None = None
     precision: str = "fp32"
     device: str = "auto"
+    proposals: Path | None = None
     processes: int | None = None
     overwrite: bool = False
 
@@ -84,6 +88,10 @@ def reproduce_table(
         VosZooError: If a weight, the data or a setting is wrong. What can be seen beforehand is found before any work.
     """
     chosen = choose_rows(table, rows)
+    if options.proposals is not None and all(row.model != _WITH_PROPOSALS for row in chosen):
+        raise ConfigError(
+            f"Proposals were given, but no row of {table.name} takes any; DMN-AOA's do. Leave `--proposals` out."
+        )
     sets = {row.data.name: find_videos(root, row.data, image_set) for row in chosen}
     assignments = assign_weights(chosen, weights)
     runs = {
@@ -116,7 +124,8 @@ def reproduce_table(
 
                 model = configure(entry.weight, entry.row, options.device)
                 protocol = get_protocol(entry.row.data.protocol)
-                run.segment(model, videos, protocol, options=options.session, progress=count)
+                proposals = options.proposals if entry.row.model == _WITH_PROPOSALS else None
+                run.segment(model, videos, protocol, options=options.session, proposals=proposals, progress=count)
     results = tuple(_row_result(entry, runs, sets, options, progress) for entry in assignments)
     devices = sorted({_device_name(run.device) for run in runs.values()})
     return TableResult(
@@ -254,6 +263,7 @@ def _settings(
         "data": row.data.name,
         "root": str(Path(root).resolve()),
         "videos": list(videos),
+        "proposals": str(options.proposals.resolve()) if options.proposals and row.model == _WITH_PROPOSALS else None,
         **options.session,
     }
 

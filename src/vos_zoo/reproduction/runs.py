@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,8 +24,8 @@ from vos_zoo.metrics.functional import VOID_ID
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vos_zoo.inference.session import VideoSession
     from vos_zoo.metrics.protocols import Protocol
+    from vos_zoo.models.dmn_aoa.lightning_module import DMNAOAModule
     from vos_zoo.models.module import VOSModule
     from vos_zoo.reproduction.tables import PaperData
     from vos_zoo.reproduction.videos import RootVideo, VideoSet
@@ -98,6 +98,7 @@ class RowRun:
         protocol: Protocol,
         *,
         options: Mapping[str, Any],
+        proposals: Path | None = None,
         progress: Callable[[int], None],
     ) -> None:
         """Segment the videos that are not finished yet.
@@ -107,14 +108,21 @@ class RowRun:
             videos: All videos.
             protocol: Rules by which annotations hold objects.
             options: Options of the sessions.
+            proposals: For DMN-AOA: one folder of proposals per video, see ``vos-zoo proposals``; None lets the model
+                propose.
             progress: Called with the number of frames that were done, after each frame.
+
+        Raises:
+            MissingFileError: If proposals are missing.
         """
         self.device = str(model.device)
         for video in videos.videos:
             if video.name not in self.records:
                 (self.folder / REPORT_FILE).unlink(missing_ok=True)
-                session = model.session(**options)
-                self.records[video.name] = _segment_video(session, video, protocol, self.masks / video.name, progress)
+                folder = None if proposals is None else proposals / video.name
+                self.records[video.name] = _segment_video(
+                    model, options, folder, video, protocol, self.masks / video.name, progress
+                )
                 self._write()
 
     def report(
@@ -251,7 +259,13 @@ def new_objects(annotation: NDArray[Any] | None, known: set[int], protocol: Prot
 
 
 def _segment_video(
-    session: VideoSession, video: RootVideo, protocol: Protocol, folder: Path, progress: Callable[[int], None]
+    model: VOSModule,
+    options: Mapping[str, Any],
+    proposals: Path | None,
+    video: RootVideo,
+    protocol: Protocol,
+    folder: Path,
+    progress: Callable[[int], None],
 ) -> VideoRecord:
     """Segment one video; objects are given in the frame that first shows them."""
     reader = open_video(video.frames)
@@ -259,6 +273,14 @@ def _segment_video(
     annotations = MaskFolder(video.masks, reader.names, void=VOID_ID)
     # A video that was interrupted is done again from its start: its memory cannot be had otherwise.
     writer = MaskWriter(folder, overwrite=True)
+    followed: list[str] = []  # frames that the session has seen since there are objects
+    if proposals is not None:
+        first = reader.names.index(next(iter(annotations.files)))
+        source = cast("DMNAOAModule", model).read_proposals(
+            proposals, followed, needed=reader.names[first + 1 :], size=options.get("size", "native")
+        )
+        options = {**options, "proposals": source}
+    session = model.session(**options)
     known: set[int] = set()
     seconds, memory_bytes, has_truth = 0.0, 0, False
     for frame in reader:
@@ -266,6 +288,8 @@ def _segment_video(
         had_objects = bool(known)
         given = new_objects(annotation, known, protocol)
         has_truth = has_truth or (had_objects and annotation is not None and given is None)
+        if known:
+            followed.append(frame.name)
         start = time.perf_counter()
         mask = session.step(frame.image, given).mask  # an array of the CPU: the device has finished
         seconds += time.perf_counter() - start
