@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import weakref
 
@@ -301,6 +302,28 @@ def test_a_session_stays_where_its_model_is(stcn, device):
     assert session.device == torch.device("cpu")
     plain = run(VideoSession(stcn, size=None), {0: boxes((4, 9))}, FRAMES[:3])
     assert same(run(session, {0: boxes((4, 9))}, FRAMES[:3]), plain)
+
+
+def test_a_compiled_session_gives_the_same_masks_and_leaves_the_model_alone(stcn, monkeypatch):
+    # Graphs are captured, but run as they are: compiling them to machine code would take minutes.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    plain = run(VideoSession(stcn, size=None), {0: boxes((4, 9))}, FRAMES[:3])
+    compiled = VideoSession(stcn, size=None, compile=True)
+    assert same(run(compiled, {0: boxes((4, 9))}, FRAMES[:3]), plain)
+    assert not any(part._compiled_call_impl for part in stcn.modules())
+    assert all(part._compiled_call_impl for part in compiled._network.children())
+
+
+def test_without_a_compiler_a_session_says_so_at_once(stcn, monkeypatch):
+    def fail(function):
+        def call(*_):
+            raise RuntimeError("No working C++ compiler found\nlong trace")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", fail)
+    with pytest.raises(ConfigError, match=r"compiler for cpu \(RuntimeError: No working C\+\+ compiler found\)"):
+        VideoSession(stcn, compile=True)
 
 
 def test_a_mask_is_the_most_probable_plane_at_the_frames_size(stcn):

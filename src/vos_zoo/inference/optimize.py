@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import BatchNorm2d
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from vos_zoo.errors import ConfigError
+
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
@@ -37,6 +39,33 @@ def optimize_network(network: ModuleT, device: torch.device | None = None) -> Mo
                 part.weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False
             )
     return optimized
+
+
+def compile_network(network: ModuleT, device: torch.device) -> ModuleT:
+    """Return a copy whose parts are compiled by ``torch.compile``, each on its first call.
+
+    Parts, not verbs, because the memory between them changes its size. The first frames take up to minutes, and more
+    whenever the number of objects changes.
+
+    Args:
+        network: Any network; it stays as it is.
+        device: Where it runs.
+
+    Raises:
+        ConfigError: If nothing can be compiled here, for lack of a C++ compiler for example.
+    """
+    try:
+        torch.compile(lambda number: number + 1)(torch.zeros(8, device=device))
+    except Exception as error:  # whatever the compiler of this device may raise
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"compile=True needs a working compiler for {device.type} ({type(error).__name__}: {reason}). Install one "
+            "(on Debian: g++ and python3-dev), or leave compile out."
+        ) from error
+    compiled = _shallow_copy(network)
+    for part in compiled.children():
+        part.compile()
+    return compiled
 
 
 def copy_network(network: ModuleT, device: torch.device | None = None) -> ModuleT:

@@ -15,7 +15,7 @@ from vos_zoo.layers import soft_aggregate
 
 from .geometry import FrameGeometry, WorkingSize
 from .objects import ObjectIds
-from .optimize import copy_network, optimize_network
+from .optimize import compile_network, copy_network, optimize_network
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -109,9 +109,11 @@ class VideoSession:
         optimize: Run an equal network rearranged for inference, see ``vos_zoo.inference.optimize``. The weights are
             those at this moment: later changes of the model do not reach the session. If false, the model itself is
             switched to evaluation mode, or copied if it is on another device.
+        compile: Compile the network's parts by ``torch.compile``: worth it for long videos, because the first frames
+            take up to minutes.
 
     Raises:
-        ConfigError: If an argument is out of range, or there is no such device.
+        ConfigError: If an argument is out of range, there is no such device, or nothing can be compiled on it.
 
     Example:
         >>> from vos_zoo.models.rde import RDEModule
@@ -134,6 +136,7 @@ class VideoSession:
         precision: Precision = "fp32",
         max_memory_bytes: int | None = None,
         optimize: bool = True,
+        compile: bool = False,  # torch's own name for it
     ) -> None:
         _check_size(size)
         if precision not in ("fp32", *_AUTOCAST):
@@ -147,6 +150,8 @@ class VideoSession:
             self._network = network.eval()
         else:
             self._network = copy_network(network, target).eval()
+        if compile:
+            self._network = compile_network(self._network, self.device)
         self._size = size
         self._precision = precision
         chosen = policy or self._network.default_policy()
