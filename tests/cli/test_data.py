@@ -25,7 +25,7 @@ def root(tmp_path):
 
 def test_a_good_root(root, capsys):
     assert main(["data", "check", str(root), "--format", "davis", "--list", "all"]) == 0
-    assert capsys.readouterr().out == f"{root}: 1 videos, 3 frames, 3 masks; no problems\n"
+    assert capsys.readouterr().out == f"{root}: 1 video, 3 frames, 3 masks, no problems\n"
 
 
 def test_problems_are_listed_and_the_exit_code_is_1(root, capsys):

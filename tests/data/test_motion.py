@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from vos_zoo.data import motion
 from vos_zoo.data.motion import MotionRange
+from vos_zoo.errors import ConfigError
 
 
 def picture(height: int = 24, width: int = 24) -> np.ndarray:
@@ -139,3 +140,20 @@ def test_four_channels_are_one_warp():
     together = motion.warp(planes, forward, 24)
     np.testing.assert_array_equal(together[..., 3], motion.warp(planes[..., 3].copy(), forward, 24))
     assert cv2.split(together)[0].shape == (24, 24)
+
+
+def test_shared_motion_moves_all_frames_alike():
+    ranges = MotionRange(rotation=20, scale=0.25, warp_probability=0.5, is_chained=False, is_shared=True)
+    drawn = [np.random.default_rng(seed) for seed in range(20)]
+    matrices = [motion.sample_motion(rng, 4, ranges) for rng in drawn]
+    for clip in matrices:
+        np.testing.assert_array_equal(clip, np.repeat(clip[:1], 4, axis=0))
+    assert len({clip[0, 0, 0] for clip in matrices}) == 20
+    warps = [motion.sample_warps(rng, 4, ranges) for rng in drawn]
+    assert all(warp is clip[0] for clip in warps for warp in clip)
+    assert 0 < sum(clip[0] is not None for clip in warps) < 20
+
+
+def test_motion_is_not_chained_and_shared():
+    with pytest.raises(ConfigError, match="chained and shared"):
+        MotionRange(is_shared=True)

@@ -34,6 +34,18 @@ def test_indices_are_ordered_within_the_video_and_the_gap(total, num_frames, max
         assert set(indices) == set(range(total))
 
 
+@given(total=st.integers(1, 40), num_frames=st.integers(1, 8), max_gap=st.integers(1, 9), seed=st.integers(0, 9999))
+def test_one_gap_for_all_neighbours_and_one_direction(total, num_frames, max_gap, seed):
+    rng = np.random.default_rng(seed)
+    indices = np.array(sample_frame_indices(rng, total, num_frames, max_gap, has_one_gap=True, reverses=False))
+    assert len(indices) == num_frames
+    assert 0 <= indices[0] <= indices[-1] < total
+    steps = set(np.diff(indices).tolist())
+    if total >= num_frames > 1:
+        (step,) = steps
+        assert 1 <= step <= max_gap
+
+
 def test_gaps_starts_and_both_directions_occur():
     rng = np.random.default_rng(0)
     drawn = [sample_frame_indices(rng, 50, 3, 4) for _ in range(600)]

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+import yaml
 from jsonargparse import ArgumentError
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.cli import LightningArgumentParser
 
-import vos_zoo.data.module  # noqa: F401  # registers its classes by name
+import vos_zoo.data.module
+from testing.recipes import REPOSITORY
+from vos_zoo.data.layers import PasteSettings
+from vos_zoo.data.module import VideoSet
+from vos_zoo.data.motion import MotionRange
 from vos_zoo.models.module import VOSModule
 from vos_zoo.models.rde import RDEModule
+from vos_zoo.registry import ARCHITECTURES
 
 
 @pytest.fixture(scope="module")
 def configure():
     """Build a model or data module from what a recipe says, as the command line does."""
+    for architecture in ARCHITECTURES.values():
+        architecture.load_class("module")
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(VOSModule, "model", subclass_mode=True)
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=False)
@@ -119,6 +129,37 @@ def test_first_masks_are_perturbed_on_request(configure):
     data = configure("data", "SyntheticDataModule", perturb_first_mask=[0.85, 1.0], num_frames=5)
     assert data.settings.perturb_first_mask == (0.85, 1.0)
     assert data.settings.num_frames == 5
+
+
+PAGE = (REPOSITORY / "docs" / "data.md").read_text()
+
+
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL))
+def test_examples_of_the_data_page(configure, example):
+    settings = yaml.safe_load(example)["data"]
+    data = configure("data", settings["class_path"], **settings["init_args"])
+    assert type(data).__name__ == settings["class_path"]
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_sets_are_read_from_configurations(configure, number):
+    data = configure(
+        "data",
+        "MixedDataModule",
+        root="x",
+        video_sets=[{"path": "a", "layout": "folder", "repeat": 2}, {"path": "b", "names": ["one"]}],
+        video_motion={"rotation": 20, "is_chained": False, "is_shared": True},
+        paste=[{"counts": [0.5, 0.5]}, False][number],
+    )
+    assert data.video_sets == [VideoSet("a", layout="folder", repeat=2), VideoSet("b", names=["one"])]
+    assert data.video_motion == MotionRange(rotation=20, is_chained=False, is_shared=True)
+    assert data.paste == [PasteSettings(counts=(0.5, 0.5)), None][number]
+
+
+def test_every_data_module_is_on_the_data_page():
+    modules = [name for name in vars(vos_zoo.data.module) if name.endswith("DataModule") and name != "ClipDataModule"]
+    assert len(modules) == 7
+    assert all(f"`{name}`" in PAGE for name in modules)
 
 
 @pytest.mark.parametrize(

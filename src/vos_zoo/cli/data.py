@@ -45,6 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     for problem in report.problems:
         print(f"- {problem}")
-    found = f"{len(report.problems)} problems" if report.problems else "no problems"
-    print(f"{arguments.root}: {report.videos} videos, {report.frames} frames, {report.masks} masks; {found}")
+    counts = {"video": report.videos, "frame": report.frames, "mask": report.masks, "problem": len(report.problems)}
+    print(f"{arguments.root}: {', '.join(_counted(count, noun) for noun, count in counts.items())}")
     return EXIT_PROBLEMS if report.problems else 0
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
