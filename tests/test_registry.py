@@ -11,7 +11,7 @@ import pytest
 from vos_zoo import registry
 from vos_zoo.configs import config_from_dict
 from vos_zoo.errors import ConfigError, UnknownModelError
-from vos_zoo.hub import checkpoints_folder
+from vos_zoo.hub import checkpoints_folder, locate_weight
 from vos_zoo.registry import ARCHITECTURES, WEIGHTS, HubRevision, Weight, find_architecture, find_weight, list_models
 
 
@@ -64,9 +64,13 @@ def test_an_unknown_size_is_refused():
 @pytest.mark.parametrize("name", sorted(WEIGHTS))
 def test_a_weight_is_the_file_it_claims_to_be(name):
     weight = WEIGHTS[name]
-    path = checkpoints_folder() / weight.folder / "model.safetensors"
-    assert path.stat().st_size == weight.num_bytes <= 20 * 2**20
+    path = locate_weight(weight) / weight.file
+    assert path.stat().st_size == weight.num_bytes <= (32 if weight.architecture == "hs2s" else 20) * 2**20
     assert hashlib.sha256(path.read_bytes()).hexdigest() == weight.sha256
+
+
+def test_a_clone_stays_small():
+    assert sum(weight.num_bytes for weight in WEIGHTS.values() if weight.folder is not None) <= 130 * 2**20
 
 
 @pytest.mark.parametrize("name", sorted(WEIGHTS))

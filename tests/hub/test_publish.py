@@ -154,6 +154,15 @@ def test_a_repository_of_somebody_else_is_refused(hub, saved, monkeypatch):
         publish_checkpoint(saved, REPOSITORY)
 
 
+def test_offline_mode_is_said(writer, saved, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError, match="HF_HUB_OFFLINE forbids"):
+        publish_checkpoint(saved, REPOSITORY)
+    assert writer.requests == []
+
+
 def test_an_interrupted_upload_is_said(writer, saved):
     writer.faults.status["/lfs/"] = 500
     with pytest.raises(HubError, match="status 500"):

@@ -211,7 +211,9 @@ def _explain(
         if not isinstance(cause, errors.HfHubHTTPError):
             return _unreachable(hub, place, cause or error)
         error = cause  # the Hub answered, and what it said is the reason
-    if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return HubError(f"HF_HUB_OFFLINE forbids to talk to {hub} about {repo_id}. Unset it and try again.")
+    if isinstance(error, errors.LocalEntryNotFoundError):
         return HubError(
             f"{place} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids to ask {hub}. Unset "
             "HF_HUB_OFFLINE, or let HF_HOME name the folder of a cache that has it."
