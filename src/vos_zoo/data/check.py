@@ -170,7 +170,8 @@ def _bl30k(root: Path) -> tuple[list[_Part], list[Problem]]:
 
 
 def _check_video(part: _Part, index: int) -> CheckReport:
-    videos, problems = part.videos, []
+    videos = part.videos
+    problems: list[Problem] = []
     try:
         video = videos.videos[index]
     except VosZooError as error:

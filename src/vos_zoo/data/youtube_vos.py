@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -161,7 +161,7 @@ def read_meta(files: FileTree) -> tuple[dict[str, Objects], list[Problem]]:
     return videos, problems
 
 
-def _is_list_of_names(value: Any) -> bool:
+def _is_list_of_names(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
 
 
