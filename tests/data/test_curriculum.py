@@ -35,7 +35,7 @@ def test_numbers_that_do_not_fit(gaps, milestones):
 
 
 def trainer(**values):
-    defaults = {"max_steps": -1, "max_epochs": None, "limit_train_batches": 1.0, "accumulate_grad_batches": 1}
+    defaults = {"max_steps": -1, "max_epochs": None, "accumulate_grad_batches": 1}
     return SimpleNamespace(callbacks=[], **defaults | values)
 
 
@@ -54,14 +54,3 @@ def test_accumulated_batches_are_one_iteration():
 
 def test_the_gap_follows_the_epochs():
     assert gaps(trainer(max_epochs=4), 4, 1) == [[1], [2], [2], [3]]
-
-
-def test_short_epochs_count():
-    # Of the four batches of an epoch two are used.
-    assert [row[:2] for row in gaps(trainer(max_steps=8, limit_train_batches=2), 4, 4)] == [
-        [1, 1],
-        [2, 2],
-        [2, 2],
-        [3, 3],
-    ]
-    assert gaps(trainer(max_steps=8, limit_train_batches=0.5), 4, 4)[3][0] == 3

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -102,6 +103,7 @@ class Rank:
     def __init__(self, rank, world_size):
         self.global_rank, self.world_size = rank, world_size
         self.strategy = type("Strategy", (), {"root_device": torch.device("cpu")})
+        self.state, self.limit_train_batches = type("State", (), {"fn": None}), 1.0
 
 
 def test_an_epoch_holds_a_batch_for_every_device():
@@ -138,7 +140,7 @@ def test_validation_videos_from_a_folder(data_root):
     data.setup("fit")
     (video,) = data.val_dataloader()
     assert video["name"] == "cow"
-    assert video["frames"].shape == (2, 72, 96, 3)
+    assert np.stack(list(video["frames"])).shape == (2, 72, 96, 3)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +320,7 @@ def test_davis_validates_on_its_own_list(data_root):
     data.setup("validate")
     videos = list(data.val_dataloader())
     assert [video["name"] for video in videos] == ["bee", "ant"]
-    assert max(video["masks"].max() for video in videos) == 1
+    assert max(mask.max() for video in videos for mask in video["masks"]) == 1
 
 
 def test_sets_of_videos_are_weighted_by_their_number(data_root, youtube_vos_root, tmp_path):
@@ -380,3 +382,24 @@ def test_a_set_that_is_missing_is_named(data_root):
     data = MixedDataModule(str(data_root), **SMALL, pairs_weight=0, video_sets=[VideoSet(), VideoSet("more")])
     with pytest.raises(DataError, match=r"no `more/`"):
         data.setup("fit")
+
+
+def test_videos_for_validation_may_lie_in_the_data_root(data_root):
+    data = MixedDataModule(str(data_root), **SMALL, pairs_weight=0, validation_root="train", validation_names=["cow"])
+    data.setup("validate")
+    assert [video["name"] for video in data.val_dataloader()] == ["cow"]
+
+
+def test_a_damaged_picture_ends_the_run_with_its_name(data_root, tmp_path):
+    shutil.copytree(data_root / "train", tmp_path / "train")
+    for path in (tmp_path / "train/JPEGImages/480p/ant").iterdir():
+        path.write_bytes(b"\xff\xd8\xff damaged")
+    data = DAVISDataModule(str(tmp_path / "train"), **{**SMALL, "num_workers": 1}, image_set="2017/train")
+    with pytest.raises(DataError, match=r"^Picture 'JPEGImages/480p/ant/000\d\d\.jpg' in .* cannot be decoded"):
+        batches(data)
+
+
+@pytest.mark.parametrize("area", [(0, 1), (0.5, 0.4), (0.5, 1.5)])
+def test_crop_areas_out_of_range(area):
+    with pytest.raises(ConfigError, match="crop_area"):
+        MixedDataModule("x", crop_area=area)

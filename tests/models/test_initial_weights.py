@@ -108,6 +108,8 @@ def test_rde_starts_from_stcn_with_a_fresh_aggregation(tmp_path, caplog):
     assert "has no aggregation" in caplog.text
     assert all(torch.equal(target.state_dict()[key], tensor) for key, tensor in source.state_dict().items())
     assert all(torch.equal(tensor, fresh[key]) for key, tensor in target.aggregation.state_dict().items())
+    with pytest.raises(CheckpointError, match="has no aggregation, so this network would not be a trained one"):
+        load_initial_weights(target, str(folder), [Path()], is_whole=True)
 
 
 def test_training_starts_from_a_lightning_checkpoint(tmp_path):

@@ -147,12 +147,38 @@ def test_batch_statistics_are_frozen_in_training_mode():
     assert all(parameter.requires_grad for part in norms for parameter in part.parameters())
 
 
+def test_random_choices_go_on_where_a_checkpoint_was_written():
+    checkpoint = {}
+    STCNModule("tiny").on_save_checkpoint(checkpoint)
+    expected = torch.rand(3)
+    resumed = STCNModule("tiny")
+    resumed.on_load_checkpoint(checkpoint)
+    resumed.on_train_start()
+    torch.testing.assert_close(torch.rand(3), expected)
+
+
+def test_unannotated_frames_are_not_scored(monkeypatch):
+    module = STCNModule("tiny", evaluation_size=None).eval()
+    item = video(frames=5) | {"annotated": [0, 3]}
+    item["masks"][[1, 2, 4]] = 0
+    made = module.validation_step(item, 0)
+    assert made.frames == (0, 3)
+    assert made.masks.shape == (2, 32, 48)
+    np.testing.assert_array_equal(made.masks[1], predicted(module, item)[3])
+    module.evaluation_frames = "annotated"
+    steps = []
+    step = VideoSession.step
+    monkeypatch.setattr(VideoSession, "step", lambda self, *args: steps.append(1) or step(self, *args))
+    module.validation_step(item, 1)
+    assert len(steps) == 2
+
+
 # Videos
 
 
 def video(frames=4, objects=2, **options):
     made = moving_shapes(frames, 32, 48, num_objects=objects, **options)
-    return {"frames": made.frames, "masks": made.masks, "name": "shapes"}
+    return {"frames": made.frames, "masks": made.masks, "annotated": list(range(frames)), "name": "shapes"}
 
 
 def predicted(module, item):

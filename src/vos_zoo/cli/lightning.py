@@ -133,11 +133,14 @@ def _run(arguments: list[str] | None) -> None:
                 print(f"Writing to {trainer.log_dir or trainer.default_root_dir}")
 
         def _check_weights(self) -> None:
-            if self.model.initial_weights is None and self._get(self.config, "ckpt_path") is None:
+            weights = self._get(self.config, "ckpt_path") or self.model.initial_weights
+            if weights is None:
                 raise ConfigError(
                     f"`lightning {self.subcommand}` was given no trained weights. Name a checkpoint of a training run "
                     "with `--ckpt_path FILE.ckpt`, or a weight with `--model.initial_weights rde.small`."
                 )
+            if self.trainer.is_global_zero:
+                print(f"Weights of {weights}")
 
     try:
         ZooCLI(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from vos_zoo.data.clips import ClipDataset, ClipItem, ClipRequest, ClipSettings, ClipSource, collate_clips
@@ -183,49 +184,64 @@ class ClipDataModule(pl.LightningDataModule):
 class _RequestSampler(DistributedSampler[ClipItem]):
     """Sends requests instead of bare indices: persistent workers hold copies that hear of no new epoch or gap.
 
-    Attributes:
-        clips_done: Clips of the epoch, of all devices, that training had seen before it was resumed.
+    The clips to ask for follow from the number of clips that training has used. (Lightning's number of the epoch will
+    not do: after a resumption it may be wrong, and it is set only after workers were given their first requests.)
     """
 
     def __init__(
         self, data: ClipDataModule, dataset: ClipDataset, *, batch_size: int, num_replicas: int, rank: int
     ) -> None:
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False, drop_last=True)
-        self.data = data
-        self.clips_done = 0
-        self.clips_per_batch = batch_size * num_replicas
-        self.batches = self.num_samples // batch_size
+        self._data = data
+        self._batch_size = batch_size
+        self._resumed_at = (0, 0)  # clips and batches, of all epochs, when training was resumed
 
-    def set_epoch(self, epoch: int) -> None:
-        """Begin another epoch; the same one goes on where it was."""
-        if epoch != self.epoch:
-            self.clips_done = 0
-        super().set_epoch(epoch)
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch that training uses."""
+        batches = self.num_samples // self._batch_size
+        limit = 1.0 if self._data.trainer is None else self._data.trainer.limit_train_batches
+        return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+    @property
+    def clips_used(self) -> int:
+        """Clips of all epochs and devices that training has used; those prepared ahead do not count."""
+        trainer = self._data.trainer
+        if trainer is None or trainer.state.fn != TrainerFn.FITTING:
+            return self.epoch * self.batches * self._clips_per_batch
+        clips, batches = self._resumed_at
+        done = trainer.fit_loop.epoch_loop.batch_progress.total.processed - batches
+        return clips + done * self._clips_per_batch
+
+    @clips_used.setter
+    def clips_used(self, clips: int) -> None:
+        trainer = self._data.trainer
+        assert trainer is not None, "checkpoints are loaded by a trainer"
+        self._resumed_at = (clips, trainer.fit_loop.epoch_loop.batch_progress.total.processed)
 
     def __iter__(self) -> Iterator[Any]:
-        """Requests of this rank for the rest of the epoch that Lightning has set."""
-        epoch = self.epoch
-        for number in range(self.clips_done + self.rank, self.num_samples * self.num_replicas, self.num_replicas):
-            gap = self.data.gap_of(epoch, number // self.clips_per_batch, self.batches)
+        """Requests of this rank for the rest of the epoch."""
+        batches = self.batches
+        epoch, done = divmod(self.clips_used, max(batches, 1) * self._clips_per_batch)
+        for number in range(done + self.rank, self.num_samples * self.num_replicas, self.num_replicas):
+            gap = self._data.gap_of(epoch, number // self._clips_per_batch, batches)
             yield ClipRequest(epoch, number, gap)
+
+    @property
+    def _clips_per_batch(self) -> int:
+        return self._batch_size * self.num_replicas
 
 
 class _ResumableLoader(NamingLoader[ClipItem]):
     """Training batches; Lightning keeps its place in checkpoints, so that a resumed epoch goes on with new clips."""
 
     def state_dict(self) -> dict[str, int]:
-        """Epoch, and its clips (of all devices) that training has used; those prepared ahead do not count."""
-        sampler = cast("_RequestSampler", self.sampler)
-        trainer = sampler.data.trainer
-        done = 0 if trainer is None else trainer.fit_loop.epoch_loop.batch_progress.current.processed
-        return {"epoch": sampler.epoch, "clips_done": done * sampler.clips_per_batch}
+        """Number of clips used."""
+        return {"clips_used": cast("_RequestSampler", self.sampler).clips_used}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on behind these clips, maybe with another batch size or number of devices."""
-        sampler = cast("_RequestSampler", self.sampler)
-        is_over = state["clips_done"] >= sampler.batches * sampler.clips_per_batch
-        sampler.epoch = state["epoch"] + is_over
-        sampler.clips_done = 0 if is_over else state["clips_done"]
+        cast("_RequestSampler", self.sampler).clips_used = state["clips_used"]
 
 
 def check_least(name: str, value: int, least: int) -> None:

@@ -81,10 +81,8 @@ class GapCurriculum(pl.Callback):
             batch: Number of the batch in it.
             batches: Batches of an epoch.
         """
-        limit = trainer.limit_train_batches
-        used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         accumulated = trainer.accumulate_grad_batches
-        iteration = epoch * ceil(used / accumulated) + batch // accumulated
+        iteration = epoch * ceil(batches / accumulated) + batch // accumulated
         return gap_at(_progress(trainer, epoch, iteration), self.gaps, self.milestones)
 
 

@@ -68,7 +68,7 @@ def load_trunks(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
         )
 
 
-def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
+def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path], *, is_whole: bool = False) -> None:
     """Start from a zoo checkpoint folder or a Lightning checkpoint.
 
     Parameters that the source lacks (RDE's aggregation when starting from STCN) keep their initial values and are
@@ -78,10 +78,12 @@ def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path])
         network: The network to load into.
         source: A name of ``vos-zoo list --weights``, a folder with ``model.safetensors``, or a ``.ckpt`` file.
         roots: Folders that a relative path is looked up in.
+        is_whole: Whether the source must hold all parameters, as it must where nothing is trained.
 
     Raises:
         MissingFileError: If the path does not exist.
-        CheckpointError: If it cannot be read, or holds parameters that the network lacks, or of other shapes.
+        CheckpointError: If it cannot be read, or holds parameters that the network lacks, or of other shapes; or if
+            ``is_whole`` and it lacks some.
     """
     path = _find(source, roots)
     state = _read_safetensors(path / "model.safetensors") if path.is_dir() else _read_lightning(path)
@@ -93,6 +95,11 @@ def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path])
             "of the same model and size."
         )
     fresh = sorted({key.partition(".")[0] for key in own.keys() - state.keys()})
+    if fresh and is_whole:
+        raise CheckpointError(
+            f"{path} has no {', '.join(fresh)}, so this network would not be a trained one. Name a checkpoint of its "
+            "own training with `--ckpt_path FILE.ckpt`, or other weights with `--model.initial_weights`."
+        )
     if fresh:
         _LOGGER.warning("%s has no %s; these parts start from their initialisation.", path, ", ".join(fresh))
     network.load_state_dict({key: tensor.to(own[key].dtype) for key, tensor in state.items()}, strict=False)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT")
 
+_RANDOM_STATE = "random_state"
+
 # Of the Trainer's names; the rest of them train and evaluate in float32.
 _SESSION_PRECISION: dict[str, Precision] = {"bf16-mixed": "bf16", "16-mixed": "fp16"}
 
@@ -113,6 +115,8 @@ class VOSModule(Pretrained, pl.LightningModule):
         bootstrap_start: Iteration at which easy pixels begin to be left out of the loss.
         bootstrap_end: Iteration at which only the hardest 15 % count.
         evaluation_size: Size of validation and test videos as the network sees them, see ``vos_zoo.VideoSession``.
+        evaluation_frames: Which of their frames are segmented: ``all``, or only the ``annotated`` ones, which is quick
+            where few are, and harder, since objects jump.
         evaluation_protocol: Which frames and objects of them count: ``davis2017``, ``davis2016`` or ``youtube-vos``.
 
     Attributes:
@@ -141,6 +145,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         bootstrap_start: int = 20_000,
         bootstrap_end: int = 70_000,
         evaluation_size: int | tuple[int, int] | Literal["native"] | None = "native",
+        evaluation_frames: Literal["all", "annotated"] = "all",
         evaluation_protocol: Literal["davis2017", "davis2016", "youtube-vos"] = "davis2017",
     ) -> None:
         super().__init__()
@@ -155,9 +160,11 @@ class VOSModule(Pretrained, pl.LightningModule):
         self.channels_last = channels_last
         self.cross_entropy = BootstrappedCrossEntropy(bootstrap_start, bootstrap_end)
         self.evaluation_size = evaluation_size
+        self.evaluation_frames = evaluation_frames
         self.val_scores = JAndF(protocol=evaluation_protocol)
         self.test_scores = JAndF(protocol=evaluation_protocol)
         self._has_weights = False
+        self._random_state: Tensor | None = None
         for name in frozen:
             self._freeze(name)
 
@@ -173,7 +180,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         data_root = getattr(getattr(self.trainer, "datamodule", None), "root", None)
         roots = [Path(root) for root in (data_root, ".") if root is not None]
         if self.initial_weights is not None:
-            load_initial_weights(self.network, self.initial_weights, roots)
+            load_initial_weights(self.network, self.initial_weights, roots, is_whole=stage != "fit")
             self._has_weights = True
         elif self.backbone_weights is not None and stage == "fit":
             load_trunks(self.network, self.backbone_weights, roots)
@@ -182,6 +189,9 @@ class VOSModule(Pretrained, pl.LightningModule):
     def on_train_start(self) -> None:
         """Freeze batch statistics: Lightning keeps the mode it finds and calls no ``train()`` of its own."""
         self.train()
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state)
+            self._random_state = None
 
     def train(self, mode: bool = True) -> VOSModule:
         """Switch to training; frozen batch normalisation stays in evaluation mode."""
@@ -254,13 +264,19 @@ class VOSModule(Pretrained, pl.LightningModule):
         return segment_video(video, masks, out=out, model=self, **options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the architecture, so that ``vos-zoo export`` can rebuild the network from the file alone."""
+        """Note the architecture, so that the network can be rebuilt from the file alone, and what is random."""
         from vos_zoo.hub import describe_network  # the hub builds modules; it cannot be imported above
 
         checkpoint["vos_zoo"] = describe_network(self.network)
+        checkpoint[_RANDOM_STATE] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the state of the random choices of training steps until training goes on."""
+        self._random_state = checkpoint.get(_RANDOM_STATE)
 
     def _evaluation_session(self) -> VideoSession:
-        precision = _SESSION_PRECISION.get(str(self.trainer.precision), "fp32")
+        trainer = self._trainer  # the public attribute raises an error where there is none
+        precision: Precision = "fp32" if trainer is None else _SESSION_PRECISION.get(str(trainer.precision), "fp32")
         return self.session(size=self.evaluation_size, precision=precision)
 
     def _score(self, video: VideoItem, scores: JAndF) -> VideoMasks:
@@ -270,12 +286,14 @@ class VOSModule(Pretrained, pl.LightningModule):
         predictions, frames = [], []
         for index, (frame, annotation) in enumerate(zip(video["frames"], video["masks"], strict=True)):
             is_annotated = index in annotated
+            if not is_annotated and self.evaluation_frames == "annotated":
+                continue
             prediction = session.step(frame, newcomers.given(annotation) if is_annotated else None).mask
             if is_annotated:
                 predictions.append(prediction)
                 frames.append(index)
         masks = VideoMasks(tuple(frames), np.stack(predictions))
-        scores.update(masks.masks, np.asarray(video["masks"])[frames], sequence=video["name"])
+        scores.update(masks.masks, np.stack([video["masks"][frame] for frame in frames]), sequence=video["name"])
         return masks
 
     def _log_scores(self, scores: JAndF, stage: str) -> None:

@@ -33,11 +33,11 @@ class SaveOnInterruption(pl.Callback):
         super().__init__()
         self._signal: int | None = None
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take over both signals; the Trainer gives them back when it ends."""
         self._signal = None
-        # Lightning's own handler for SIGTERM starts a collective inside the handler, and stops in the middle of an
-        # accumulation.
+        # By now Lightning has set its own handler for SIGTERM, which starts a collective inside the handler, and stops
+        # in the middle of an accumulation.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._note)
             signal.signal(signal.SIGINT, self._note)

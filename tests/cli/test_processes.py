@@ -1,0 +1,149 @@
+"""``lightning`` in two processes, and stopped from outside."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vos_zoo.cli import lightning
+from vos_zoo.data.masks import read_mask
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:The '\\w+' does not have many workers"),
+]
+
+RECIPE = """
+seed_everything: 3
+trainer:
+  accelerator: cpu
+  max_steps: 3
+  enable_progress_bar: false
+  enable_model_summary: false
+  num_sanity_val_steps: 0
+  log_every_n_steps: 1
+  gradient_clip_val: 1.0
+  logger: {class_path: CSVLogger, init_args: {save_dir: run}}
+model:
+  class_path: RDEModule
+  init_args: {config: tiny, learning_rate: 1.0e-3, evaluation_size: 32}
+data:
+  class_path: SyntheticDataModule
+  init_args: {crop_size: 48, num_frames: 5, samples_per_epoch: 12, num_workers: 0, validation_frames: 4}
+"""
+TWO_PROCESSES = ("--trainer.devices=2", "--trainer.strategy=ddp")
+
+
+@pytest.fixture(autouse=True)
+def _clean_process(monkeypatch):
+    """Give back what Lightning's seeding changes."""
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    environment = dict(os.environ)
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002  # the global generator
+    yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    torch.set_rng_state(states[2])
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    (folder / "recipe.yaml").write_text(RECIPE)
+    search_path = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": search_path}
+    command = [sys.executable, "-m", "vos_zoo.cli.lightning", words[0], "--config=recipe.yaml", *words[1:]]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run_two(folder: Path, *words: str) -> None:
+    process = start(folder, *words, *TWO_PROCESSES)
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+
+
+def run_one(folder: Path, *words: str) -> int:
+    (folder / "recipe.yaml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["lightning", words[0], "--config=recipe.yaml", *words[1:]])
+        return lightning.main()
+
+
+def column(folder: Path, name: str) -> list[float]:
+    (path,) = folder.rglob("metrics.csv")
+    with path.open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    (path,) = folder.rglob("*.ckpt")
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return state
+
+
+@pytest.mark.timeout(600)
+def test_two_processes_train_and_predict_like_one(tmp_path, capsys):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    assert run_one(one, "fit", "--data.batch_size=4") == 0
+    run_two(two, "fit", "--data.batch_size=2")
+
+    losses = column(one, "train/loss")
+    assert len(losses) == 3
+    assert column(two, "train/loss") == pytest.approx(losses, rel=1e-5)
+    first, second = weights(one), weights(two)
+    # Adam divides by the gradients' magnitude, so that rounding shows where a gradient is almost 0.
+    assert max(float((first[key] - second[key]).abs().max()) for key in first) < 1e-4
+    assert column(two, "val/jf_mean") == pytest.approx(column(one, "val/jf_mean"), abs=0.02)
+
+    (checkpoint,) = one.rglob("*.ckpt")
+    words = ("predict", f"--ckpt_path={checkpoint}", "--predictions.folder=out")
+    assert run_one(one, *words) == 0
+    run_two(two, *words)
+    found = [
+        sorted(path.relative_to(folder / "out") for path in (folder / "out").rglob("*.png")) for folder in (one, two)
+    ]
+    assert found[0] == found[1]
+    assert len({path.parent for path in found[0]}) == 4
+    assert all((read_mask(one / "out" / path) == read_mask(two / "out" / path)).all() for path in found[0])
+    assert (two / "out" / "submission.zip").is_file()
+    before = {path: path.stat().st_mtime_ns for path in (two / "out").rglob("*.png")}
+    assert run_one(two, *words) == 0  # what two processes have finished, one need not do again
+    assert {path: path.stat().st_mtime_ns for path in (two / "out").rglob("*.png")} == before
+
+
+@pytest.mark.timeout(600)
+def test_a_stopped_training_says_how_to_go_on(tmp_path):
+    process = start(tmp_path, "fit", "--data.batch_size=1", "--trainer.max_steps=1000")
+    deadline = time.monotonic() + 300
+    while not any(path.stat().st_size > 100 for path in tmp_path.rglob("metrics.csv")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    (checkpoint,) = tmp_path.rglob("interrupted.ckpt")
+    assert f"--ckpt_path {checkpoint.relative_to(tmp_path)}" in errors
+    assert torch.load(checkpoint, weights_only=True)["global_step"] > 0
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_untrained_weights_are_refused(tmp_path, command, capsys):
+    assert run_one(tmp_path, command) == 2
+    assert f"`lightning {command}` was given no trained weights" in capsys.readouterr().err
