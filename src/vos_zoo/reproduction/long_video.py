@@ -41,7 +41,7 @@ class LongVideoPoint:
         boundary: Mean F over objects, 0 to 1.
         frames_per_second: Frames over the time in the session, from the first frame on.
         last_frames_per_second: The same for the last original length of frames.
-        memory_bytes: Memory of the session at the end, in bytes.
+        memory_bytes: Largest memory of the session so far, in bytes.
     """
 
     length: int
@@ -110,6 +110,7 @@ def run_long_video(
     known: set[int] = set()
     seconds: list[float] = []
     memory: dict[int, int] = {}
+    largest = 0
     for number, index in enumerate(bounce(count, count * lengths[-1])):
         given = new_objects(masks[index], known, protocol)
         start = time.perf_counter()
@@ -117,8 +118,9 @@ def run_long_video(
         seconds.append(time.perf_counter() - start)
         if scorer.observe(masks[index], str(number)):
             scorer.score(mask)
+        largest = max(largest, session.memory_bytes)
         if (number + 1) % count == 0:
-            memory[(number + 1) // count] = session.memory_bytes
+            memory[(number + 1) // count] = largest
         progress(1)
     scores = scorer.results()
     return tuple(_point(length, count, scores, seconds, memory[length], protocol) for length in lengths)

@@ -345,5 +345,6 @@ def _device_name(device: str) -> str:
     if device.startswith("cuda") and torch.cuda.is_available():
         return f"one {torch.cuda.get_device_name(device)}"
     if device == "cpu":
-        return f"a CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+        threads = torch.get_num_threads()
+        return f"a CPU ({platform.machine()}, {threads} thread{'s' if threads != 1 else ''})"
     return device

@@ -164,6 +164,7 @@ class TableResult:
         measures = [m for m in self.measures if m in PERCENT_MEASURES and any(r.value(m) is not None for r in shown)]
         if not measures:
             return False
+        measures.sort(key=lambda measure: measure.endswith(("recall", "decay")))  # means first, in the paper's order
         weights = sorted({result.weight or "" for result in shown})
         labels = [
             result.row.label if len(weights) == 1 else f"{result.row.label} ({result.weight})" for result in shown
@@ -258,7 +259,11 @@ class LongVideoResult:
             return False
         lengths = [point.length for point in shown[0].points]
         panels = [
-            LinePanel("J&F, %", tuple(tuple(100 * point.j_and_f for point in row.points) for row in shown)),
+            LinePanel(
+                "J&F, %",
+                tuple(tuple(100 * point.j_and_f for point in row.points) for row in shown),
+                starts_at_zero=False,
+            ),
             LinePanel("frames/s", tuple(tuple(point.frames_per_second for point in row.points) for row in shown)),
             LinePanel("memory, MiB", tuple(tuple(p.memory_bytes / 2**20 for p in row.points) for row in shown)),
         ]
