@@ -151,9 +151,9 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 
 def test_a_trunk_starts_from_the_frame_encoder_of_a_zoo_checkpoint(tmp_path):
     source = small_network()
-    save_checkpoint_folder(source, tmp_path / "stcn", card="", half=False)
+    save_checkpoint_folder(source, tmp_path / "encoder", card="", half=False)
     target = small_network()
-    load_trunks(target, "stcn", [tmp_path])
+    load_trunks(target, "encoder", [tmp_path])
     for name, tensor in source.key_encoder.state_dict().items():
         if tensor.is_floating_point():
             torch.testing.assert_close(target.key_encoder.state_dict()[name], tensor)
