@@ -127,8 +127,8 @@ def test_a_folder_without_the_weight_is_passed_over(weight, folder, installed, m
     assert verify_weight(weight) == installed / folder.name
 
 
-def test_a_weight_of_the_hub_is_fetched_if_no_place_has_it(weight, saved, installed, hub, monkeypatch):
-    on_hub = dataclasses.replace(weight, hub=HubRevision("owner/rde", hub.add("owner/rde", saved)))
+def test_a_weight_of_the_hub_is_fetched_if_no_place_has_it(weight, tiny_model, installed, hub, monkeypatch):
+    on_hub = dataclasses.replace(weight, hub=HubRevision("owner/rde", hub.add("owner/rde", tiny_model)))
     monkeypatch.setattr(registry, "WEIGHTS", {weight.name: on_hub})
     model = load_model("rde", device="cpu")
     assert str(model.origin) == f"rde.test@{on_hub.hub.revision}"

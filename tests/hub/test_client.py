@@ -21,9 +21,9 @@ REPOSITORY = "owner/rde-tiny"
 
 
 @pytest.fixture
-def pinned(hub: LoopbackHub, saved: Path) -> str:
+def pinned(hub: LoopbackHub, tiny_model: Path) -> str:
     """The name of a published checkpoint."""
-    return f"hf-hub:{REPOSITORY}@{hub.add(REPOSITORY, saved)}"
+    return f"hf-hub:{REPOSITORY}@{hub.add(REPOSITORY, tiny_model)}"
 
 
 def set_constant(monkeypatch, name, value):
@@ -32,14 +32,14 @@ def set_constant(monkeypatch, name, value):
     monkeypatch.setattr(constants, name, value)
 
 
-def test_a_pinned_repository_loads_and_says_where_it_came_from(hub, saved, pinned):
+def test_a_pinned_repository_loads_and_says_where_it_came_from(hub, tiny_model, pinned):
     model = load_model(pinned, device="cpu")
     assert type(model).__name__ == "RDEModule"
     assert str(model.origin) == pinned
     assert model.origin.name == f"hf-hub:{REPOSITORY}"
     assert model.origin.revision == pinned.partition("@")[2]
-    assert model.origin.sha256 == hashlib.sha256((saved / WEIGHTS).read_bytes()).hexdigest()
-    assert model.origin.path.read_bytes() == (saved / WEIGHTS).read_bytes()
+    assert model.origin.sha256 == hashlib.sha256((tiny_model / WEIGHTS).read_bytes()).hexdigest()
+    assert model.origin.path.read_bytes() == (tiny_model / WEIGHTS).read_bytes()
 
 
 def test_what_is_in_the_cache_needs_no_hub(hub, pinned, monkeypatch):
@@ -52,8 +52,8 @@ def test_what_is_in_the_cache_needs_no_hub(hub, pinned, monkeypatch):
 
 
 @pytest.mark.parametrize("revision", ["", "@main", "@v1"], ids=["none", "branch", "tag"])
-def test_a_name_that_can_move_is_loaded_with_a_word_of_warning(hub, saved, caplog, revision):
-    commit = hub.add(REPOSITORY, saved)
+def test_a_name_that_can_move_is_loaded_with_a_word_of_warning(hub, tiny_model, caplog, revision):
+    commit = hub.add(REPOSITORY, tiny_model)
     hub.repositories[REPOSITORY].tags["v1"] = commit
     with caplog.at_level(logging.WARNING):
         found = find_checkpoint(f"hf-hub:{REPOSITORY}{revision}")
@@ -61,9 +61,9 @@ def test_a_name_that_can_move_is_loaded_with_a_word_of_warning(hub, saved, caplo
     assert f"hf-hub:{REPOSITORY}@{commit} always means those loaded now" in caplog.text
 
 
-def test_a_moved_branch_gives_the_newer_files_and_the_pin_the_older(hub, saved, pinned):
+def test_a_moved_branch_gives_the_newer_files_and_the_pin_the_older(hub, tiny_model, pinned):
     repository = hub.repositories[REPOSITORY]
-    data = (saved / "config.json").read_bytes()
+    data = (tiny_model / "config.json").read_bytes()
     newer = repository.commit({"config.json": data + b"\n"})
     assert find_checkpoint(f"hf-hub:{REPOSITORY}").revision == newer
     assert (find_checkpoint(pinned).folder / "config.json").read_bytes() == data
@@ -109,16 +109,16 @@ def test_a_revision_that_does_not_exist_is_said(hub, pinned, revision):
 
 
 @pytest.mark.parametrize("token", [None, GUEST], ids=["401", "403"])
-def test_a_gated_repository_is_said(hub, saved, monkeypatch, token):
-    commit = hub.add(REPOSITORY, saved, gated=True)
+def test_a_gated_repository_is_said(hub, tiny_model, monkeypatch, token):
+    commit = hub.add(REPOSITORY, tiny_model, gated=True)
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(HubError, match=rf"{REPOSITORY} is gated.*Ask for access on {hub.url}/{REPOSITORY}"):
         find_checkpoint(f"hf-hub:{REPOSITORY}@{commit}")
 
 
-def test_a_private_repository_opens_with_a_token(hub, saved, monkeypatch):
-    name = f"hf-hub:{REPOSITORY}@{hub.add(REPOSITORY, saved, private=True)}"
+def test_a_private_repository_opens_with_a_token(hub, tiny_model, monkeypatch):
+    name = f"hf-hub:{REPOSITORY}@{hub.add(REPOSITORY, tiny_model, private=True)}"
     with pytest.raises(MissingFileError, match="or it is private"):
         find_checkpoint(name)
     monkeypatch.setenv("HF_TOKEN", READER)
@@ -175,16 +175,16 @@ def test_a_truncated_download_is_not_kept(hub, pinned):
     assert find_checkpoint(pinned).folder.is_dir()
 
 
-def test_a_broken_connection_goes_on_where_it_stopped(hub, saved, pinned, monkeypatch):
+def test_a_broken_connection_goes_on_where_it_stopped(hub, tiny_model, pinned, monkeypatch):
     set_constant(monkeypatch, "DOWNLOAD_CHUNK_SIZE", block := 2**16)
     hub.faults.breaks.add(WEIGHTS)
     try:
         found = find_checkpoint(pinned)
     except HubError:  # an older client leaves it to the caller to try again
         found = find_checkpoint(pinned)
-    arrived = (saved / WEIGHTS).stat().st_size // 2
+    arrived = (tiny_model / WEIGHTS).stat().st_size // 2
     assert hub.ranges == [f"bytes={arrived // block * block}-"]
-    assert (found.folder / WEIGHTS).read_bytes() == (saved / WEIGHTS).read_bytes()
+    assert (found.folder / WEIGHTS).read_bytes() == (tiny_model / WEIGHTS).read_bytes()
 
 
 def fail_writes(monkeypatch, number):
@@ -209,13 +209,13 @@ def fail_writes(monkeypatch, number):
     monkeypatch.setattr(file_download, "http_get", http_get)
 
 
-def test_a_full_disk_is_said_and_nothing_half_written_is_taken(hub, saved, pinned, monkeypatch, tmp_path):
+def test_a_full_disk_is_said_and_nothing_half_written_is_taken(hub, tiny_model, pinned, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         fail_writes(patch, errno.ENOSPC)
         with pytest.raises(HubError, match=r"No space is left .* MiB free\).*HF_HOME"):
             find_checkpoint(pinned)
     assert not list((tmp_path / "hf-home" / "hub").rglob(WEIGHTS))
-    assert (find_checkpoint(pinned).folder / WEIGHTS).read_bytes() == (saved / WEIGHTS).read_bytes()
+    assert (find_checkpoint(pinned).folder / WEIGHTS).read_bytes() == (tiny_model / WEIGHTS).read_bytes()
 
 
 def test_a_cache_that_cannot_be_written_is_said(hub, pinned, monkeypatch):

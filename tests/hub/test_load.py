@@ -40,8 +40,8 @@ def test_a_saved_network_comes_back(tmp_path, name, half):
     assert (folder / "README.md").read_text() == "# Card\n"
 
 
-def test_half_precision_halves_the_file_and_keeps_statistics(saved):
-    tensors = load_file(saved / "model.safetensors")
+def test_half_precision_halves_the_file_and_keeps_statistics(tiny_model):
+    tensors = load_file(tiny_model / "model.safetensors")
     statistics = [key for key in tensors if key.endswith(("running_mean", "running_var"))]
     assert statistics
     for key, tensor in tensors.items():
@@ -73,8 +73,8 @@ def test_a_checkpoint_is_never_replaced(folder):
 
 
 @pytest.mark.parametrize("spell", [str, Path, lambda path: f"local-dir:{path}"], ids=["text", "path", "prefix"])
-def test_a_folder_loads_as_a_module_in_eval_mode(saved, spell):
-    model = load_model(spell(saved), device="cpu")
+def test_a_folder_loads_as_a_module_in_eval_mode(tiny_model, spell):
+    model = load_model(spell(tiny_model), device="cpu")
     assert type(model).__name__ == "RDEModule"
     assert not model.training
     assert not model.network.training
@@ -146,8 +146,8 @@ def test_a_damaged_weight_file_is_named_for_what_it_is(folder, content, words):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), cut=st.booleans())
-def test_a_damaged_byte_or_a_cut_never_gives_another_error(folder, saved, position, byte, cut):
-    data = bytearray((saved / "model.safetensors").read_bytes())
+def test_a_damaged_byte_or_a_cut_never_gives_another_error(folder, tiny_model, position, byte, cut):
+    data = bytearray((tiny_model / "model.safetensors").read_bytes())
     where = int(position**4 * len(data))  # more often in the header, which comes first
     damaged = data[:where] if cut else data[:where] + bytes([byte]) + data[where + 1 :]
     (folder / "model.safetensors").write_bytes(damaged)
@@ -258,6 +258,6 @@ def test_a_network_of_somebody_else_is_refused(tmp_path):
         save_checkpoint_folder(torch.nn.Linear(1, 1), tmp_path / "x", card="")
 
 
-def test_file_kinds(saved, tmp_path):
-    assert describe_file(saved / "model.safetensors") == "a safetensors file"
-    assert "text" in describe_file(saved / "config.json")
+def test_file_kinds(tiny_model, tmp_path):
+    assert describe_file(tiny_model / "model.safetensors") == "a safetensors file"
+    assert "text" in describe_file(tiny_model / "config.json")

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from testing.hub_server import GUEST, READER, WRITER, card_errors
 from vos_zoo import registry
-from vos_zoo.cli.main import main
 from vos_zoo.errors import CheckpointError, ConfigError, HubError, MissingFileError
 from vos_zoo.hub import load_model, publish_checkpoint
 from vos_zoo.hub.card import is_untouched
-from vos_zoo.models.rde import RDEModule
-from vos_zoo.models.stm import STMModule
 from vos_zoo.registry import DataSource, Score, Weight
 
 # The client's own upload, with the release of its transport library that is newest at the time of writing.
@@ -40,23 +32,23 @@ def files_of(hub, revision=None):
     return repository.commits[revision or repository.head]
 
 
-def test_a_published_checkpoint_comes_back_by_its_revision(writer, saved):
-    published = publish_checkpoint(saved, REPOSITORY)
+def test_a_published_checkpoint_comes_back_by_its_revision(writer, tiny_model):
+    published = publish_checkpoint(tiny_model, REPOSITORY)
     assert published.revision == writer.repositories[REPOSITORY].head
     assert published.url == f"{writer.url}/{REPOSITORY}"
-    assert published.sha256 == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
+    assert published.sha256 == hashlib.sha256((tiny_model / "model.safetensors").read_bytes()).hexdigest()
     assert set(files_of(writer)) == {".gitattributes", "model.safetensors", "config.json", "README.md"}
     uploads = [request for request in writer.requests if request.startswith("PUT /lfs/")]
     assert uploads == [f"PUT /lfs/{published.sha256}"]
-    model, original = load_model(published.name, device="cpu"), load_model(saved, device="cpu")
+    model, original = load_model(published.name, device="cpu"), load_model(tiny_model, device="cpu")
     assert str(model.origin) == published.name
     for key, tensor in original.state_dict().items():
         assert torch.equal(model.state_dict()[key], tensor)
 
 
-def test_an_older_revision_stays_what_it_was(writer, saved, tmp_path):
-    first = publish_checkpoint(saved, REPOSITORY)
-    model = load_model(saved, device="cpu")
+def test_an_older_revision_stays_what_it_was(writer, tiny_model, tmp_path):
+    first = publish_checkpoint(tiny_model, REPOSITORY)
+    model = load_model(tiny_model, device="cpu")
     with torch.no_grad():
         next(model.network.parameters()).add_(1)
     second = model.push_to_hub(REPOSITORY, message="Add one")
@@ -66,36 +58,36 @@ def test_an_older_revision_stays_what_it_was(writer, saved, tmp_path):
     torch.testing.assert_close(new, old + 1, atol=1e-3, rtol=0)  # stored in half precision
 
 
-def test_publishing_the_same_again_changes_nothing(writer, saved):
-    first = publish_checkpoint(saved, REPOSITORY)
+def test_publishing_the_same_again_changes_nothing(writer, tiny_model):
+    first = publish_checkpoint(tiny_model, REPOSITORY)
     uploads = sum(request.startswith("PUT") for request in writer.requests)
-    second = publish_checkpoint(saved, REPOSITORY)
+    second = publish_checkpoint(tiny_model, REPOSITORY)
     assert sum(request.startswith("PUT") for request in writer.requests) == uploads
     assert files_of(writer, first.revision) == files_of(writer, second.revision)
 
 
-def test_a_dry_run_sends_nothing(hub, saved):
-    published = publish_checkpoint(saved, REPOSITORY, dry_run=True)
+def test_a_dry_run_sends_nothing(hub, tiny_model):
+    published = publish_checkpoint(tiny_model, REPOSITORY, dry_run=True)
     assert hub.requests == []
     assert published.revision is None
     assert published.name == f"hf-hub:{REPOSITORY}"
-    assert published.num_bytes["model.safetensors"] == (saved / "model.safetensors").stat().st_size
+    assert published.num_bytes["model.safetensors"] == (tiny_model / "model.safetensors").stat().st_size
     assert "pipeline_tag: image-segmentation" in published.card
 
 
-def test_a_card_written_on_the_hub_stays(writer, saved):
-    publish_checkpoint(saved, REPOSITORY)
+def test_a_card_written_on_the_hub_stays(writer, tiny_model):
+    publish_checkpoint(tiny_model, REPOSITORY)
     writer.repositories[REPOSITORY].commit({"README.md": HAND_WRITTEN.encode()})
-    published = publish_checkpoint(saved, REPOSITORY)
+    published = publish_checkpoint(tiny_model, REPOSITORY)
     assert published.kept_card
     assert published.card == HAND_WRITTEN == files_of(writer)["README.md"].decode()
-    published = publish_checkpoint(saved, REPOSITORY, overwrite_card=True)
+    published = publish_checkpoint(tiny_model, REPOSITORY, overwrite_card=True)
     assert not published.kept_card
     assert published.card == files_of(writer)["README.md"].decode() != HAND_WRITTEN
 
 
-def test_a_card_edited_on_the_hub_stays_and_an_untouched_one_is_renewed(writer, saved, folder):
-    publish_checkpoint(saved, REPOSITORY)
+def test_a_card_edited_on_the_hub_stays_and_an_untouched_one_is_renewed(writer, tiny_model, folder):
+    publish_checkpoint(tiny_model, REPOSITORY)
     (folder / "README.md").write_text("# Better card\n")
     assert not publish_checkpoint(folder, REPOSITORY).kept_card
     card = files_of(writer)["README.md"].decode()
@@ -105,21 +97,21 @@ def test_a_card_edited_on_the_hub_stays_and_an_untouched_one_is_renewed(writer, 
     assert publish_checkpoint(folder, REPOSITORY).kept_card
 
 
-def test_a_new_repository_is_as_private_as_asked(writer, saved):
-    publish_checkpoint(saved, REPOSITORY, private=True)
+def test_a_new_repository_is_as_private_as_asked(writer, tiny_model):
+    publish_checkpoint(tiny_model, REPOSITORY, private=True)
     assert writer.repositories[REPOSITORY].private
-    publish_checkpoint(saved, "owner/open")
+    publish_checkpoint(tiny_model, "owner/open")
     assert not writer.repositories["owner/open"].private
 
 
-def test_nothing_private_goes_to_a_public_repository(writer, saved):
+def test_nothing_private_goes_to_a_public_repository(writer, tiny_model):
     writer.add(REPOSITORY)
     with pytest.raises(ConfigError, match="exists and is public"):
-        publish_checkpoint(saved, REPOSITORY, private=True)
+        publish_checkpoint(tiny_model, REPOSITORY, private=True)
     assert "model.safetensors" not in files_of(writer)
 
 
-def test_a_change_in_between_is_not_overwritten(writer, saved, monkeypatch):
+def test_a_change_in_between_is_not_overwritten(writer, tiny_model, monkeypatch):
     from vos_zoo.hub import client
 
     original = client.open_remote
@@ -131,7 +123,7 @@ def test_a_change_in_between_is_not_overwritten(writer, saved, monkeypatch):
 
     monkeypatch.setattr(client, "open_remote", slow)
     with pytest.raises(HubError, match="changed by somebody else"):
-        publish_checkpoint(saved, REPOSITORY)
+        publish_checkpoint(tiny_model, REPOSITORY)
     assert files_of(writer)["README.md"].decode() == HAND_WRITTEN
 
 
@@ -139,34 +131,34 @@ def test_a_change_in_between_is_not_overwritten(writer, saved, monkeypatch):
     ("token", "words"),
     [(None, "hf auth login"), ("hf_nonsense", "does not accept your token"), (READER, "right to write")],
 )
-def test_who_may_not_write_is_told_so(hub, saved, monkeypatch, token, words):
+def test_who_may_not_write_is_told_so(hub, tiny_model, monkeypatch, token, words):
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(HubError, match=words):
-        publish_checkpoint(saved, REPOSITORY)
+        publish_checkpoint(tiny_model, REPOSITORY)
     assert REPOSITORY not in hub.repositories
 
 
-def test_a_repository_of_somebody_else_is_refused(hub, saved, monkeypatch):
+def test_a_repository_of_somebody_else_is_refused(hub, tiny_model, monkeypatch):
     hub.add(REPOSITORY)
     monkeypatch.setenv("HF_TOKEN", GUEST)
     with pytest.raises(HubError, match="does not let you"):
-        publish_checkpoint(saved, REPOSITORY)
+        publish_checkpoint(tiny_model, REPOSITORY)
 
 
-def test_offline_mode_is_said(writer, saved, monkeypatch):
+def test_offline_mode_is_said(writer, tiny_model, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match="HF_HUB_OFFLINE forbids"):
-        publish_checkpoint(saved, REPOSITORY)
+        publish_checkpoint(tiny_model, REPOSITORY)
     assert writer.requests == []
 
 
-def test_an_interrupted_upload_is_said(writer, saved):
+def test_an_interrupted_upload_is_said(writer, tiny_model):
     writer.faults.status["/lfs/"] = 500
     with pytest.raises(HubError, match="status 500"):
-        publish_checkpoint(saved, REPOSITORY)
+        publish_checkpoint(tiny_model, REPOSITORY)
     assert "model.safetensors" not in files_of(writer)
 
 
@@ -177,9 +169,9 @@ def test_metadata_that_the_hub_refuses_are_named(writer, folder):
 
 
 @pytest.mark.parametrize("repo_id", ["name", "a/b/c", "", "owner/na me"])
-def test_a_name_that_is_none_is_refused(saved, repo_id):
+def test_a_name_that_is_none_is_refused(tiny_model, repo_id):
     with pytest.raises(ConfigError, match="owner/name"):
-        publish_checkpoint(saved, repo_id, dry_run=True)
+        publish_checkpoint(tiny_model, repo_id, dry_run=True)
 
 
 def test_nothing_broken_is_published(hub, folder):
@@ -211,69 +203,3 @@ def test_the_registry_completes_the_card_of_its_own_weights(writer, folder, monk
     assert card_errors(card) == []
     for words in ("license: other", "license_name: research-only", "- davis-2016", "value: 70.0", "name: rde.test"):
         assert words in card
-
-
-def test_a_module_says_what_it_was_trained_on(writer, saved):
-    model = load_model(saved, device="cpu")
-    published = model.push_to_hub(
-        REPOSITORY,
-        licence="apache-2.0",
-        trained_on=[DataSource("My clips", "mine", "https://example.org")],
-        scores=[Score("my clips", 70.0, 60.0, 80.0, "DAVIS 2017")],
-    )
-    for words in ("license: apache-2.0", "- my-clips", "# rde-tiny", f"Loaded from {saved}", "| my clips | 70.0 |"):
-        assert words in published.card
-    assert card_errors(published.card) == []
-
-
-def test_a_module_loads_as_its_own_class_only(saved):
-    assert isinstance(RDEModule.from_pretrained(saved, "cpu"), RDEModule)
-    with pytest.raises(ConfigError, match="no STMModule"):
-        STMModule.from_pretrained(saved, "cpu")
-
-
-def run(words, environment, **options):
-    search_path = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
-    variables = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": search_path} | environment
-    return subprocess.run(
-        [sys.executable, *words], env=variables, capture_output=True, text=True, check=False, **options
-    )
-
-
-def test_the_command_publishes_and_a_new_process_loads_by_revision(hub, saved, tmp_path):
-    publish = ["-m", "vos_zoo.cli.main", "publish", str(saved), "--repo-id", REPOSITORY, "--private"]
-    written = run(publish, hub.environment(tmp_path / "writer", token=WRITER))
-    assert written.returncode == 0, written.stderr
-    revision = re.search(r"Revision to pin: ([0-9a-f]{40})\n", written.stdout)[1]
-    assert revision == hub.repositories[REPOSITORY].head
-
-    code = (
-        "import sys, torch, vos_zoo\n"
-        "model, saved = vos_zoo.load_model(sys.argv[1], 'cpu'), vos_zoo.load_model(sys.argv[2], 'cpu')\n"
-        "pairs = zip(model.state_dict().values(), saved.state_dict().values(), strict=True)\n"
-        "assert all(torch.equal(*pair) for pair in pairs)\n"
-        "print(model.origin)\n"
-    )
-    name = f"hf-hub:{REPOSITORY}@{revision}"
-    environment = hub.environment(tmp_path / "reader", token=READER)
-    first = run(["-c", code, name, str(saved)], environment)
-    assert (first.returncode, first.stdout) == (0, f"{name}\n"), first.stderr
-    again = run(["-c", code, name, str(saved)], environment | {"HF_HUB_OFFLINE": "1"})
-    assert (again.returncode, again.stdout) == (0, f"{name}\n"), again.stderr
-
-
-def test_the_command_shows_the_card_first(hub, saved, capsys):
-    assert main(["publish", str(saved), "--repo-id", REPOSITORY, "--dry-run"]) == 0
-    printed = capsys.readouterr().out
-    assert "library_name: vos_zoo" in printed
-    assert "Nothing was sent." in printed
-    assert hub.requests == []
-
-
-def test_the_command_says_that_it_kept_a_card(writer, saved, capsys):
-    writer.add(REPOSITORY)
-    writer.repositories[REPOSITORY].commit({"README.md": HAND_WRITTEN.encode()})
-    assert main(["publish", str(saved), "--repo-id", REPOSITORY]) == 0
-    assert "--overwrite-card" in capsys.readouterr().out
-    assert main(["publish", str(saved), "--repo-id", "name"]) == 2
-    assert "owner/name" in capsys.readouterr().err

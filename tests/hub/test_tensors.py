@@ -122,14 +122,14 @@ for folder in sys.argv[2:]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
-def test_loading_takes_the_weights_memory_and_little_more(tmp_path, saved):
+def test_loading_takes_the_weights_memory_and_little_more(tmp_path, tiny_model):
     architecture = find_architecture("rde")
     torch.manual_seed(0)
     network = architecture.load_class("network")(architecture.new_config("small"))
     folders = [save_checkpoint_folder(network, tmp_path / f"half-{half}", card="", half=half) for half in (True, False)]
     search_path = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": search_path}
-    command = [sys.executable, "-c", _PEAK, str(saved), *map(str, folders)]
+    command = [sys.executable, "-c", _PEAK, str(tiny_model), *map(str, folders)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     peaks = [float(line) for line in result.stdout.split()]

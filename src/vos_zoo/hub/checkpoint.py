@@ -12,7 +12,14 @@ from safetensors.torch import save
 import vos_zoo
 from vos_zoo.configs import config_from_dict, config_to_dict
 from vos_zoo.data.files import atomic_path
-from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, OutputExistsError, VosZooError
+from vos_zoo.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingFileError,
+    OutputExistsError,
+    UnknownModelError,
+    VosZooError,
+)
 from vos_zoo.hub.tensors import TensorFile, fill, without_storage
 from vos_zoo.registry import ARCHITECTURES, find_architecture
 
@@ -93,7 +100,10 @@ def read_config(path: Path) -> tuple[Architecture, Any]:
     unknown = sorted(set(data) - {"format_version", "architecture", "config", "weights", "vos_zoo_version"})
     if unknown:
         raise ConfigError(f"{path} has unknown key {unknown[0]!r}. Remove it; hyper-parameters belong under 'config'.")
-    architecture = find_architecture(str(data.get("architecture")))
+    try:
+        architecture = find_architecture(str(data.get("architecture")))
+    except UnknownModelError as error:
+        raise UnknownModelError(f"{path} needs another or a newer vos_zoo: {error}") from error
     return architecture, config_from_dict(architecture.load_class("config"), data["config"], where=f"{path}: config")
 
 
