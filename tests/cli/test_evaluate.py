@@ -18,6 +18,7 @@ def test_two_results_are_compared_object_by_object(capsys, small_clip, tmp_path)
         assert measure in printed
     assert "95 % interval [+" in printed
     assert "better on 2 and worse on 0 of 2 objects" in printed
+    assert "An interval from 2 objects says little" in printed
     rows = [line.split() for line in printed.splitlines() if line.startswith("masks_")]
     assert {row[0] for row in rows} == {"masks_1", "masks_7"}
     assert all(float(row[1]) == 100 and float(row[3]) > 0 for row in rows)

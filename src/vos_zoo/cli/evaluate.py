@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "Score masks against annotations: J, F and J&F as DAVIS and YouTube-VOS define them."
 
+_FEW_OBJECTS = 10  # below, resamples repeat so often that the interval is far too narrow
 _SHOWN_OBJECTS = 5  # objects with the largest differences, at either end
 
 
@@ -102,4 +103,6 @@ def _comparison(first: EvaluationReport, second: EvaluationReport, arguments: ar
         "A - B\n" + "\n".join(str(compare(first, second, measure=measure)) for measure in get_args(Measure)),
         "\n".join(row.rstrip() for row in rows),
     ]
+    if len(differences) < _FEW_OBJECTS:
+        parts.insert(-1, f"An interval from {len(differences)} objects says little; compare on more videos.")
     return "\n\n".join(parts)

@@ -80,6 +80,8 @@ class TableResult:
     def notes(self) -> tuple[str, ...]:
         """What a reader of the comparison has to know."""
         notes = []
+        if any(result.status != "no weight" for result in self.rows):
+            notes.append("Rows are named as in the paper; a weight's size and training data are on its card.")
         if not self.is_papers_data and any(result.status == "measured" for result in self.rows):
             notes.append("The videos are not the paper's, so the differences do not say how well it is reproduced.")
         if self.device and any(measure in RATE_MEASURES for measure in self.measures):
