@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
     pytest.mark.filterwarnings("ignore:The '\\w+' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
 ]
 
 RECIPE = """

@@ -17,6 +17,7 @@ from vos_zoo.data.synthetic import moving_shapes
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
     pytest.mark.filterwarnings("ignore:The '\\w+' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
 ]
 
 RECIPE = REPOSITORY / "recipes" / "finetune.yaml"
