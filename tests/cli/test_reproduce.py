@@ -59,7 +59,7 @@ def test_rows_without_a_weight_are_named_with_their_training(capsys, root, place
     assert main(command("rde.table6", root, tiny_model, "--rows", "full", "no-guidance")) == 0
     printed = capsys.readouterr().out
     assert "needs training without the unbiased guidance loss" in printed
-    assert "--model.weight_guidance 0 and give it as --weights no-guidance=FOLDER" in printed
+    assert "--model.weight_guidance 0, and give it as --weights no-guidance=FOLDER" in printed
 
 
 def test_the_long_video_is_run_compared_and_kept(capsys, root, place, tiny_model, monkeypatch):

@@ -135,7 +135,7 @@ def test_long_video_results_are_laid_out(tmp_path):
     result = long_video_result()
     lines = [line.split() for line in result.text().splitlines()]
     assert ["RDE-VOS", "rde.small", "10", "400", "65.0", "60.0", "70.0", "0.50", "0.40", "10.0"] in lines
-    assert "no weight of stcn is published" in result.text()
+    assert "no weight of stcn is published. Convert the authors' file" in result.text()
     assert "| RDE-VOS | rde.small | 1 | 40 | 65.0 |" in result.markdown()
     result.to_json(tmp_path / "table.json")
     points = json.loads((tmp_path / "table.json").read_text())["rows"][0]["points"]

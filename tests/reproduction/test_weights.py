@@ -58,7 +58,9 @@ def test_a_row_without_a_weight_says_why(tiny, no_weights):
     assert reasons["rde-no-bl30k"] == "needs training without BL30K"
     assert reasons["giel"] == "no weight of giel is published"
     ablations = assign_weights(find_table("hs2s.table5").rows, [tiny("hs2s")])
-    assert "references='both', the row 'first'" in next(e.reason for e in ablations if e.row.name == "hs2s-0")
+    assert f"{tiny('hs2s')} does not fit, it has references='both', the row 'first'" in next(
+        e.reason for e in ablations if e.row.name == "hs2s-0"
+    )
 
 
 def test_a_weight_is_named_for_a_row_that_needs_a_training_of_its_own(tiny, no_weights):

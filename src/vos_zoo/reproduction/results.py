@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import vos_zoo
 from vos_zoo.data.files import atomic_path
+from vos_zoo.registry import find_architecture
 from vos_zoo.reproduction.long_video import LongVideoPoint
 from vos_zoo.reproduction.plots import DotPanel, LinePanel, draw_dots, draw_lines
 from vos_zoo.reproduction.tables import PERCENT_MEASURES, RATE_MEASURES, LongVideoFigure, PaperRow, PaperTable
@@ -324,10 +325,10 @@ def _remarks(rows: Sequence[RowResult], *, code: str) -> list[str]:
 
 
 def _missing_line(row: PaperRow, note: str, code: str) -> str:
-    return (
-        f"- {row.label}: {note}. Train one with {code}{row.training_command}{code} and give it as "
-        f"{code}--weights {row.name}=FOLDER{code}."
-    )
+    train = f"Train one with {code}{row.training_command}{code}"
+    if find_architecture(row.model).has_released_weights and not row.has_own_training:
+        train = f"Convert the authors' file with {code}vos-zoo convert{code}, or {train[0].lower()}{train[1:]}"
+    return f"- {row.label}: {note}. {train}, and give it as {code}--weights {row.name}=FOLDER{code}."
 
 
 def _shown(value: float | None, measure: str) -> str:

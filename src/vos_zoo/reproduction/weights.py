@@ -157,7 +157,9 @@ def _assign(
     tried = [*(weight for weight in loose if weight.architecture == row.model), *filter(None, [default])]
     if default is not None and not misfit(row, default):
         return Assignment(row, default)
-    return Assignment(row, None, misfit(row, tried[0]) if tried else f"no weight of {row.model} is published")
+    if not tried:
+        return Assignment(row, None, f"no weight of {row.model} is published")
+    return Assignment(row, None, f"{tried[0].name} does not fit, {misfit(row, tried[0])}")
 
 
 def _default(model: str) -> WeightFacts | None:
