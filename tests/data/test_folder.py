@@ -105,7 +105,8 @@ def test_clips_of_sparsely_annotated_videos(own_root, num_frames):
 @pytest.mark.parametrize(("name", "frames", "annotated"), [("dog", 12, [0, 6, 11]), ("eel", 1, [0])])
 def test_whole_videos(own_root, name, frames, annotated):
     item = WholeVideos(FolderVideos(own_root, names=[name]))[0]
-    assert item["frames"].shape == (frames, 48, 64, 3)
+    assert np.stack(list(item["frames"])).shape == (frames, 48, 64, 3)
+    np.testing.assert_array_equal(item["frames"][frames // 2], list(item["frames"])[frames // 2])
     assert item["annotated"] == annotated
     assert [index for index in range(frames) if item["masks"][index].any()] == annotated
 

@@ -4,6 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from lightning_fabric.utilities import move_data_to_device
 
 from vos_zoo.data.davis import DavisVideos
 from vos_zoo.data.validation import GeneratedVideos, WholeVideos, single_video
@@ -22,8 +24,10 @@ def test_generated_videos():
 @pytest.mark.parametrize(("frames", "expected"), [(None, 8), (3, 3), (100, 8)])
 def test_first_frames_of_annotated_videos(data_root, frames, expected):
     item = WholeVideos(DavisVideos(data_root / "train"), frames)[1]
-    assert item["frames"].shape == (expected, 72, 96, 3)
-    assert item["masks"].shape == (expected, 72, 96)
+    assert np.stack(list(item["frames"])).shape == (expected, 72, 96, 3)
+    assert np.stack(list(item["masks"])).shape == (expected, 72, 96)
+    assert len(item["frames"]) == len(item["masks"]) == expected
+    np.testing.assert_array_equal(item["frames"][1], list(item["frames"])[1])
     assert item["name"] == "bee"
 
 
@@ -33,9 +37,21 @@ def test_frames_without_a_mask_are_read_but_not_annotated(data_root, tmp_path):
         (tmp_path / f"train/Annotations/480p/bee/{index:05d}.png").unlink()
     item = WholeVideos(DavisVideos(tmp_path / "train", names=["bee"]))[0]
     assert item["annotated"] == [0, 3, 4, 5]
-    assert item["frames"].shape[0] == item["masks"].shape[0] == 6  # up to the last annotated one
+    assert len(item["frames"]) == len(item["masks"]) == 6  # up to the last annotated one
     assert not item["masks"][1].any()
     assert item["masks"][3].any()
+
+
+def test_pictures_are_read_when_they_are_asked_for(data_root, monkeypatch):
+    videos = DavisVideos(data_root / "train", names=["bee"])
+    read = []
+    decode = videos.read_frame
+    monkeypatch.setattr(videos, "read_frame", lambda video, frame: read.append(frame) or decode(video, frame))
+    # As Lightning does before every step: it must not walk through the video.
+    item = move_data_to_device(WholeVideos(videos)[0], torch.device("cpu"))
+    assert read == []
+    next(iter(item["frames"]))
+    assert read == [0]
 
 
 def test_batch_is_one_video():

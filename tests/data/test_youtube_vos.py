@@ -43,7 +43,7 @@ def test_all_frames(youtube_vos_root):
     assert videos.videos[1].annotated == [0, 10]
     assert videos.videos[1].written == (0, 5, 10, 15, 20, 25)
     item = WholeVideos(videos)[1]
-    assert item["frames"].shape == (11, 40, 56, 3)
+    assert np.stack(list(item["frames"])).shape == (11, 40, 56, 3)
     assert item["annotated"] == [0, 10]
 
 

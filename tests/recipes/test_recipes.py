@@ -50,7 +50,7 @@ def run(monkeypatch, data_root, tiny_checkpoint, capsys):
         model = load_recipe(recipe)["model"]["init_args"]
         if load_recipe(recipe)["data"]["class_path"] != "SyntheticDataModule":
             values["data.root"] = str(data_root)
-        if "initial_weights" in model:
+        if "initial_weights" in model and "model.initial_weights" not in settings:
             values["model.initial_weights"] = str(tiny_checkpoint(recipe, model["initial_weights"]))
         if model.get("backbone_weights") == "timm":  # would be downloaded
             values["model.backbone_weights"] = str(data_root / "backbone.safetensors")
@@ -95,6 +95,7 @@ def test_a_recipe_trains_and_validates(recipe, run):
     assert (folder / "config.yaml").is_file()
 
 
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # of a checkpoint, without validation
 @pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if "/ablations/" in recipe])
 def test_an_ablation_trains(recipe, run):
     (loss,) = column(run(recipe, **{"trainer.max_steps": "1", "trainer.limit_val_batches": "0"}), "train/loss")
@@ -139,6 +140,16 @@ def test_a_stage_starts_where_the_one_before_ends(recipe):
     (kept,) = [entry["init_args"] for entry in callbacks if entry["class_path"] == "ModelCheckpoint"]
     assert kept["save_last"]
     assert load_recipe(recipe)["model"]["init_args"]["initial_weights"] == f"{kept['dirpath']}/last.ckpt"
+
+
+def test_stages_are_chained_by_their_commands_alone(run, caplog):
+    run("recipes/stcn/1-static.yaml", "--trainer.callbacks.every_n_train_steps=1")
+    start = Path("runs/stcn/1-static/last.ckpt")
+    assert start.is_file()
+    caplog.clear()
+    folder = run("recipes/stcn/2-bl30k.yaml", **{"model.initial_weights": str(start), "trainer.max_steps": "1"})
+    assert len(column(folder, "train/loss")) == 1
+    assert "start from their initialisation" not in caplog.text  # every parameter came from the stage before
 
 
 def batch(recipe: str) -> int:

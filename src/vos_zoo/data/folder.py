@@ -74,9 +74,11 @@ class FolderVideos(AnnotatedVideos):
         ]
 
     def read_frame(self, video: int, frame: int) -> Image:
-        """Decode one frame; of a video file, one that is annotated."""
+        """Decode one frame; of a video file, annotated ones are fast, others decoded from the start."""
         if self.paths[video].is_dir():
             path = self.root / self.videos[video].frames[frame]
+        elif self.videos[video].masks[frame] is None:
+            return next(iter(open_video(self.paths[video], start=frame, end=frame + 1))).image
         else:
             path = self._kept_frame(video, frame)
             if not path.exists():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,28 @@ from vos_zoo.data.synthetic import moving_shapes
 from vos_zoo.data.videos import AnnotatedVideos
 
 
-class VideoItem(TypedDict):
-    """A whole video.
+class Pictures(Protocol):
+    """Pictures of a video in order: an array, or read when they are asked for."""
 
-    ``frames`` are RGB uint8 (T, H, W, 3), ``masks`` object ids uint8 (T, H, W); ``annotated`` lists the indices of the
-    frames that have a mask, the others' masks are all background.
+    def __len__(self) -> int:
+        """Number of frames."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Pictures one after another."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """One picture."""
+
+
+class VideoItem(TypedDict):
+    """A whole video of T frames.
+
+    ``frames`` are RGB uint8 (H, W, 3), ``masks`` object ids uint8 (H, W), T of each; ``annotated`` lists the indices of
+    the frames that have a mask, the others' masks are all background.
     """
 
-    frames: NDArray[np.uint8]
-    masks: NDArray[np.uint8]
+    frames: Pictures
+    masks: Pictures
     annotated: list[int]
     name: str
 
@@ -58,7 +71,7 @@ class GeneratedVideos(Dataset[VideoItem]):
 
 
 class WholeVideos(Dataset[VideoItem]):
-    """Annotated videos, from their first frame to the last annotated one.
+    """Annotated videos, from their first frame to the last annotated one; pictures are read when they are asked for.
 
     Args:
         videos: Where they lie.
@@ -74,19 +87,52 @@ class WholeVideos(Dataset[VideoItem]):
         return len(self._videos)
 
     def __getitem__(self, index: int) -> VideoItem:
-        """Read one video.
-
-        Raises:
-            DataError: If a file cannot be read, or sizes differ.
-        """
+        """Open one video; reading its pictures raises DataError if a file cannot be read, or sizes differ."""
         video = self._videos.videos[index]
         annotated = [frame for frame in video.annotated if self._frames is None or frame < self._frames]
-        last = max(annotated, default=0)
-        frames = np.stack(list(self._videos.iterate(index, last + 1)))
-        masks = np.zeros(frames.shape[:3], np.uint8)
-        for frame in annotated:
-            masks[frame] = self._videos.read_checked_mask(index, frame, frames[frame])
-        return {"frames": frames, "masks": masks, "annotated": annotated, "name": video.name}
+        frames = _StoredFrames(self._videos, index, max(annotated, default=0) + 1)
+        return {"frames": frames, "masks": _StoredMasks(frames), "annotated": annotated, "name": video.name}
+
+
+class _StoredFrames:
+    """Frames of a video; no Sequence, since Lightning would read all of one to look for tensors in it."""
+
+    def __init__(self, videos: AnnotatedVideos, video: int, count: int) -> None:
+        self.videos = videos
+        self.video = video
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return self.videos.iterate(self.video, self._count)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        return self.videos.read_frame(self.video, range(self._count)[index])
+
+
+class _StoredMasks:
+    """Masks of the same frames."""
+
+    def __init__(self, frames: _StoredFrames) -> None:
+        self._frames = frames
+        self._size: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        videos, video = self._frames.videos, self._frames.video
+        if self._size is None:
+            height, width = self._frames[0].shape[:2]
+            self._size = height, width
+        if videos.videos[video].masks[index] is None:
+            return np.zeros(self._size, np.uint8)
+        return videos.read_checked_mask(video, index, self._size)
 
 
 def single_video(items: Sequence[VideoItem]) -> VideoItem:

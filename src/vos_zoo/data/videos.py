@@ -82,8 +82,8 @@ class AnnotatedVideos(abc.ABC):
             self._check_frame_size(video, frame, image, 0, first)
             yield image
 
-    def read_checked_mask(self, video: int, frame: int, image: Image) -> Image:
-        """Decode the mask of an annotated frame, which must have the size of the frame.
+    def read_checked_mask(self, video: int, frame: int, size: tuple[int, int]) -> Image:
+        """Decode the mask of an annotated frame, which must have the size of the frame, (H, W).
 
         Raises:
             DataError: If there is no mask, it cannot be read, or the sizes differ.
@@ -93,10 +93,10 @@ class AnnotatedVideos(abc.ABC):
             raise DataError(
                 f"Frame {entry.frames[frame]!r} of video {entry.name!r} has no mask. Expected an annotated frame."
             )
-        if image.shape[:2] != mask.shape:
+        if size != mask.shape:
             raise DataError(
-                f"Frame {entry.frames[frame]!r} has {_size(image)} pixels and its mask {entry.masks[frame]!r} "
-                f"{_size(mask)}. Expected the same size. Mend or remove the frame."
+                f"Frame {entry.frames[frame]!r} has {_size(size)} pixels and its mask {entry.masks[frame]!r} "
+                f"{_size(mask.shape)}. Expected the same size. Mend or remove the frame."
             )
         return mask
 
@@ -111,7 +111,7 @@ class AnnotatedVideos(abc.ABC):
             self._cache.move_to_end(key)
             return self._cache[key]
         image = self.read_frame(video, frame)
-        mask = self.read_checked_mask(video, frame, image)
+        mask = self.read_checked_mask(video, frame, (image.shape[0], image.shape[1]))
         self._cache[key] = image, mask
         self.cached_bytes += image.nbytes + mask.nbytes
         while self.cached_bytes > self._cache_bytes and len(self._cache) > 1:
@@ -135,8 +135,8 @@ class AnnotatedVideos(abc.ABC):
         if image.shape != other_image.shape:
             names = self.videos[video].frames
             raise DataError(
-                f"Frame {names[frame]!r} has {_size(image)} pixels, frame {names[other]!r} of the same video "
-                f"{_size(other_image)}. Expected one size per video. Resize or remove the odd ones."
+                f"Frame {names[frame]!r} has {_size(image.shape)} pixels, frame {names[other]!r} of the same video "
+                f"{_size(other_image.shape)}. Expected one size per video. Resize or remove the odd ones."
             )
 
     def __getstate__(self) -> dict[str, object]:
@@ -282,5 +282,5 @@ def frames_without_mask(video: AnnotatedVideo) -> list[Problem]:
     ]
 
 
-def _size(image: Image) -> str:
-    return f"{image.shape[1]}×{image.shape[0]}"
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}×{shape[0]}"
