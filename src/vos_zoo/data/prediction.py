@@ -129,7 +129,7 @@ class StoredVideo:
         for index, image in enumerate(self._videos.iterate(self._index)):
             mask: Mask | None = None
             if index in annotated:
-                mask = self._videos.read_checked_mask(self._index, index, image)
+                mask = self._videos.read_checked_mask(self._index, index, (image.shape[0], image.shape[1]))
                 if self._layout != "folder":
                     mask = newcomers.given(mask)
             yield PredictionFrame(PurePosixPath(video.frames[index]).stem, image, mask, index in written)
