@@ -21,7 +21,6 @@ the sequences as keep them busy.
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -35,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from metrics import official_definition
 from vos_zoo.data.masks import read_mask, write_mask
-from vos_zoo.metrics import evaluate
+from vos_zoo.metrics.evaluation import evaluate, usable_cores
 
 HEIGHT, WIDTH, FRAMES = 480, 854, 20
 OBJECTS = (1, 2, 3, 5)
@@ -154,7 +153,7 @@ def measure_processes(results, annotations, folder, copies=8):
                 link = folder / side / f"{sequence.name}-{copy}"
                 link.parent.mkdir(exist_ok=True)
                 link.symlink_to(sequence.resolve(), target_is_directory=True)
-    counts = [count for count in (1, 2, 4, 8, 16) if count <= (os.cpu_count() or 1)]
+    counts = [count for count in (1, 2, 4, 8, 16) if count <= usable_cores()]
     seconds = {}
     for count in counts:
         start = time.perf_counter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -70,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(results: Path, arguments: argparse.Namespace) -> EvaluationReport:
-    from vos_zoo.metrics import evaluate
+    from vos_zoo.metrics.evaluation import evaluate, usable_cores
 
     with progress_bar("videos") as progress:
         return evaluate(
@@ -81,7 +80,7 @@ def _evaluate(results: Path, arguments: argparse.Namespace) -> EvaluationReport:
             meta=arguments.meta,
             seen_categories=arguments.seen,
             breakdown=arguments.breakdown,
-            processes=arguments.processes or os.cpu_count(),
+            processes=arguments.processes or usable_cores(),
             progress=lambda done, total, _: progress(done, total),
         )
 

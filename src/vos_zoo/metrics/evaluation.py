@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -114,6 +115,17 @@ def evaluate(
         extra_ids=tuple(outcome.extra_ids for outcome in outcomes),
         breakdowns=tuple(row for name in names for row in make_breakdown(name, objects)),
     )
+
+
+def usable_cores() -> int:
+    """Count the CPU cores that this process may use, which containers and schedulers limit.
+
+    Example:
+        >>> usable_cores() >= 1
+        True
+    """
+    # Not every system lets a process ask.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

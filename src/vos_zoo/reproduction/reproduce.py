@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +15,7 @@ import torch
 import vos_zoo
 from vos_zoo.data.files import atomic_path
 from vos_zoo.errors import ConfigError, DataError, OutputExistsError
+from vos_zoo.metrics.evaluation import usable_cores
 from vos_zoo.metrics.protocols import get_protocol
 from vos_zoo.reproduction.long_video import LongVideoPoint, run_long_video
 from vos_zoo.reproduction.results import LongVideoResult, LongVideoRow, RowResult, TableResult
@@ -239,7 +239,7 @@ def _row_result(
         report = run.report(
             sets[row.data.name],
             row.data,
-            processes=options.processes or os.cpu_count(),
+            processes=options.processes or usable_cores(),
             progress=lambda done, total, _: show(done, total),
         )
     note = "the paper trains this row anew; here a weight of the full model runs in its setting"
