@@ -403,3 +403,19 @@ def test_a_damaged_picture_ends_the_run_with_its_name(data_root, tmp_path):
 def test_crop_areas_out_of_range(area):
     with pytest.raises(ConfigError, match="crop_area"):
         MixedDataModule("x", crop_area=area)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (MixedDataModule, r"no `pairs/` \(found: nothing\)"),
+        (StaticImagesDataModule, "no picture with a mask"),
+        (DAVISDataModule, "there is no video. Expected JPEGImages/480p/"),
+        (YouTubeVOSDataModule, "train' does not exist"),
+        (BL30KDataModule, "there is no video"),
+        (FolderDataModule, "videos/: is missing"),
+    ],
+)
+def test_empty_roots_say_what_belongs_there(tmp_path, kind, message):
+    with pytest.raises((DataError, MissingFileError), match=message):
+        kind(str(tmp_path), **SMALL).setup("fit")
