@@ -29,8 +29,8 @@ from vos_zoo.memory.tokens import MemoryTokens
 _GROUP = 16  # tokens that share one maximum, and groups that share one; 8 to 32 measure alike
 _FEW = 4  # candidates that share one maximum
 _TILE_QUERIES = 64  # queries are cut into a multiple of this many, as matrix kernels like it,
-_MOST_TILE_QUERIES = 512  # up to this many,
-_BLOCK_BYTES = 18 * 2**20  # and as many as fit here with their similarities to the tokens of a block
+_MOST_TILE_QUERIES = 320  # up to this many,
+_BLOCK_BYTES = 16 * 2**20  # and as many as fit here with their similarities to the tokens of a block
 _TILE_TOKENS = 2048  # per thread
 _WHOLE_ROWS = 2**19  # similarities that exist at once where whole rows are searched
 
@@ -80,15 +80,16 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
     tiles = torch.split(scaled, height)
     values, tokens = [], []
     for start in range(0, memory.count, block):
-        keys = _keys(memory, entry, start, start + block, exact)
-        found, places = _search(tiles, keys, top_k + 1)
+        # One more than is asked for, to see whether it ties with the last one.
+        found, places = _search(tiles, _keys(memory, entry, start, start + block, exact), top_k + 1)
         values.append(found)
         tokens.append(places.add_(start))
-    # One more than is asked for, to see whether it ties with the last one.
-    best, places = torch.cat(values, 1).topk(top_k + 1)
-    chosen = torch.cat(tokens, 1).gather(1, places)[:, :top_k]
+    best, chosen = values[0], tokens[0]
+    if len(values) > 1:
+        best, places = torch.cat(values, 1).topk(top_k + 1)
+        chosen = torch.cat(tokens, 1).gather(1, places)
     tied = ((best[:, top_k - 1] == best[:, top_k]) & (best[:, top_k] > -torch.inf)).nonzero().squeeze(1)
-    best = best[:, :top_k]
+    best, chosen = best[:, :top_k], chosen[:, :top_k]
     for rows in torch.split(tied, max(1, _WHOLE_ROWS // memory.count)):
         best[rows], chosen[rows] = _best_of_whole_rows(scaled[rows], memory, entry, top_k)
     return chosen, best.softmax(1)
@@ -116,11 +117,8 @@ def _search(tiles: tuple[Tensor, ...], keys: Tensor, k: int) -> tuple[Tensor, Te
     """
     k = min(k, keys.shape[0])
     space = _Space.allocate(keys, tiles[0].shape[0], k)
-    found = [space.narrow(tile, keys, k) for tile in tiles]
-    candidates = _Candidates(
-        torch.cat([tile.values for tile in found]), torch.cat([tile.first for tile in found]), found[0].stride
-    )
-    return candidates.largest(k)
+    values, tokens = zip(*(space.narrow(tile, keys, k).largest(k) for tile in tiles), strict=True)
+    return torch.cat(values), torch.cat(tokens)
 
 
 class _Candidates(NamedTuple):
@@ -187,8 +185,8 @@ class _Space:
             if not levels:
                 stride = self.tile // _GROUP
                 first = first // stride * self.tile + first % stride
-            flat = first * queries + torch.arange(queries, device=top.device).unsqueeze(1)
-            steps = torch.arange(_GROUP, device=top.device).view(1, -1, 1) * (stride * queries)
+            flat = (first * queries + torch.arange(queries, device=top.device).unsqueeze(1)).int()
+            steps = torch.arange(_GROUP, device=top.device, dtype=torch.int32).view(1, -1, 1) * (stride * queries)
             values = level.view(-1).index_select(0, (flat.unsqueeze(1) + steps).view(-1))
             candidates = _Candidates(values.view(queries, -1), first, stride)
         return candidates
