@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
+from tqdm import tqdm
 
 from vos_zoo.data.files import atomic_path, natural_key
 from vos_zoo.data.last_read import note_reading
@@ -105,19 +106,16 @@ class FolderVideos(AnnotatedVideos):
         for frame in open_video(self.paths[video], end=stop):
             yield frame.image
 
-    def keep_frames(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Write the annotated frames of all video files that are not there yet.
-
-        Args:
-            progress: Called with the number of finished videos and of all.
-        """
-        for video in range(len(self)):
-            if not self.paths[video].is_dir() and any(
-                not self._kept_frame(video, frame).exists() for frame in self.videos[video].annotated
-            ):
-                self._keep_frames(video)
-            if progress is not None:
-                progress(video + 1, len(self))
+    def keep_frames(self) -> None:
+        """Write the annotated frames of all video files that are not there yet, with a progress bar."""
+        missing = [
+            video
+            for video in range(len(self))
+            if not self.paths[video].is_dir()
+            and any(not self._kept_frame(video, frame).exists() for frame in self.videos[video].annotated)
+        ]
+        for video in tqdm(missing, desc="Annotated frames of video files", unit=" videos", disable=None, leave=False):
+            self._keep_frames(video)
 
     def _kept_frame(self, video: int, frame: int) -> Path:
         # Size and time in the name: another video of the same name must not give the frames of the old one.
