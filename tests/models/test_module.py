@@ -162,9 +162,9 @@ def test_unannotated_frames_are_not_scored(monkeypatch):
     item = video(frames=5) | {"annotated": [0, 3]}
     item["masks"][[1, 2, 4]] = 0
     made = module.validation_step(item, 0)
-    assert made.frames == (0, 3)
-    assert made.masks.shape == (2, 32, 48)
-    np.testing.assert_array_equal(made.masks[1], predicted(module, item)[3])
+    assert made["frames"] == [0, 3]
+    assert made["masks"].shape == (2, 32, 48)
+    np.testing.assert_array_equal(made["masks"][1], predicted(module, item)[3])
     module.evaluation_frames = "annotated"
     steps = []
     step = VideoSession.step

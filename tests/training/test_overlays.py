@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from vos_zoo.models.module import VideoMasks
 from vos_zoo.training import SampleOverlays
 
 
@@ -18,7 +17,7 @@ def video():
     frames = np.full((3, 20, 30, 3), 100, np.uint8)
     masks = np.zeros((2, 20, 30), np.int32)
     masks[-1, 5:15, 5:15] = 1
-    return {"frames": frames, "masks": masks, "name": "dogs/jump"}, VideoMasks((0, 2), masks)
+    return {"frames": frames, "masks": masks, "name": "dogs/jump"}, {"frames": [0, 2], "masks": masks}
 
 
 def trainer(tmp_path, loggers=()):

@@ -210,14 +210,13 @@ class _RequestSampler(DistributedSampler[ClipItem]):
         if trainer is None or trainer.state.fn != TrainerFn.FITTING:
             return self.epoch * self.batches * self._clips_per_batch
         clips, batches = self._resumed_at
-        done = trainer.fit_loop.epoch_loop.batch_progress.total.processed - batches
-        return clips + done * self._clips_per_batch
+        return clips + (_batches_used(trainer) - batches) * self._clips_per_batch
 
     @clips_used.setter
     def clips_used(self, clips: int) -> None:
         trainer = self._data.trainer
         assert trainer is not None, "checkpoints are loaded by a trainer"
-        self._resumed_at = (clips, trainer.fit_loop.epoch_loop.batch_progress.total.processed)
+        self._resumed_at = (clips, _batches_used(trainer))
 
     def __iter__(self) -> Iterator[Any]:
         """Requests of this rank for the rest of the epoch."""
@@ -230,6 +229,12 @@ class _RequestSampler(DistributedSampler[ClipItem]):
     @property
     def _clips_per_batch(self) -> int:
         return self._batch_size * self.num_replicas
+
+
+def _batches_used(trainer: pl.Trainer) -> int:
+    """Batches of all epochs that training has used."""
+    total: Any = trainer.fit_loop.epoch_loop.batch_progress.total  # declared without the counter that it has
+    return int(total.processed)
 
 
 class _ResumableLoader(NamingLoader[ClipItem]):

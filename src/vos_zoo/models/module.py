@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -56,15 +56,14 @@ class TrainingBatch(TypedDict):
     name: list[str]
 
 
-class VideoMasks(NamedTuple):
-    """Predicted masks of the frames of a video that were scored.
+class VideoMasks(TypedDict):
+    """Predicted masks of a video.
 
-    Attributes:
-        frames: Numbers of these frames, from 0.
-        masks: Object ids int32, shape (len(frames), H, W).
+    ``frames`` are the numbers of the frames that were scored, from 0; ``masks`` are their object ids, int32, shape
+    (len(frames), H, W).
     """
 
-    frames: tuple[int, ...]
+    frames: list[int]
     masks: NDArray[np.int32]
 
 
@@ -292,9 +291,9 @@ class VOSModule(Pretrained, pl.LightningModule):
             if is_annotated:
                 predictions.append(prediction)
                 frames.append(index)
-        masks = VideoMasks(tuple(frames), np.stack(predictions))
-        scores.update(masks.masks, np.stack([video["masks"][frame] for frame in frames]), sequence=video["name"])
-        return masks
+        masks = np.stack(predictions)
+        scores.update(masks, np.stack([video["masks"][frame] for frame in frames]), sequence=video["name"])
+        return {"frames": frames, "masks": masks}
 
     def _log_scores(self, scores: JAndF, stage: str) -> None:
         if scores.update_called:

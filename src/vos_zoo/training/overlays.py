@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
 from PIL import Image
@@ -14,6 +14,10 @@ from vos_zoo.data.files import atomic_path
 from vos_zoo.inference.overlay import draw_overlay
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from vos_zoo.data.validation import VideoItem
     from vos_zoo.models.module import VideoMasks
 
@@ -40,7 +44,7 @@ class SampleOverlays(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: VideoMasks,
+        outputs: Tensor | Mapping[str, Any] | None,
         batch: VideoItem,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -48,7 +52,8 @@ class SampleOverlays(pl.Callback):
         """Draw one video."""
         if batch_idx >= self.videos or trainer.sanity_checking or not trainer.is_global_zero:
             return
-        picture = draw_overlay(batch["frames"][outputs.frames[-1]], outputs.masks[-1])
+        made = cast("VideoMasks", outputs)
+        picture = draw_overlay(batch["frames"][made["frames"][-1]], made["masks"][-1])
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         for board in boards:
             experiment: Any = board.experiment

@@ -158,6 +158,7 @@ def _run_folder(trainer: pl.Trainer) -> str:
 
 def _settings(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
     data = getattr(trainer, "datamodule", None)
+    root = getattr(data, "root", None)
     network: nn.Module = getattr(module, "network", module)
     return {
         "model": type(module).__name__,
@@ -165,7 +166,7 @@ def _settings(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]
         "size": getattr(module, "evaluation_size", None),
         "precision": str(trainer.precision),
         "data": type(data).__name__,
-        "root": str(Path(data.root).resolve()) if getattr(data, "root", None) is not None else None,
+        "root": None if root is None else str(Path(root).resolve()),
     }
 
 
