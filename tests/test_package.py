@@ -72,6 +72,8 @@ def test_the_wheel_brings_the_weights_that_the_registry_says():
     tensors = {path.parent.name for path in files if path.suffix == ".safetensors"}
     assert tensors == {weight.folder for weight in vos_zoo.registry.WEIGHTS.values() if weight.in_wheel}
     assert "rde-small" in tensors
+    page = (ROOT / "docs" / "hub.md").read_text(encoding="utf-8")
+    assert all(f"`{weight.name}`" in page for weight in vos_zoo.registry.WEIGHTS.values() if weight.in_wheel)
     assert sum(path.stat().st_size for path in files) <= 55 * 2**20  # the wheel may have 60 MiB; the rest of it has 3
     for weight in vos_zoo.registry.WEIGHTS.values():  # the licence notes of weights that stay behind, too
         assert {ROOT / "checkpoints" / weight.folder / name for name in ("README.md", "config.json")} <= set(files)

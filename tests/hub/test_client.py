@@ -138,6 +138,12 @@ def test_a_hub_that_refuses_is_quoted(hub, pinned, status, words):
         find_checkpoint(pinned)
 
 
+def test_a_server_that_is_no_hub_is_said(hub, pinned):
+    hub.faults.is_no_hub = True
+    with pytest.raises(HubError, match=r"does not answer .* as a Hub does .*HF_ENDPOINT"):
+        find_checkpoint(pinned)
+
+
 @pytest.mark.parametrize("missing", ["config.json", WEIGHTS])
 def test_a_repository_of_something_else_is_said(hub, folder, missing):
     (folder / missing).unlink()

@@ -88,11 +88,14 @@ def test_modules_of_other_threads_keep_their_storage():
     assert nn.Linear(3, 2).weight.device.type == "cpu"
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
-def test_every_module_can_be_built_without_storage(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [(name, variant.name) for name, architecture in ARCHITECTURES.items() for variant in architecture.variants],
+)
+def test_every_module_can_be_built_without_storage(name, variant, tmp_path):
     architecture = find_architecture(name)
     with without_storage():
-        module = build(architecture, "module", architecture.new_config("tiny"), tmp_path)
+        module = build(architecture, "module", architecture.new_config(variant), tmp_path)
     assert {parameter.device.type for parameter in module.parameters()} == {"meta"}
     assert all(buffer.device.type == "cpu" for buffer in module.buffers())
     # What is neither parameter nor buffer would stay without storage for ever.

@@ -208,6 +208,11 @@ def _explain(
     hub, place = constants.ENDPOINT, f"{repo_id} at {revision}" if revision else repo_id
     cause = error.__cause__
     if isinstance(error, errors.LocalEntryNotFoundError) and not constants.HF_HUB_OFFLINE:
+        if isinstance(cause, errors.FileMetadataError):
+            return HubError(
+                f"{hub} does not answer for {place} as a Hub does ({_first_line(cause)}). Check HF_ENDPOINT and proxy "
+                "settings."
+            )
         if not isinstance(cause, errors.HfHubHTTPError):
             return _unreachable(hub, place, cause or error)
         error = cause  # the Hub answered, and what it said is the reason
