@@ -13,10 +13,11 @@ from testing.videos import clip, write_video
 from vos_zoo.data import folder
 from vos_zoo.data.folder import FolderVideos, folder_videos
 from vos_zoo.data.masks import write_mask
+from vos_zoo.data.module import FolderDataModule
 from vos_zoo.data.motion import PAPER_VIDEO
 from vos_zoo.data.validation import WholeVideos
 from vos_zoo.data.video_clips import VideoClips
-from vos_zoo.errors import DataError, MaskError, MissingFileError
+from vos_zoo.errors import ConfigError, DataError, MaskError, MissingFileError
 
 
 @pytest.fixture(scope="session")
@@ -170,3 +171,18 @@ def test_black_and_white_masks_hold_one_object(own_root):
     for name in ("2", "10"):
         Image.fromarray(np.eye(48, 64, dtype=np.uint8) * 255).save(own_root / f"masks/cat/{name}.png")
     assert set(np.unique(FolderVideos(own_root, names=["cat"]).read_mask(0, 1))) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"still": 1.2}, "still is 1.2"), ({"crop_area": (0.5, 0.2)}, r"crop_area is \(0.5, 0.2\)")],
+)
+def test_shares_out_of_range(own_root, options, message):
+    with pytest.raises(ConfigError, match=message):
+        FolderDataModule(str(own_root), **options)
+
+
+def test_settings_reach_the_clips(own_root):
+    ((clips, _),) = FolderDataModule(str(own_root), still=0.25, crop_area=(0.1, 0.3)).clip_sources()
+    assert isinstance(clips, VideoClips)
+    assert (clips.still, clips.area) == (0.25, (0.1, 0.3))

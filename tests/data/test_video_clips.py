@@ -95,6 +95,20 @@ def test_frame_step_divides_the_gap(data_root, monkeypatch):
     assert asked == [5, 2, 1]
 
 
+def test_still_clips_repeat_one_annotated_frame(data_root, monkeypatch):
+    seen = []
+    videos = DavisVideos(data_root / "train")
+    read = videos.read_clip
+    monkeypatch.setattr(videos, "read_clip", lambda video, indices: seen.append(indices) or read(video, indices))
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        VideoClips(videos, still=0.5).sample(rng, num_frames=2, crop_size=16, max_gap=3)
+    still = [first for first, second in seen if first == second]
+    # Binomial(60, 0.5): standard deviation 3.9, five of them.
+    assert abs(len(still) - 30) < 20
+    assert len(set(still)) > 1
+
+
 def test_frames_of_two_sizes_are_refused_by_name(data_root, tmp_path):
     copy = tmp_path / "train"
     shutil.copytree(data_root / "train", copy)

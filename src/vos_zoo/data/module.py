@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -289,6 +289,9 @@ class FolderDataModule(ClipDataModule):
         video_names: Videos to train on; null means all but those of ``validation_names``.
         paste: Whether cut-out objects of the videos move over the clips.
         is_chained: Whether the added motion follows a random walk; false draws it for each frame, as in the papers.
+        still: Share of clips that repeat one annotated frame, so that all movement is added, in 0-1.
+        crop_area: Range of the area of crops, as share of the frame. Objects are seen as large as in use if the area is
+            that of the crops when videos are segmented.
         frames_folder: Where annotated frames of video files are kept; null means ``.frames`` in ``root``.
         cache_bytes: Limit of decoded frames kept by each worker, in bytes.
         options: Arguments of :class:`ClipDataModule`.
@@ -301,16 +304,23 @@ class FolderDataModule(ClipDataModule):
         video_names: list[str] | None = None,
         paste: bool = False,
         is_chained: bool = True,
+        still: float = 0.0,
+        crop_area: tuple[float, float] = (0.36, 1.0),
         frames_folder: str | None = None,
         cache_bytes: int = _CACHE_BYTES,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         check_least("cache_bytes", cache_bytes, 0)
+        if not 0 <= still <= 1:
+            raise ConfigError(f"still is {still}. Expected a share of the clips, from 0 to 1.")
+        _check_area(crop_area)
         self.root = Path(root)
         self.video_names = video_names
         self.paste = paste
         self.is_chained = is_chained
+        self.still = still
+        self.crop_area = crop_area
         self.frames_folder = frames_folder
         self.cache_bytes = cache_bytes
 
@@ -320,7 +330,8 @@ class FolderDataModule(ClipDataModule):
 
     def clip_sources(self) -> list[tuple[ClipSource, float]]:
         """The videos alone."""
-        return [(_video_clips(self._training_videos(), 1, self.paste, self.is_chained), 1.0)]
+        clips = _video_clips(self._training_videos(), 1, self.paste, self.is_chained)
+        return [(replace(clips, still=self.still, area=self.crop_area), 1.0)]
 
     def own_validation_videos(self) -> AnnotatedVideos | None:
         """The videos of ``validation_names``, or all."""
@@ -439,8 +450,7 @@ class MixedDataModule(ClipDataModule):
         _check_repeats(self.video_sets)
         self.root = Path(root)
         self.weights = weights
-        if not 0 < crop_area[0] <= crop_area[1] <= 1:
-            raise ConfigError(f"crop_area is {crop_area}. Expected shares of the frame with 0 < low <= high <= 1.")
+        _check_area(crop_area)
         self.paste = _paste_settings(paste)
         self.is_chained = is_chained
         self.video_motion = video_motion or (CHAINED_VIDEO if is_chained else PAPER_VIDEO)
@@ -491,6 +501,11 @@ class MixedDataModule(ClipDataModule):
             for videos, entry in zip(opened, self.video_sets, strict=True)
         ]
         return [(source, weight * count / sum(counts)) for source, count in zip(clips, counts, strict=True)]
+
+
+def _check_area(crop_area: tuple[float, float]) -> None:
+    if not 0 < crop_area[0] <= crop_area[1] <= 1:
+        raise ConfigError(f"crop_area is {crop_area}. Expected shares of the frame with 0 < low <= high <= 1.")
 
 
 def _video_clips(videos: AnnotatedVideos, frame_step: int, paste: bool, is_chained: bool) -> VideoClips:

@@ -40,6 +40,8 @@ class VideoClips:
         has_one_gap: Whether all neighbours of a clip are equally far apart, instead of one draw for each.
         reverses: Whether every second clip runs backwards.
         drops_growing: Whether small objects that grow are no targets, a rule for the rendered videos of BL30K.
+        still: Share of clips that repeat one frame, so that all movement is added. A few annotated frames lie far
+            apart, but neighbours are what a video has.
 
     Source: clip sampling, augmentation and object selection of STCN (NeurIPS 2021) and RDE-VOS (CVPR 2022).
     """
@@ -53,6 +55,7 @@ class VideoClips:
     has_one_gap: bool = False
     reverses: bool = True
     drops_growing: bool = False
+    still: float = 0.0
 
     def sample(
         self,
@@ -85,6 +88,8 @@ class VideoClips:
     def _indices(self, rng: np.random.Generator, video: int, num_frames: int, max_gap: int) -> list[int]:
         entry = self.videos.videos[video]
         annotated = entry.annotated
+        if self.still > 0 and rng.random() < self.still:
+            return [annotated[int(rng.integers(len(annotated)))]] * num_frames
         gap = max(1, max_gap // (self.frame_step * entry.frame_step))
         indices = sample_frame_indices(
             rng, len(annotated), num_frames, gap, has_one_gap=self.has_one_gap, reverses=self.reverses
