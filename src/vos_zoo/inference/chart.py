@@ -82,7 +82,7 @@ def _nice_step(span: float) -> float:
 
     Example:
         >>> [_nice_step(span) for span in (43, 1, 0.3)]
-        [10.0, 0.2, 0.05]
+        [10.0, 0.2, 0.1]
     """
     power = 10.0 ** math.floor(math.log10(span / _TICKS))
     return next(round(factor * power, 12) for factor in (1, 2, 5, 10) if factor * power >= span / _TICKS * 0.999)
