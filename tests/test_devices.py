@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vos_zoo.devices import find_device
+from vos_zoo.devices import computes_bf16, find_device
 from vos_zoo.errors import ConfigError
 
 
@@ -35,3 +35,8 @@ def test_devices_that_do_not_exist(monkeypatch, device, words):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=words):
         find_device(device)
+
+
+def test_a_gpu_computes_bf16_and_a_processor_if_torch_says_so(monkeypatch):
+    assert computes_bf16("cuda")
+    assert computes_bf16("cpu") is torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -1,6 +1,7 @@
 """The LightningModule: configuration, losses per sample, schedule, scoring."""
 
 import dataclasses
+import logging
 from types import SimpleNamespace
 
 import numpy as np
@@ -134,6 +135,19 @@ def test_weights_may_be_stored_channels_last(tmp_path, channels_last):
     fit_stage(module, tmp_path)
     weight = module.network.decoder.compress.conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_bf16", "is_told"),
+    [("bf16-mixed", False, True), ("bf16-mixed", True, False), ("32-true", False, False)],
+)
+def test_a_precision_that_the_processor_lacks_is_told(monkeypatch, caplog, precision, has_bf16, is_told):
+    monkeypatch.setattr("vos_zoo.models.module.computes_bf16", lambda device: has_bf16)
+    module = STCNModule("tiny")
+    module._trainer = SimpleNamespace(precision=precision)
+    with caplog.at_level(logging.INFO):
+        module.on_fit_start()
+    assert ("--trainer.precision 32-true" in caplog.text) is is_told
 
 
 def test_batch_statistics_are_frozen_in_training_mode():

@@ -10,10 +10,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vos_zoo.data.prediction import Newcomers
+from vos_zoo.devices import computes_bf16
 from vos_zoo.errors import ConfigError
 from vos_zoo.inference.prediction import VideoPrediction
 from vos_zoo.inference.session import VideoSession
@@ -184,6 +186,16 @@ class VOSModule(Pretrained, pl.LightningModule):
         elif self.backbone_weights is not None and stage == "fit":
             load_trunks(self.network, self.backbone_weights, roots)
             self._has_weights = True
+
+    def on_fit_start(self) -> None:
+        """Say so before hours are lost, if the processor has to emulate the run's precision."""
+        precision = str(self.trainer.precision)
+        if precision.startswith("bf16") and not computes_bf16(self.device):
+            rank_zero_info(
+                "This processor has no bfloat16: precision %s is many times slower on it than float32. Stop and add "
+                "--trainer.precision 32-true.",
+                precision,
+            )
 
     def on_train_start(self) -> None:
         """Freeze batch statistics: Lightning keeps the mode it finds and calls no ``train()`` of its own."""
