@@ -224,7 +224,8 @@ def compare(network: VOSNetwork[Any, Any], objects: int, rounds: int, later: int
 def print_comparison(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Print and return the table of the comparison."""
     print(
-        f"{'model':<12}{'objects':>8}{'memory':>8}{'plain':>8}{'ours':>8}{'ratio':>7}{'frame 2,000':>13}{'growth':>8}"
+        f"{'model':<12}{'objects':>8}{'memory':>8}{'plain':>8}{'ours':>8}{'ratio':>7}"
+        f"{f'frame {arguments.later}':>13}{'growth':>8}"
     )
     rows = []
     for model in arguments.models:
