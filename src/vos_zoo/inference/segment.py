@@ -17,6 +17,7 @@ from vos_zoo.errors import ConfigError, MaskError, OutputExistsError
 from vos_zoo.hub import load_model
 from vos_zoo.inference.overlay import draw_overlay
 from vos_zoo.inference.reader import open_video
+from vos_zoo.inference.run_file import RUN_FILE, changed_settings
 from vos_zoo.inference.views import ViewWriter
 from vos_zoo.inference.writer import MaskWriter, VideoWriter
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OVERLAY_FILE", "RUN_FILE", "Annotations", "SegmentationReport", "segment_video"]
 
-RUN_FILE = "run.json"
-"""Settings of the run, beside its masks; ``resume`` compares them."""
 OVERLAY_FILE = "overlay.mp4"
 
 _FOLDER_RATE = 24.0  # frames per second of an overlay when the source is a folder of frames
@@ -302,13 +301,10 @@ def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
             )
         return
     try:
-        earlier = json.loads(run_file.read_text(encoding="utf-8"))["settings"]
-        changed = [
-            f"{key} {earlier.get(key)!r}, now {value!r}" for key, value in settings.items() if earlier.get(key) != value
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        changed = changed_settings(run_file, settings)
+    except ValueError as error:
         raise ConfigError(
-            f"{run_file} is damaged ({error!r}), so its run cannot be resumed. Start again with overwrite=True "
+            f"{run_file} is damaged ({error}), so its run cannot be resumed. Start again with overwrite=True "
             "(`--overwrite`)."
         ) from error
     if changed:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 import vos_zoo
 from vos_zoo.data.files import PARTIAL_SUFFIX, atomic_path
 from vos_zoo.errors import ConfigError, OutputExistsError
+from vos_zoo.inference.run_file import RUN_FILE, changed_settings
 from vos_zoo.inference.writer import MaskWriter
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from vos_zoo.data.prediction import Layout, PredictionVideo
     from vos_zoo.inference.prediction import VideoPrediction
 
-RUN_FILE = "run.json"
-"""Settings of the run, beside the videos; a later run in the same folder must have the same."""
 ARCHIVE_FILE = "submission.zip"
 """All masks as the benchmark's server takes them."""
 
@@ -191,13 +190,10 @@ def _check_folder(root: Path, settings: dict[str, Any]) -> None:
             )
         return
     try:
-        earlier = json.loads(run_file.read_text(encoding="utf-8"))["settings"]
-        changed = [
-            f"{key} {earlier.get(key)!r}, now {value!r}" for key, value in settings.items() if earlier.get(key) != value
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        changed = changed_settings(run_file, settings)
+    except ValueError as error:
         raise ConfigError(
-            f"`{run_file}` is damaged ({error!r}), so its run cannot go on. Choose another folder with "
+            f"`{run_file}` is damaged ({error}), so its run cannot go on. Choose another folder with "
             "`--predictions.folder`."
         ) from error
     if changed:
