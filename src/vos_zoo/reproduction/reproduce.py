@@ -15,11 +15,12 @@ import torch
 import vos_zoo
 from vos_zoo.data.files import atomic_path
 from vos_zoo.errors import ConfigError, DataError, OutputExistsError
+from vos_zoo.inference.run_file import RUN_FILE
 from vos_zoo.metrics.evaluation import usable_cores
 from vos_zoo.metrics.protocols import get_protocol
 from vos_zoo.reproduction.long_video import LongVideoPoint, run_long_video
 from vos_zoo.reproduction.results import LongVideoResult, LongVideoRow, RowResult, TableResult
-from vos_zoo.reproduction.runs import RUN_FILE, RowRun, measured_values
+from vos_zoo.reproduction.runs import RowRun, measured_values
 from vos_zoo.reproduction.tables import LongVideoFigure, PaperRow, PaperTable, choose_rows
 from vos_zoo.reproduction.videos import RootVideo, VideoSet, find_videos
 from vos_zoo.reproduction.weights import Assignment, WeightFacts, assign_weights, configure, read_weight

@@ -17,6 +17,7 @@ from vos_zoo.data.files import atomic_path
 from vos_zoo.data.masks import MaskFolder, mask_ids
 from vos_zoo.errors import ConfigError, OutputExistsError
 from vos_zoo.inference.reader import open_video
+from vos_zoo.inference.run_file import RUN_FILE
 from vos_zoo.inference.writer import MaskWriter
 from vos_zoo.metrics import EvaluationReport, evaluate
 from vos_zoo.metrics.functional import VOID_ID
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from vos_zoo.reproduction.tables import PaperData
     from vos_zoo.reproduction.videos import RootVideo, VideoSet
 
-RUN_FILE = "run.json"
-"""Settings of a row and what its videos took, beside its masks."""
 REPORT_FILE = "report.json"
 """Scores of a row, as ``vos-zoo evaluate --json`` writes them."""
 MASKS_FOLDER = "masks"
