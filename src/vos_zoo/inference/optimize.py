@@ -12,14 +12,17 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vos_zoo.errors import ConfigError
 
+from .winograd import WinogradConv2d, is_winograd_faster
+
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def optimize_network(network: ModuleT, device: torch.device | None = None) -> ModuleT:
     """Return a network of the same class with batch normalisation folded into convolutions, stored channels-last.
 
-    The result equals the original within rounding of float32. It shares every parameter that did not have to change,
-    and the original stays as it is, so that it can be trained and saved as before.
+    On a CPU its wide 3x3 convolutions go by :class:`vos_zoo.inference.winograd.WinogradConv2d`. The result equals the
+    original within rounding of float32. It shares every parameter that did not have to change, and the original stays
+    as it is, so that it can be trained and saved as before.
 
     Args:
         network: Any network; the result is in evaluation mode whatever this one's mode.
@@ -33,8 +36,12 @@ def optimize_network(network: ModuleT, device: torch.device | None = None) -> Mo
     optimized = copy_network(network, device).eval()
     for module in list(optimized.modules()):
         _fold_children(module)
+    for module in list(optimized.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Conv2d) and is_winograd_faster(child):
+                setattr(module, name, WinogradConv2d(child))
     for part in optimized.modules():
-        if isinstance(part, nn.Conv2d):
+        if isinstance(part, nn.Conv2d) and not isinstance(part, WinogradConv2d):
             part.weight = nn.Parameter(
                 part.weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False
             )

@@ -1,0 +1,117 @@
+"""Winograd convolution against PyTorch's direct one in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from vos_zoo.inference.optimize import optimize_network
+from vos_zoo.inference.winograd import WinogradConv2d, convolve_tiles, is_winograd_faster, transform_weight
+
+
+def convolution(in_channels=128, out_channels=128, **options):
+    torch.manual_seed(0)
+    return nn.Conv2d(in_channels, out_channels, 3, **{"padding": 1, **options})
+
+
+def direct(features, convolution):
+    bias = None if convolution.bias is None else convolution.bias.double()
+    return F.conv2d(features.double(), convolution.weight.double(), bias, padding=1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    images=st.integers(0, 4),
+    channels=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    has_bias=st.booleans(),
+    layout=st.sampled_from(["channels_first", "channels_last", "cut"]),
+)
+def test_it_is_the_direct_convolution(images, channels, size, has_bias, layout):
+    layer = convolution(*channels, bias=has_bias)
+    features = torch.randn(images, channels[0], *size, generator=torch.Generator().manual_seed(1))
+    if layout == "channels_last":
+        features = features.contiguous(memory_format=torch.channels_last)
+    elif layout == "cut":
+        features = F.pad(features, (2, 3, 1, 1), value=7.0)[:, :, 1:-1, 2:-3]
+    with torch.inference_mode():
+        result = convolve_tiles(features, transform_weight(layer.weight), layer.bias)
+    expected = direct(features, layer)
+    assert result.shape == expected.shape
+    torch.testing.assert_close(result.double(), expected, rtol=0, atol=2e-5)
+
+
+def test_its_errors_are_those_of_the_direct_convolution():
+    layer = convolution(256, 128)
+    features = torch.randn(1, 256, 30, 54)
+    with torch.inference_mode():
+        ours = (WinogradConv2d(layer)(features) - direct(features, layer)).abs().max()
+        theirs = (layer(features) - direct(features, layer)).abs().max()
+    assert ours < 4 * theirs
+
+
+@pytest.mark.parametrize("magnitude", [1e-20, 1e20])
+def test_extreme_magnitudes_keep_their_precision(magnitude):
+    layer = convolution(bias=False)
+    features = magnitude * torch.randn(1, 128, 9, 10)
+    with torch.inference_mode():
+        result = WinogradConv2d(layer)(features)
+    torch.testing.assert_close(result.double() / magnitude, direct(features, layer) / magnitude, rtol=0, atol=2e-5)
+
+
+def test_one_place_does_not_reach_far():
+    """A pixel that is infinite spoils the tiles that read it and no others."""
+    layer = convolution()
+    features = torch.zeros(1, 128, 32, 32)
+    features[0, 0, 0, 0] = torch.inf
+    with torch.inference_mode():
+        result = WinogradConv2d(layer)(features)
+    assert result[:, :, 8:].isfinite().all()
+    assert not result[:, :, :4, :4].isfinite().all()
+
+
+def test_it_is_the_convolution_where_tiles_do_not_apply():
+    layer = convolution()
+    tiled = WinogradConv2d(layer)
+    features = torch.randn(1, 128, 8, 8)
+    assert torch.equal(tiled(features), layer(features))  # gradients are on
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert tiled(features).dtype == torch.bfloat16
+    with torch.inference_mode():
+        assert torch.equal(tiled.double()(features.double()), layer.double()(features.double()))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"in_channels": 64},
+        {"out_channels": 64},
+        {"stride": 2},
+        {"padding": 0},
+        {"dilation": 2},
+        {"groups": 2},
+        {"padding_mode": "reflect"},
+        {"dtype": torch.float64},
+        {"device": "meta"},
+    ],
+)
+def test_other_convolutions_are_left_alone(other):
+    assert is_winograd_faster(convolution())
+    assert not is_winograd_faster(convolution(**other))
+
+
+def test_a_rearranged_network_uses_it_and_shares_the_weights():
+    network = nn.Sequential(convolution(), nn.BatchNorm2d(128), nn.ReLU(), convolution()).eval()
+    network[1].running_mean.normal_()
+    network[1].running_var.uniform_(0.5, 2)
+    optimized = optimize_network(network)
+    assert [type(part) for part in optimized] == [WinogradConv2d, nn.Identity, nn.ReLU, WinogradConv2d]
+    assert optimized[3].weight is network[3].weight
+    assert type(network[3]) is nn.Conv2d
+    features = torch.randn(2, 128, 13, 18)
+    with torch.inference_mode():
+        torch.testing.assert_close(optimized(features), network(features), rtol=0, atol=1e-5)
