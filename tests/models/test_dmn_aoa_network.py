@@ -222,6 +222,18 @@ def test_contradicting_configurations_are_refused(wrong):
         DMNAOAConfig(**wrong)
 
 
+def test_what_is_compared_is_projected_alike_at_first():
+    network = tiny().network
+    pairs = [
+        (network.alignment.template_projector, network.alignment.proposal_projector),
+        (network.refinement.current_projector, network.refinement.reference_projector),
+    ]
+    for first, second in pairs:
+        for one, other in zip(first.parameters(), second.parameters(), strict=True):
+            assert torch.equal(one, other)
+            assert one is not other
+
+
 def test_the_backbone_learns_more_slowly_and_keeps_its_normalisation():
     module = tiny()
     module.learning_rate = 1e-4

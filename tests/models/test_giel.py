@@ -307,6 +307,13 @@ def test_probabilities_are_products_of_both_branches():
     torch.testing.assert_close(prediction.log_odds, product_log_odds(prediction.instances, prediction.saliency))
 
 
+def test_both_encoders_start_with_one_projection_and_part_in_training():
+    network = GIELNetwork(GIELConfig.tiny())
+    query, support = network.query_projection.state_dict(), network.support_projection.state_dict()
+    assert all(torch.equal(query[name], support[name]) for name in query)
+    assert not {part.data_ptr() for part in query.values()} & {part.data_ptr() for part in support.values()}
+
+
 @torch.no_grad()
 def test_equal_weights_are_no_temporal_attention():
     network = tiny()

@@ -89,6 +89,44 @@ def test_recomputing_steps_changes_no_gradient():
         torch.testing.assert_close(plain, recomputed)
 
 
+def test_planes_without_an_object_change_nothing():
+    """Objects are separate clips: the loss of a batch is that of its objects alone."""
+    batch = training_batch()
+    assert not batch["valid_objects"].all()
+    losses = []
+    for padding in (0, 2):
+        module = tiny()
+        module.log = ignore
+        module.train()
+        torch.manual_seed(0)
+        padded = dict(batch)
+        for name in ("valid_objects", "first_masks"):
+            planes = batch[name]
+            padded[name] = torch.cat([planes, planes.new_zeros(len(planes), padding, *planes.shape[2:])], dim=1)
+        losses.append(module.training_step(padded, 0))
+    assert losses[0] == losses[1]
+
+
+def test_a_batch_without_objects_trains():
+    module = tiny()
+    module.log = ignore
+    module.train()
+    batch = training_batch()
+    for name in ("valid_objects", "first_masks", "masks"):
+        batch[name] = torch.zeros_like(batch[name])
+    assert module.training_step(batch, 0).isfinite()
+
+
+def test_an_identity_stem_lets_the_backbone_see_what_it_knows():
+    torch.manual_seed(0)
+    module = HS2SModule("tiny", identity_stem=True).eval()
+    encoder = module.network.encoder
+    image = torch.randn(1, 3, 64, 64)
+    stem = encoder.image_stem(image)
+    expected = encoder.layer1(encoder.maxpool(encoder.act1(encoder.bn1(encoder.conv1[1:](stem)))))
+    torch.testing.assert_close(encoder(stem).stride4, expected)
+
+
 def test_the_recurrent_cell_is_the_formula():
     cell = ConvLSTM(1, 1, 1)
     with torch.no_grad():

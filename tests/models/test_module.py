@@ -98,6 +98,16 @@ def test_adam_steps_as_in_the_papers():
     assert rates == pytest.approx([3e-4, 3e-4, 3e-5])
 
 
+def test_trunks_may_learn_more_slowly():
+    module = STCNModule("tiny", learning_rate=1e-3, backbone_rate=0.1)
+    fast, slow = module.configure_optimizers()["optimizer"].param_groups
+    assert (fast["lr"], slow["lr"]) == pytest.approx((1e-3, 1e-4))
+    network = module.network
+    of_trunks = [*network.key_encoder.parameters(), *network.value_encoder.trunk.parameters()]
+    assert {id(part) for part in slow["params"]} == {id(part) for part in of_trunks}
+    assert len(fast["params"]) + len(slow["params"]) == len(list(network.parameters()))
+
+
 def test_frozen_parameters_are_left_out():
     module = STCNModule("tiny")
     module.network.key_encoder.requires_grad_(False)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vos_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _STAGES = 3  # the matching papers stop at stride 16
 
@@ -77,6 +77,11 @@ class ResNetTrunk(nn.Module):
         stride4 = self.layer1(stem)
         stride8 = self.layer2(stride4)
         return TrunkFeatures(stride4, stride8, self.layer3(stride8))
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters of the ResNet itself, without parts that a subclass adds."""
+        for part in (self.conv1, self.bn1, self.layer1, self.layer2, self.layer3):
+            yield from part.parameters()
 
     def load_imagenet(self, state: dict[str, Tensor]) -> None:
         """Start from ImageNet weights in torchvision's names (``conv1.weight`` … ``layer3.*``).

@@ -19,6 +19,7 @@ from vos_zoo.devices import computes_bf16
 from vos_zoo.errors import ConfigError
 from vos_zoo.inference.prediction import VideoPrediction
 from vos_zoo.inference.session import VideoSession
+from vos_zoo.layers import ResNetTrunk
 from vos_zoo.losses import BootstrappedCrossEntropy
 from vos_zoo.metrics import JAndF
 from vos_zoo.models.initial_weights import load_initial_weights, load_trunks
@@ -102,6 +103,7 @@ class VOSModule(Pretrained, pl.LightningModule):
     Args:
         network: The paper's network.
         learning_rate: Adam's learning rate.
+        backbone_rate: Learning rate of the ResNet trunks as a share of ``learning_rate``.
         weight_decay: L2 term added to gradients (not decoupled, as in the papers' code).
         milestones: Iterations at which the learning rate falls to a tenth.
         warmup_steps: Iterations of linear warm-up.
@@ -135,6 +137,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         network: VOSNetwork[Any, Any],
         *,
         learning_rate: float = 1e-5,
+        backbone_rate: float = 1.0,
         weight_decay: float = 1e-7,
         milestones: Sequence[int] = (),
         warmup_steps: int = 0,
@@ -152,6 +155,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         super().__init__()
         self.network = network
         self.learning_rate = learning_rate
+        self.backbone_rate = backbone_rate
         self.weight_decay = weight_decay
         self.milestones = tuple(milestones)
         self.warmup_steps = warmup_steps
@@ -235,11 +239,18 @@ class VOSModule(Pretrained, pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam and a schedule that is stepped on every iteration."""
+        """Adam, with a rate of their own for the trunks, and a schedule that is stepped on every iteration."""
+        trunks = [part for part in self.network.modules() if isinstance(part, ResNetTrunk)]
+        if self.backbone_rate == 1:
+            trunks = []
+        slow = {id(parameter) for trunk in trunks for parameter in trunk.backbone_parameters()}
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [part for part in trained if id(part) not in slow]},
+            {"params": [part for part in trained if id(part) in slow], "lr": self.learning_rate * self.backbone_rate},
+        ]
         optimizer = torch.optim.Adam(
-            [parameter for parameter in self.network.parameters() if parameter.requires_grad],
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
+            [group for group in groups if group["params"]], lr=self.learning_rate, weight_decay=self.weight_decay
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,7 +48,7 @@ class ObjectAlignment(nn.Module):
         super().__init__()
         self.config = config
         self.template_projector = Projector(config.object_dim, config.align_dim, config.groups)
-        self.proposal_projector = Projector(config.object_dim, config.align_dim, config.groups)
+        self.proposal_projector = deepcopy(self.template_projector)  # alike at first, so that cosines mean something
 
     def forward(self, templates: Tensor, proposals: Tensor) -> Tensor:
         """Compare templates (K, C, r, r) with proposals (n, C, r, r): cosines in [-1, 1], shape (K, n)."""

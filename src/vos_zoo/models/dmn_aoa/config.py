@@ -123,8 +123,8 @@ class DMNAOAConfig:
             backbone="resnet18",
             widths=(48, 48, 96),
             groups=8,
-            align_dim=96,
-            refine_dim=96,
+            align_dim=64,
+            refine_dim=64,
         )
 
     @classmethod

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pytorch_lightning.utilities.types import OptimizerLRScheduler
-
     from vos_zoo.inference.geometry import WorkingSize
     from vos_zoo.inference.session import VideoSession
 
@@ -68,10 +66,10 @@ class DMNAOAModule(VOSModule):
         super().__init__(
             DMNAOANetwork(resolve_config(DMNAOAConfig, config, overrides)),
             learning_rate=learning_rate,
+            backbone_rate=backbone_rate,
             weight_decay=weight_decay,
             **training,
         )
-        self.backbone_rate = backbone_rate
         self.training_proposals = training_proposals
         self.coarse_weight = coarse_weight
         if freeze_bn_affine:
@@ -118,21 +116,6 @@ class DMNAOAModule(VOSModule):
                 f"{missing[0]}.npz. Make them for every frame with `vos-zoo proposals`."
             )
         return source
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam with a lower rate for the backbone."""
-        trunk = {id(parameter) for parameter in self.network.base.trunk.parameters()}
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [part for part in trained if id(part) not in trunk]},
-            {
-                "params": [part for part in trained if id(part) in trunk],
-                "lr": self.learning_rate * self.backbone_rate,
-            },
-        ]
-        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """Unroll clips; the mean of the predicted frames' losses."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -111,7 +112,7 @@ class MaskRefinement(nn.Module):
         coarsest = config.widths[2]
         if config.align_reference:
             self.current_projector = Projector(coarsest, coarsest, config.groups)
-            self.reference_projector = Projector(coarsest, coarsest, config.groups)
+            self.reference_projector = deepcopy(self.current_projector)  # alike at first, as for objects
         self.blocks = nn.ModuleList(
             RefineBlock(width, config.refine_dim, config.groups, is_coarsest=index == 2)
             for index, width in enumerate(config.widths)

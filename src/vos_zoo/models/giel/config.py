@@ -103,7 +103,7 @@ class GIELConfig:
     @classmethod
     def small(cls) -> GIELConfig:
         """Return the bundled size, on ResNet-18."""
-        return cls(backbone="resnet18", key_dim=64, value_dim=128, decoder_dim=96, coarse_dim=96, label_dim=32)
+        return cls(backbone="resnet18", key_dim=64, value_dim=128, decoder_dim=64, coarse_dim=64, label_dim=32)
 
     @classmethod
     def tiny(cls) -> GIELConfig:

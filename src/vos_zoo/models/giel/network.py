@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -62,9 +63,8 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
                 part.eps = config.batch_norm_eps
         stride4, stride8, stride16 = self.query_encoder.channels
         self.query_projection = KeyValue(stride16, config.key_dim, config.value_dim, kernel_size=1)
-        self.support_projection = (
-            None if config.share_kv else KeyValue(stride16, config.key_dim, config.value_dim, kernel_size=1)
-        )
+        # A copy at first: where both encoders start from the same trunk, the affinity compares like with like at once.
+        self.support_projection = None if config.share_kv else deepcopy(self.query_projection)
         self.temporal_attention = (
             TemporalAttention(config.key_dim, config.ta_norm) if config.temporal_attention else None
         )

@@ -127,7 +127,7 @@ class HS2SConfig:
             skip_kernel=3,
             matching_width=32,
             border_bin=4,
-            decoder_dims=(96, 64, 48, 32, 32),
+            decoder_dims=(96, 64, 48, 24, 16),
         )
 
     @classmethod

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
@@ -17,7 +17,7 @@ from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
 from .config import HS2SConfig
 from .losses import LossWeights, balanced_cross_entropy, border_targets, log_jaccard
 from .memory import Prediction
-from .network import HS2SNetwork, StepOutput
+from .network import HS2SFeatures, HS2SNetwork, StepOutput
 
 _DECAY_EPOCHS = 5
 _DECAY = 0.9
@@ -44,7 +44,9 @@ class HS2SModule(VOSModule):
         detach_feedback: Whether gradients stop at masks that are fed back (released code: no).
         shortest_clip: Fewest predicted frames of a clip; clips are cut at random lengths (released code).
         clip_growth_epochs: Epochs after which the longest cut grows by one frame, up to the length that the data give.
-        freeze_bn_epoch: Last epoch in which batch normalisation computes its own statistics (released code).
+        freeze_bn_epoch: Epoch from which batch normalisation keeps its statistics (released code).
+        identity_stem: Whether the encoders' extra stem layer starts as the identity instead of at random, so that the
+            stages behind it see at once what their backbone weights were trained on.
         checkpoint_steps: Recompute each frame in the backward pass, which saves most of the memory of the activations.
         **training: Schedule and initial weights of ``VOSModule``.
     """
@@ -70,6 +72,7 @@ class HS2SModule(VOSModule):
         shortest_clip: int = 5,
         clip_growth_epochs: int = 10,
         freeze_bn_epoch: int = 500,
+        identity_stem: bool = False,
         checkpoint_steps: bool = False,
         **training: Any,
     ) -> None:
@@ -93,6 +96,9 @@ class HS2SModule(VOSModule):
         self.shortest_clip = shortest_clip
         self.clip_growth_epochs = clip_growth_epochs
         self.freeze_bn_epoch = freeze_bn_epoch
+        if identity_stem:
+            for encoder in (self.network.encoder, self.network.reference_encoder):
+                nn.init.dirac_(encoder.extra_conv.weight)
         self.checkpoint_steps = checkpoint_steps
 
     def train(self, mode: bool = True) -> HS2SModule:
@@ -128,21 +134,27 @@ class HS2SModule(VOSModule):
         """Unroll clips of objects; the mean of the frames' losses."""
         network, valid = self.network, batch["valid_objects"]
         frames = 1 + self._draw_length(batch["images"].shape[1] - 1)
-        images, masks = batch["images"][:, :frames], batch["masks"][:, :frames]
-        features = split_frames(network.encode(images.flatten(0, 1)), frames)
+        images = batch["images"][:, :frames]
+        # Objects never see each other: each is a clip of one object, and planes without an object cost nothing.
+        clips, planes = _present_objects(valid)
+        features = [
+            HS2SFeatures(*(part[clips] for part in frame))
+            for frame in split_frames(network.encode(images.flatten(0, 1)), frames)
+        ]
+        masks = batch["masks"][:, :frames].unbind(1)
+        targets = [object_planes(mask, valid)[clips, planes].unsqueeze(1) for mask in masks]
         memory = network.new_memory()
-        network.advance(features[0], batch["first_masks"], memory, frozenset(range(valid.shape[1])))
+        network.advance(features[0], batch["first_masks"][clips, planes].unsqueeze(1), memory, frozenset({0}))
         terms: list[dict[str, Tensor]] = []
         for time in range(1, frames):
             memory.tick()
             output = self._step(features[time], memory.require())
-            target = object_planes(masks[:, time], valid)
-            terms.append(self.frame_terms(output, target, valid))
+            terms.append(self.frame_terms(output, targets[time]))
             if time < frames - 1:
                 own = output.logits.sigmoid()
                 memory.prediction = Prediction(memory.clock, output.state, own)
                 is_true = torch.rand(()).item() < self.true_mask_probability(self.current_epoch)
-                fed_back = target if is_true else own.detach() if self.detach_feedback else own
+                fed_back = targets[time] if is_true else own.detach() if self.detach_feedback else own
                 network.advance(features[time], fed_back, memory, frozenset())
         means = {name: torch.stack([term[name] for term in terms]).mean() for name in terms[0]}
         for name, value in means.items():
@@ -153,15 +165,14 @@ class HS2SModule(VOSModule):
             total = total + weights.border * means["border"]
         return self.log_loss(total)
 
-    def frame_terms(self, output: StepOutput, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
+    def frame_terms(self, output: StepOutput, target: Tensor) -> dict[str, Tensor]:
         """Return the loss terms of one frame, over all objects of the batch as one tensor.
 
         Args:
             output: The network's result.
             target: True masks (B, O, H, W), 0 or 1.
-            valid: Which planes hold an object, shape (B, O).
         """
-        logits, truth = output.logits[valid], target[valid]
+        logits, truth = output.logits.flatten(0, 1), target.flatten(0, 1)
         terms = {
             "cross_entropy": balanced_cross_entropy(logits, truth),
             "jaccard": log_jaccard(logits, truth),
@@ -169,7 +180,7 @@ class HS2SModule(VOSModule):
         if output.borders is not None:
             config = self.network.config
             classes = border_targets(truth, width=config.border_width, bin_size=config.border_bin)
-            terms["border"] = F.cross_entropy(output.borders[valid].to(logits.dtype), classes)
+            terms["border"] = F.cross_entropy(output.borders.flatten(0, 1).to(logits.dtype), classes)
         return terms
 
     def _step(self, features: Any, state: dict[str, Tensor]) -> StepOutput:
@@ -182,3 +193,9 @@ class HS2SModule(VOSModule):
         longest = self.longest_clip(self.current_epoch, predicted)
         shortest = min(self.shortest_clip, longest)
         return int(torch.randint(shortest, longest + 1, ()).item())
+
+
+def _present_objects(valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return clip and plane of every object, of the first plane if there is none: a loss needs something."""
+    clips, planes = valid.nonzero(as_tuple=True)
+    return (clips, planes) if len(clips) else (clips.new_zeros(1), planes.new_zeros(1))
