@@ -1,11 +1,9 @@
 import json
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from vos_zoo.reproduction.long_video import LongVideoPoint
-from vos_zoo.reproduction.plots import DotPanel, LinePanel, draw_dots, draw_lines
 from vos_zoo.reproduction.results import LongVideoResult, LongVideoRow, RowResult, TableResult
 from vos_zoo.reproduction.tables import find_table
 
@@ -103,22 +101,6 @@ def test_nothing_measured_gives_no_plot(tmp_path):
     result = table_result()
     assert not TableResult(result.table, result.rows[1:], "x", "", is_papers_data=True).plot(tmp_path / "table.png")
     assert not (tmp_path / "table.png").exists()
-
-
-@pytest.mark.parametrize(
-    ("ours", "papers"), [((50.0,), (50.0,)), ((0.0,), (None,)), ((None,), (3.0,)), ((-2.5,), (99.9,))]
-)
-def test_plots_of_odd_values(tmp_path, ours, papers):
-    draw_dots(tmp_path / "dots.png", "Title", ["row"], [DotPanel("J", ours, papers)])
-    assert {(0, 114, 178), (213, 94, 0)} <= colours(tmp_path / "dots.png")[1]  # at least in the legend
-
-
-def test_a_higher_value_is_drawn_higher(tmp_path):
-    panel = LinePanel("J&F", ((10.0, 10.0), (30.0, 30.0)))
-    draw_lines(tmp_path / "lines.png", "Title", [1, 20], ["low", "high"], [panel], axis_title="length")
-    image = np.asarray(Image.open(tmp_path / "lines.png"))[150:]  # below the legend
-    low, high = (np.argwhere((image == colour).all(axis=2))[:, 0].mean() for colour in ((0, 114, 178), (213, 94, 0)))
-    assert high < low
 
 
 def long_video_result():

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from vos_zoo.data.files import atomic_path
 from vos_zoo.errors import ConfigError
-from vos_zoo.inference.chart import line_chart
 from vos_zoo.inference.overlay import draw_heatmap, write_image
+from vos_zoo.plots import LinePanel, draw_lines
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -95,5 +95,6 @@ class ViewWriter:
             ]
             for name in names[len(_COLUMNS) :]
         }
-        chart = line_chart(curves, title=f"Mean of the {self._name} map", x_label="frame", y_label="mean")
+        mean = LinePanel("mean", curves, starts_at_zero=False)
+        chart = draw_lines(f"Mean of the {self._name} map", [mean], axis_title="frame")
         write_image(self.folder / CHART_FILE, chart)

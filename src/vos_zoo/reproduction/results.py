@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import vos_zoo
 from vos_zoo.data.files import atomic_path
+from vos_zoo.inference.overlay import write_image
+from vos_zoo.plots import DotPanel, LinePanel, draw_dots, draw_lines
 from vos_zoo.registry import find_architecture
 from vos_zoo.reproduction.long_video import LongVideoPoint
-from vos_zoo.reproduction.plots import DotPanel, LinePanel, draw_dots, draw_lines
 from vos_zoo.reproduction.tables import PERCENT_MEASURES, RATE_MEASURES, LongVideoFigure, PaperRow, PaperTable
 
 _PLOTTED_MEASURES = 4  # panels side by side
@@ -182,7 +183,8 @@ class TableResult:
         ]
         title = f"{self.table.name}: {self.table.title}"
         used = f" with {weights[0]}" if len(weights) == 1 else ""
-        draw_dots(path, title, labels, panels, note=f"{self.table.source}. Measured{used} on {self.measured_on}.")
+        note = f"{self.table.source}. Measured{used} on {self.measured_on}."
+        write_image(path, draw_dots(title, labels, panels, note=note))
         return True
 
 
@@ -260,25 +262,26 @@ class LongVideoResult:
         shown = [row for row in self.rows if row.points]
         if not shown:
             return False
-        lengths = [point.length for point in shown[0].points]
+
+        def lines(measure: Callable[[LongVideoPoint], float]) -> dict[str, list[tuple[float, float]]]:
+            return {
+                f"{row.row.label} ({row.weight})": [(point.length, measure(point)) for point in row.points]
+                for row in shown
+            }
+
         panels = [
-            LinePanel(
-                "J&F, %",
-                tuple(tuple(100 * point.j_and_f for point in row.points) for row in shown),
-                starts_at_zero=False,
-            ),
-            LinePanel("frames/s", tuple(tuple(point.frames_per_second for point in row.points) for row in shown)),
-            LinePanel("memory, MiB", tuple(tuple(p.memory_bytes / 2**20 for p in row.points) for row in shown)),
+            LinePanel("J&F, %", lines(lambda point: 100 * point.j_and_f), starts_at_zero=False),
+            LinePanel("frames/s", lines(lambda point: point.frames_per_second)),
+            LinePanel("memory, MiB", lines(lambda point: point.memory_bytes / 2**20)),
         ]
-        draw_lines(
-            path,
+        first = shown[0].points[0]
+        picture = draw_lines(
             f"{self.figure.name}: {self.figure.title}",
-            lengths,
-            [f"{row.row.label} ({row.weight})" for row in shown],
             panels,
             axis_title="length in multiples of the original",
-            note=f"{self.video}, {shown[0].points[0].frames // lengths[0]} frames; {self.device}",
+            note=f"{self.video}, {first.frames // first.length} frames; {self.device}",
         )
+        write_image(path, picture)
         return True
 
     def _lines(self) -> list[tuple[str, ...]]:

@@ -1,16 +1,16 @@
-"""Plots of a comparison, drawn with Pillow, which the package needs anyway."""
+"""Plots of tables and of curves, drawn with Pillow, which the package needs anyway."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from vos_zoo.inference.overlay import write_image
+from vos_zoo.errors import ShapeError
 
 _SCALE = 2  # pixels per unit of length below, for sharp print on dense screens
 _BACKGROUND, _INK, _MUTED, _GRID = (255, 255, 255), (34, 34, 34), (110, 110, 110), (225, 225, 225)
@@ -19,7 +19,8 @@ _COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 18
 _FONT, _SMALL_FONT = 13, 11
 _MARGIN, _GAP = 18, 34
 _ROW = 24
-_PANEL_WIDTH, _PANEL_HEIGHT = 300, 230
+_PANEL_WIDTH, _PANEL_HEIGHT, _SINGLE_WIDTH = 300, 230, 560
+_MOST_MARKED = 30  # points of a line that are marked; more would hide it
 _DOT = 5
 _SMOOTH = 2  # drawn this much larger and shrunk: Pillow draws lines without smoothing
 
@@ -35,30 +36,30 @@ class DotPanel:
 
 @dataclass(frozen=True)
 class LinePanel:
-    """One measure against a length.
+    """One measure against a length or time.
 
     Attributes:
         title: Measure and unit.
-        lines: Values of each line at the common positions.
+        lines: Points (x, y) of every line in rising x, by its name; points that are not finite are left out.
         starts_at_zero: Whether the axis begins at 0.
     """
 
     title: str
-    lines: tuple[tuple[float, ...], ...]
+    lines: Mapping[str, Sequence[tuple[float, float]]]
     starts_at_zero: bool = True
 
 
-def draw_dots(
-    path: str | Path, title: str, labels: Sequence[str], panels: Sequence[DotPanel], *, note: str = ""
-) -> None:
+def draw_dots(title: str, labels: Sequence[str], panels: Sequence[DotPanel], *, note: str = "") -> NDArray[np.uint8]:
     """Draw a table: a filled dot for our number, a ring for the paper's, a line for the difference.
 
     Args:
-        path: PNG file.
         title: Heading.
         labels: Names of the rows.
         panels: Measures, side by side, with as many values as there are labels.
         note: A line below the plot.
+
+    Returns:
+        RGB, uint8, shape (H, W, 3).
     """
     canvas = _Canvas()
     label_width = max(canvas.width(label, _FONT) for label in labels) + 16
@@ -90,34 +91,33 @@ def draw_dots(
             if ours is not None:
                 canvas.dot(axis(ours), y, _COLOURS[0])
     canvas.text(_MARGIN, bottom + 30, note, _SMALL_FONT, colour=_MUTED)
-    canvas.save(path)
+    return canvas.picture()
 
 
-def draw_lines(
-    path: str | Path,
-    title: str,
-    positions: Sequence[float],
-    names: Sequence[str],
-    panels: Sequence[LinePanel],
-    *,
-    axis_title: str,
-    note: str = "",
-) -> None:
-    """Draw measures against a length, one panel per measure and one line per name.
+def draw_lines(title: str, panels: Sequence[LinePanel], *, axis_title: str, note: str = "") -> NDArray[np.uint8]:
+    """Draw measures against a length or time, one panel per measure and one line per name.
 
     Args:
-        path: PNG file.
         title: Heading.
-        positions: Where values were taken, rising.
-        names: Names of the lines.
-        panels: Measures, side by side, each with one line per name and one value per position.
-        axis_title: What the positions are.
+        panels: Measures, side by side, all with lines of the same names.
+        axis_title: What the horizontal axis is.
         note: A line below the plot.
+
+    Returns:
+        RGB, uint8, shape (H, W, 3).
+
+    Raises:
+        ShapeError: If a panel has no finite point.
     """
+    for panel in panels:
+        if not any(_finite(line) for line in panel.lines.values()):
+            raise ShapeError(f"The plot {title!r} has no finite point for {panel.title!r}. Expected one or more.")
+    names = list(panels[0].lines)
+    width = _PANEL_WIDTH if len(panels) > 1 else _SINGLE_WIDTH
     canvas = _Canvas()
     top, left = _MARGIN + 88, _MARGIN + 44
     bottom = top + _PANEL_HEIGHT
-    canvas.resize(left + len(panels) * (_PANEL_WIDTH + _GAP + 24), bottom + 80, title, note)
+    canvas.resize(left + len(panels) * (width + _GAP + 24), bottom + (80 if note else 54), title, note)
     canvas.text(_MARGIN, _MARGIN, title, _FONT + 3)
     x = float(_MARGIN)
     for name, colour in zip(names, _colours(len(names)), strict=True):
@@ -126,25 +126,31 @@ def draw_lines(
         canvas.text(x + 28, _MARGIN + 30, name, _FONT)
         x += 28 + canvas.width(name, _FONT) + 22
     for number, panel in enumerate(panels):
-        start = left + number * (_PANEL_WIDTH + _GAP + 24)
-        across = _Axis.over([0.0, *positions], start, start + _PANEL_WIDTH)
-        values = [value for line in panel.lines for value in line if math.isfinite(value)]
+        start = left + number * (width + _GAP + 24)
+        lines = [_finite(panel.lines[name]) for name in names]
+        across = _Axis.over([0.0, *(x for line in lines for x, _ in line)], start, start + width)
+        values = [y for line in lines for _, y in line]
         upward = _Axis.over([0.0, *values] if panel.starts_at_zero else values, bottom, top)
         canvas.text(start, top - 24, panel.title, _FONT)
         for tick in upward.ticks:
-            canvas.line([(start, upward(tick)), (start + _PANEL_WIDTH, upward(tick))], _GRID, 1)
+            canvas.line([(start, upward(tick)), (start + width, upward(tick))], _GRID, 1)
             label = upward.label(tick)
             canvas.text(start - 6, upward(tick) - 7, label, _SMALL_FONT, anchor="r", colour=_MUTED)
         for tick in across.ticks:
             canvas.text(across(tick), bottom + 6, across.label(tick), _SMALL_FONT, anchor="m", colour=_MUTED)
-        canvas.text(start + _PANEL_WIDTH / 2, bottom + 26, axis_title, _SMALL_FONT, anchor="m", colour=_MUTED)
-        for line, colour in zip(panel.lines, _colours(len(panel.lines)), strict=True):
-            points = [(across(p), upward(v)) for p, v in zip(positions, line, strict=True) if math.isfinite(v)]
-            canvas.line(points, colour, 2)
-            for point in points:
+        canvas.text(start + width / 2, bottom + 26, axis_title, _SMALL_FONT, anchor="m", colour=_MUTED)
+        for line, colour in zip(lines, _colours(len(lines)), strict=True):
+            points = [(across(x), upward(y)) for x, y in line]
+            if points:
+                canvas.line(points, colour, 2)
+            for point in points if len(points) <= _MOST_MARKED else ():
                 canvas.dot(*point, colour)
     canvas.text(_MARGIN, bottom + 52, note, _SMALL_FONT, colour=_MUTED)
-    canvas.save(path)
+    return canvas.picture()
+
+
+def _finite(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [point for point in line if all(map(math.isfinite, point))]
 
 
 @dataclass(frozen=True)
@@ -213,9 +219,8 @@ class _Canvas:
     def ring(self, x: float, y: float, colour: tuple[int, int, int]) -> None:
         self._draw.ellipse(self._box(x, y), fill=_BACKGROUND, outline=colour, width=2 * self._unit)
 
-    def save(self, path: str | Path) -> None:
-        shrunk = self._image.reduce(_SMOOTH)
-        write_image(path, np.asarray(shrunk))
+    def picture(self) -> NDArray[np.uint8]:
+        return np.array(self._image.reduce(_SMOOTH))
 
     def _box(self, x: float, y: float) -> tuple[float, float, float, float]:
         return (x - _DOT) * self._unit, (y - _DOT) * self._unit, (x + _DOT) * self._unit, (y + _DOT) * self._unit
