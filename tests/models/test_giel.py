@@ -18,6 +18,7 @@ from vos_zoo.errors import (
     MissingFileError,
     ShapeError,
 )
+from vos_zoo.hub import save_checkpoint_folder
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.layers import ResNetTrunk
 from vos_zoo.layers.log_odds import product_log_odds
@@ -26,6 +27,7 @@ from vos_zoo.models.giel import GIELConfig, GIELModule, GIELNetwork
 from vos_zoo.models.giel.convert import full_from_fast
 from vos_zoo.models.giel.memory import choose_support
 from vos_zoo.models.giel.parts import TemporalAttention, label_maps
+from vos_zoo.models.stcn import STCNConfig, STCNNetwork
 
 # One switch per row of the paper's Table 1, and the readings of what it leaves open.
 SWITCHES: dict[str, dict[str, object]] = {
@@ -49,6 +51,7 @@ SWITCHES: dict[str, dict[str, object]] = {
     "memory_union": {"memory_mask": "union"},
     "coarse_layers": {"variant": "fast", "coarse_layers": 3},
     "one_object_at_a_time": {"max_objects": 1},
+    "keys_of_stcn": {"similarity": "l2", "kv_kernel": 3},
 }
 
 
@@ -463,6 +466,48 @@ def test_encoders_start_from_mask_rcnn(tmp_path, monkeypatch):
     module.mask_rcnn_weights = str(tmp_path / "missing.pth")
     with pytest.raises(MissingFileError, match="does not exist"):
         module.setup("fit")
+
+
+def test_keys_start_as_those_of_stcn(tmp_path, monkeypatch):
+    monkeypatch.setattr(GIELModule, "trainer", Fitting())
+    torch.manual_seed(0)
+    stcn = STCNNetwork(STCNConfig.tiny()).eval()
+    for buffer in stcn.buffers():
+        if buffer.is_floating_point():
+            buffer.uniform_(0.5, 1.5)
+    folder = tmp_path / "stcn"
+    save_checkpoint_folder(stcn, folder, card="# Untrained\n", half=False)
+    module = GIELModule(
+        "tiny",
+        {"kv_kernel": 3, "similarity": "l2", "key_dim": stcn.config.key_dim, "value_dim": stcn.config.value_dim},
+        stcn_weights=str(folder),
+    ).eval()
+    module.setup("fit")
+    image, mask = torch.rand(1, 3, HEIGHT, WIDTH), torch.rand(1, 1, HEIGHT, WIDTH).round()
+    with torch.no_grad():
+        expected, features = stcn.encode(image), module.network.encode(image)
+        keys, _ = module.network._support_tokens(image, mask)
+    torch.testing.assert_close(features.key, expected.key)
+    torch.testing.assert_close(features.value, expected.thin)
+    torch.testing.assert_close(keys[0, 0].T, expected.key[0].flatten(1))
+    other = GIELModule("tiny", stcn_weights=str(folder))
+    with pytest.raises(CheckpointError, match="does not fit"):
+        other.setup("fit")
+
+
+@torch.no_grad()
+def test_squared_distances_compare_keys_on_request():
+    """Where all keys are equally long, both measures differ by the factor 2 alone."""
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.nn.functional.normalize(torch.randn(1, 6, 8, generator=generator), dim=2)
+    query, values = torch.randn(1, 8, 2, 2, generator=generator), torch.randn(1, 6, 4, generator=generator)
+    of_dot, of_distance = tiny(), tiny(similarity="l2")
+    torch.testing.assert_close(
+        of_distance._read(query, keys, values, None, None), of_dot._read(2 * query, keys, values, None, None)
+    )
+    longer = keys * torch.tensor([1, 1, 1, 1, 1, 100.0])[:, None]
+    read = of_distance._read(query, longer, torch.eye(6)[None], None, None)
+    assert read[:, 5].abs().max() < 1e-6  # far from every query
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,7 @@ def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path],
         CheckpointError: If it cannot be read, or holds parameters that the network lacks, or of other shapes; or if
             ``is_whole`` and it lacks some.
     """
-    path = _find(source, roots)
-    state = _read_safetensors(path / "model.safetensors") if path.is_dir() else _read_lightning(path)
+    path, state = _find(source, roots), read_checkpoint(source, roots)
     own = network.state_dict()
     wrong = sorted(key for key, tensor in state.items() if key not in own or own[key].shape != tensor.shape)
     if wrong:
@@ -103,6 +102,21 @@ def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path],
     if fresh:
         _LOGGER.warning("%s has no %s; these parts start from their initialisation.", path, ", ".join(fresh))
     network.load_state_dict({key: tensor.to(own[key].dtype) for key, tensor in state.items()}, strict=False)
+
+
+def read_checkpoint(source: str, roots: Sequence[Path]) -> dict[str, Tensor]:
+    """Return the tensors of a zoo checkpoint folder or a Lightning checkpoint, by the names of its network.
+
+    Args:
+        source: A name of ``vos-zoo list --weights``, a folder with ``model.safetensors``, or a ``.ckpt`` file.
+        roots: Folders that a relative path is looked up in.
+
+    Raises:
+        MissingFileError: If the path does not exist.
+        CheckpointError: If it cannot be read.
+    """
+    path = _find(source, roots)
+    return _read_safetensors(path / "model.safetensors") if path.is_dir() else _read_lightning(path)
 
 
 def _read_trunk(path: Path) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vos_zoo.errors import ConfigError
+from vos_zoo.memory.tokens import Similarity
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class GIELConfig:
     key_dim: int = 128
     #: channels of values, half of the stride-16 feature (paper, Equation 3)
     value_dim: int = 512
+    #: side of the kernels that make keys and values (paper, Equation 3: 1); STM and STCN have 3
+    kv_kernel: int = 1
+    #: how keys are compared (paper, Equation 4: dot product); ``l2`` is STCN's, which learns in fewer steps
+    similarity: Similarity = "dot"
     #: ``fast`` enlarges coarse instance maps (paper, Equation 11), ``full`` decodes them (Equation 12)
     variant: Literal["fast", "full"] = "full"
     #: channels of the decoder (STM)
@@ -102,8 +107,17 @@ class GIELConfig:
 
     @classmethod
     def small(cls) -> GIELConfig:
-        """Return the bundled size, on ResNet-18."""
-        return cls(backbone="resnet18", key_dim=64, value_dim=128, decoder_dim=64, coarse_dim=64, label_dim=32)
+        """Return the bundled size, on ResNet-18, with STCN's keys: those of dot products took too long to learn."""
+        return cls(
+            backbone="resnet18",
+            key_dim=64,
+            value_dim=128,
+            kv_kernel=3,
+            similarity="l2",
+            decoder_dim=64,
+            coarse_dim=64,
+            label_dim=32,
+        )
 
     @classmethod
     def tiny(cls) -> GIELConfig:

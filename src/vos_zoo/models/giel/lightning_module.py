@@ -13,10 +13,11 @@ from vos_zoo.errors import CheckpointError, MissingFileError
 from vos_zoo.layers.log_odds import aggregate_log_odds
 from vos_zoo.models.base import MemoryPolicy
 from vos_zoo.models.clips import object_planes, split_frames
+from vos_zoo.models.initial_weights import read_checkpoint
 from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
 
 from .config import GIELConfig
-from .convert import mask_rcnn_body
+from .convert import mask_rcnn_body, start_from_stcn
 from .network import GIELNetwork
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class GIELModule(VOSModule):
             new; with very few objects per device they are noisy.
         mask_rcnn_weights: File of torchvision's COCO weights of ``maskrcnn_resnet50_fpn``, from which the paper's
             encoders start; see ``batch_norm_eps``.
+        stcn_weights: Name or folder of an STCN of the same backbone and key width to start from: both encoders, and
+            their projections to keys and values (see ``convert.start_from_stcn``).
         weight_decay: L2 term; the paper gives none.
         final_decay: Share of training over which the learning rate falls linearly to 0; 1 is the paper's "poly" with
             power 1.
@@ -60,6 +63,7 @@ class GIELModule(VOSModule):
         detach_masks: bool = False,
         freeze_label_bn: bool = False,
         mask_rcnn_weights: str | None = None,
+        stcn_weights: str | None = None,
         weight_decay: float = 0.0,
         final_decay: float = 1.0,
         **training: Any,
@@ -71,11 +75,16 @@ class GIELModule(VOSModule):
         self.detach_masks = detach_masks
         self.freeze_label_bn = freeze_label_bn
         self.mask_rcnn_weights = mask_rcnn_weights
+        self.stcn_weights = stcn_weights
 
     def setup(self, stage: str) -> None:
         """Load the weights that training starts from, unless it resumes a checkpoint."""
         super().setup(stage)
-        if stage == "fit" and self.mask_rcnn_weights is not None and self.trainer.ckpt_path is None:
+        if stage != "fit" or self.trainer.ckpt_path is not None:
+            return
+        if self.stcn_weights is not None:
+            start_from_stcn(self.network, read_checkpoint(self.stcn_weights, [Path()]))
+        if self.mask_rcnn_weights is not None:
             body = _read_mask_rcnn(Path(self.mask_rcnn_weights))
             self.network.query_encoder.load_imagenet(body)
             self.network.support_encoder.load_imagenet(body)

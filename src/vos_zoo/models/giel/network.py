@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from copy import deepcopy
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vos_zoo.layers import KeyValue, KeyValueFeatures, ResNetTrunk
 from vos_zoo.layers.log_odds import product_log_odds
-from vos_zoo.memory import MemoryTokens, read_memory
+from vos_zoo.memory import MemoryTokens, read_memory, similarity_terms
 from vos_zoo.models.base import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
 from vos_zoo.models.matching import matching_working_bytes
 
@@ -62,7 +61,7 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
             if isinstance(part, _BatchNorm):
                 part.eps = config.batch_norm_eps
         stride4, stride8, stride16 = self.query_encoder.channels
-        self.query_projection = KeyValue(stride16, config.key_dim, config.value_dim, kernel_size=1)
+        self.query_projection = KeyValue(stride16, config.key_dim, config.value_dim, kernel_size=config.kv_kernel)
         # A copy at first: where both encoders start from the same trunk, the affinity compares like with like at once.
         self.support_projection = None if config.share_kv else deepcopy(self.query_projection)
         self.temporal_attention = (
@@ -249,7 +248,10 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
         self, query: Tensor, keys: Tensor, values: Tensor, log_weights: Tensor | None, bias: Tensor | None
     ) -> Tensor:
         """Read values (B, N, D) at every position of the query key (B, Ck, h, w): (B, D, h, w)."""
-        tokens = MemoryTokens(keys, bias, values, 1 / math.sqrt(self.config.key_dim))
+        scale, of_keys = similarity_terms(keys, self.config.similarity)
+        if of_keys is not None:
+            bias = of_keys if bias is None else bias + of_keys
+        tokens = MemoryTokens(keys, bias, values, scale)
         added = log_weights if self.config.ta_mode == "log" else None
         return read_memory(query, tokens, frame_log_weights=added).values
 
