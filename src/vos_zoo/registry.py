@@ -398,67 +398,62 @@ _SMALL_DATA = (
     DataSource("FSS-1000 examples, 5 pictures", "none stated", "https://github.com/moallafatmaocto/FSS-1000"),
     DataSource("ImageNet ResNet-18 (torchvision IMAGENET1K_V1)", "BSD-3-Clause", "https://pytorch.org/vision"),
 )
+
+
+def _small_weight(
+    name: str,
+    *,
+    num_bytes: int,
+    sha256: str,
+    date: str,
+    on_clips: tuple[float, float, float],
+    size: str = "short side at most 480",
+    in_wheel: bool = False,
+) -> Weight:
+    """Describe a weight of the size that this project trains; ``on_clips`` are its J&F, J and F on our clips."""
+    j_and_f, j, f = on_clips
+    protocol = f"DAVIS 2017, mean over 17 objects, {size}"
+    return Weight(
+        name=name,
+        variant="small",
+        folder=name.replace(".", "-"),
+        in_wheel=in_wheel,
+        num_bytes=num_bytes,
+        sha256=sha256,
+        date=date,
+        licence=_RESEARCH_ONLY,
+        trained_on=_SMALL_DATA,
+        scores=(Score(data="seven development clips", j_and_f=j_and_f, j=j, f=f, protocol=protocol),),
+    )
+
+
 WEIGHTS: dict[str, Weight] = {
-    "rde.small": Weight(
-        name="rde.small",
-        variant="small",
-        folder="rde-small",
-        in_wheel=True,
-        num_bytes=16_492_400,
-        sha256="60fd741b7bd0b7a7bd8b4d7173f7a9ca0a7de3d34f1cb82ac321f7fca3ee2b6a",
-        date="2026-11-21",
-        licence=_RESEARCH_ONLY,
-        trained_on=_SMALL_DATA,
-        scores=(
-            Score(
-                data="seven development clips",
-                j_and_f=73.9,
-                j=67.9,
-                f=79.8,
-                protocol="DAVIS 2017, mean over 17 objects, short side at most 480",
-            ),
+    weight.name: weight
+    for weight in (
+        _small_weight(
+            "rde.small",
+            num_bytes=16_492_400,
+            sha256="60fd741b7bd0b7a7bd8b4d7173f7a9ca0a7de3d34f1cb82ac321f7fca3ee2b6a",
+            date="2026-11-21",
+            on_clips=(73.9, 67.9, 79.8),
+            in_wheel=True,
         ),
-    ),
-    "stcn.small": Weight(
-        name="stcn.small",
-        variant="small",
-        folder="stcn-small",
-        in_wheel=True,
-        num_bytes=15_013_312,
-        sha256="81b84b5fea41d457951b559750952c825428663617037554b57d2de3be1f9382",
-        date="2026-11-21",
-        licence=_RESEARCH_ONLY,
-        trained_on=_SMALL_DATA,
-        scores=(
-            Score(
-                data="seven development clips",
-                j_and_f=67.5,
-                j=61.6,
-                f=73.4,
-                protocol="DAVIS 2017, mean over 17 objects, short side at most 480",
-            ),
+        _small_weight(
+            "stcn.small",
+            num_bytes=15_013_312,
+            sha256="81b84b5fea41d457951b559750952c825428663617037554b57d2de3be1f9382",
+            date="2026-11-21",
+            on_clips=(67.5, 61.6, 73.4),
+            in_wheel=True,
         ),
-    ),
-    "tsn.small": Weight(
-        name="tsn.small",
-        variant="small",
-        folder="tsn-small",
-        in_wheel=False,
-        num_bytes=17_194_674,
-        sha256="7a249a3ba3b06130fbc139f769e6c81f8392c7405da8fb261fc1d0438c720b0d",
-        date="2026-11-21",
-        licence=_RESEARCH_ONLY,
-        trained_on=_SMALL_DATA,
-        scores=(
-            Score(
-                data="seven development clips",
-                j_and_f=69.6,
-                j=63.8,
-                f=75.3,
-                protocol="DAVIS 2017, mean over 17 objects, short side at most 480",
-            ),
+        _small_weight(
+            "tsn.small",
+            num_bytes=17_194_674,
+            sha256="7a249a3ba3b06130fbc139f769e6c81f8392c7405da8fb261fc1d0438c720b0d",
+            date="2026-11-21",
+            on_clips=(69.6, 63.8, 75.3),
         ),
-    ),
+    )
 }
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -29,7 +30,7 @@ from vos_zoo.memory.tokens import MemoryTokens
 _GROUP = 16  # tokens that share one maximum, and groups that share one; 8 to 32 measure alike
 _FEW = 4  # candidates that share one maximum
 _TILE_QUERIES = 64  # queries are cut into a multiple of this many, as matrix kernels like it,
-_MOST_TILE_QUERIES = 320  # up to this many,
+_MOST_TILE_QUERIES = 384  # up to this many,
 _BLOCK_BYTES = 16 * 2**20  # and as many as fit here with their similarities to the tokens of a block
 _TILE_TOKENS = 2048  # per thread
 _WHOLE_ROWS = 2**19  # similarities that exist at once where whole rows are searched
@@ -101,7 +102,9 @@ def _block_size(query: Tensor, count: int, top_k: int) -> tuple[int, int]:
     block = min(count, max(fitting // (2 * _TILE_QUERIES), 2 * (top_k + 1) * _GROUP))
     block = -(-count // -(-count // block))  # blocks of nearly equal size
     height = min(fitting // block, _MOST_TILE_QUERIES, _round_up(query.shape[0], _TILE_QUERIES))
-    return block, max(height // _TILE_QUERIES, 1) * _TILE_QUERIES
+    height = max(height // _TILE_QUERIES, 1) * _TILE_QUERIES
+    tiles = max(1, -(-query.shape[0] // height))
+    return block, max(1, -(-query.shape[0] // tiles))  # tiles of equal size: a small last one costs as many calls
 
 
 def _search(tiles: tuple[Tensor, ...], keys: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -133,7 +136,7 @@ class _Candidates(NamedTuple):
         queries, count = self.values.shape
         if count % _FEW == 0 and count >= _FEW * _FEW * k:
             groups = self.values.view(queries, _FEW, -1)
-            steps = torch.arange(0, count, count // _FEW, device=groups.device).view(1, -1, 1)
+            steps = _multiples(_FEW, count // _FEW, torch.int64, groups.device)
             places = groups.amax(1).topk(k, sorted=False).indices.unsqueeze(1) + steps
             places = places.view(queries, -1)
             values, chosen = self.values.gather(1, places).topk(k)
@@ -176,7 +179,7 @@ class _Space:
         levels = [room[: room.shape[0] // self.queries * queries].view(-1, queries) for room in self.levels]
         self._fill(levels, query, keys)
         top = levels.pop()
-        every = torch.arange(top.shape[0], device=top.device).expand(queries, -1)
+        every = _multiples(top.shape[0], 1, torch.int64, top.device).view(1, -1).expand(queries, -1)
         candidates = _Candidates(top.T.contiguous(), every, 0)
         while levels:
             level = levels.pop()
@@ -185,8 +188,8 @@ class _Space:
             if not levels:
                 stride = self.tile // _GROUP
                 first = first // stride * self.tile + first % stride
-            flat = (first * queries + torch.arange(queries, device=top.device).unsqueeze(1)).int()
-            steps = torch.arange(_GROUP, device=top.device, dtype=torch.int32).view(1, -1, 1) * (stride * queries)
+            flat = (first * queries + _multiples(queries, 1, torch.int64, top.device)[0]).int()
+            steps = _multiples(_GROUP, stride * queries, torch.int32, top.device)
             values = level.view(-1).index_select(0, (flat.unsqueeze(1) + steps).view(-1))
             candidates = _Candidates(values.view(queries, -1), first, stride)
         return candidates
@@ -239,6 +242,13 @@ def _weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
 
 def _stack(entries: list[Tensor]) -> Tensor:
     return entries[0].unsqueeze(0) if len(entries) == 1 else torch.stack(entries)
+
+
+@lru_cache(maxsize=64)
+def _multiples(count: int, step: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return 0, step, 2 step …, shape (1, count, 1): the same few of them serve all tiles of all reads."""
+    with torch.inference_mode(False):
+        return torch.arange(0, count * step, step, dtype=dtype, device=device).view(1, -1, 1)
 
 
 def _round_up(size: int, multiple: int) -> int:

@@ -35,6 +35,9 @@ class HS2SModule(VOSModule):
             ``hs2s_prev``, ``hs2s_sim``.
         overrides: Fields of the configuration to replace.
         losses: Weights of the loss terms: ``released`` or ``paper``.
+        balanced: Whether background and object weigh alike in the cross-entropy, however small the object is (paper,
+            Equation 12). A network that is still unsure then marks whatever may be the object, and masks that are fed
+            back grow; without it, pixels weigh alike.
         learning_rate: Adam's learning rate (paper).
         weight_decay: L2 term (released code: none).
         decay_start: Epoch from which the learning rate falls to 0.9 of itself every 5 epochs (released code).
@@ -62,6 +65,7 @@ class HS2SModule(VOSModule):
         overrides: dict[str, Any] | None = None,
         *,
         losses: Literal["released", "paper"] = "released",
+        balanced: bool = True,
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         decay_start: int = 651,
@@ -88,6 +92,7 @@ class HS2SModule(VOSModule):
             **training,
         )
         self.loss_weights = LossWeights.named(losses)
+        self.cross_entropy_of_masks = balanced_cross_entropy if balanced else F.binary_cross_entropy_with_logits
         self.decay_start = decay_start
         self.feedback_start = feedback_start
         self.feedback_slope = feedback_slope
@@ -174,7 +179,7 @@ class HS2SModule(VOSModule):
         """
         logits, truth = output.logits.flatten(0, 1), target.flatten(0, 1)
         terms = {
-            "cross_entropy": balanced_cross_entropy(logits, truth),
+            "cross_entropy": self.cross_entropy_of_masks(logits, truth),
             "jaccard": log_jaccard(logits, truth),
         }
         if output.borders is not None:
