@@ -17,6 +17,7 @@ _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 # at 512).
 _LEAST_CHANNELS = 128
 _TILES_AT_ONCE = 256  # a few megabytes per step, which stay in cache
+_OUTPUTS_AT_ONCE = 64  # channels of a weight that are transformed in float64 at a time
 
 
 class WinogradConv2d(nn.Conv2d):
@@ -61,8 +62,12 @@ def transform_weight(weight: Tensor) -> Tensor:
     """Transform a weight (K, C, 3, 3) to one matrix per place of a tile, shape (36, C, K)."""
     out_channels, in_channels = weight.shape[:2]
     _, of_weight, _ = _transforms()
-    taps = weight.detach().double().permute(2, 3, 1, 0).reshape(_KERNEL**2, -1)
-    return (of_weight @ taps).to(weight.dtype).reshape(_TILE**2, in_channels, out_channels)
+    result = weight.new_empty(_TILE**2, in_channels, out_channels)
+    for start in range(0, out_channels, _OUTPUTS_AT_ONCE):
+        some = weight.detach()[start : start + _OUTPUTS_AT_ONCE]
+        taps = some.double().permute(2, 3, 1, 0).reshape(_KERNEL**2, -1)
+        result[:, :, start : start + len(some)] = (of_weight @ taps).view(_TILE**2, in_channels, -1)
+    return result
 
 
 def convolve_tiles(features: Tensor, transformed_weight: Tensor, bias: Tensor | None) -> Tensor:
