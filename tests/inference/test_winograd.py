@@ -11,6 +11,7 @@ from torch import nn
 
 from vos_zoo.inference.optimize import optimize_network
 from vos_zoo.inference.winograd import WinogradConv2d, convolve_tiles, is_winograd_faster, transform_weight
+from vos_zoo.models.stcn import STCNConfig, STCNNetwork
 
 
 def convolution(in_channels=128, out_channels=128, **options):
@@ -115,3 +116,20 @@ def test_a_rearranged_network_uses_it_and_shares_the_weights():
     features = torch.randn(2, 128, 13, 18)
     with torch.inference_mode():
         torch.testing.assert_close(optimized(features), network(features), rtol=0, atol=1e-5)
+
+
+def test_a_network_that_uses_it_gives_the_same_logits():
+    torch.manual_seed(0)
+    network = STCNNetwork(STCNConfig.small()).eval()
+    optimized = optimize_network(network)
+    assert sum(isinstance(part, WinogradConv2d) for part in optimized.modules()) >= 3
+    first, second = torch.rand(2, 1, 3, 96, 128)
+    masks = torch.zeros(1, 2, 96, 128)
+    masks[:, 0, 10:40, 10:60] = masks[:, 1, 50:90, 70:120] = 1
+    logits = []
+    with torch.inference_mode():
+        for model in (network, optimized):
+            memory = model.new_memory()
+            model.memorize(model.encode(first), masks, memory, reference=True)
+            logits.append(model.segment(model.encode(second), memory))
+    torch.testing.assert_close(*logits, rtol=0, atol=1e-4)
