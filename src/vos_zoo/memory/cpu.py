@@ -84,7 +84,7 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
         # One more than is asked for, to see whether it ties with the last one.
         found, places = _search(tiles, _keys(memory, entry, start, start + block, exact), top_k + 1)
         values.append(found)
-        tokens.append(places.add_(start))
+        tokens.append(places + start)
     best, chosen = values[0], tokens[0]
     if len(values) > 1:
         best, places = torch.cat(values, 1).topk(top_k + 1)
@@ -121,15 +121,15 @@ def _search(tiles: tuple[Tensor, ...], keys: Tensor, k: int) -> tuple[Tensor, Te
     k = min(k, keys.shape[0])
     space = _Space.allocate(keys, tiles[0].shape[0], k)
     values, tokens = zip(*(space.narrow(tile, keys, k).largest(k) for tile in tiles), strict=True)
-    return torch.cat(values), torch.cat(tokens)
+    return torch.cat(values), torch.cat(tokens).long()
 
 
 class _Candidates(NamedTuple):
-    """Runs of entries that are looked at for each of some queries."""
+    """Entries of a level that are looked at for each of some queries."""
 
-    values: Tensor  # (queries, entries of a run · runs)
-    first: Tensor  # first entry of each run, (queries, runs)
-    stride: int  # from one entry of a run to its next
+    values: Tensor  # (queries, entries)
+    places: Tensor  # where they lie in the level, which holds ``width`` numbers per entry, (queries, entries)
+    width: int
 
     def largest(self, k: int) -> tuple[Tensor, Tensor]:
         """Return the k largest values of each query and their entries, both (queries, k)."""
@@ -143,8 +143,7 @@ class _Candidates(NamedTuple):
             places = places.gather(1, chosen)
         else:
             values, places = self.values.topk(k)
-        runs = self.first.shape[1]
-        return values, self.first.gather(1, places % runs) + places // runs * self.stride
+        return values, self.places.gather(1, places) // self.width
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ class _Space:
     def allocate(cls, keys: Tensor, queries: int, k: int) -> _Space:
         count, depth = keys.shape[0], 0
         # The uppermost level has k entries at least, and few enough to look at all of them.
-        while count // _GROUP ** (depth + 1) >= k and (depth == 0 or count // _GROUP**depth > _GROUP * k):
+        while count // _GROUP ** (depth + 1) >= k and (depth == 0 or count // _GROUP**depth > 2 * _GROUP * k):
             depth += 1
         threads = torch.get_num_threads() if keys.device.type == "cpu" else 64
         tile = _round_up(-(-count // -(-count // (_TILE_TOKENS * threads))), _GROUP**depth)
@@ -180,7 +179,7 @@ class _Space:
         self._fill(levels, query, keys)
         top = levels.pop()
         every = _multiples(top.shape[0], 1, torch.int64, top.device).view(1, -1).expand(queries, -1)
-        candidates = _Candidates(top.T.contiguous(), every, 0)
+        candidates = _Candidates(top.T.contiguous(), every, 1)
         while levels:
             level = levels.pop()
             _, first = candidates.largest(k)
@@ -188,10 +187,10 @@ class _Space:
             if not levels:
                 stride = self.tile // _GROUP
                 first = first // stride * self.tile + first % stride
-            flat = (first * queries + _multiples(queries, 1, torch.int64, top.device)[0]).int()
-            steps = _multiples(_GROUP, stride * queries, torch.int32, top.device)
-            values = level.view(-1).index_select(0, (flat.unsqueeze(1) + steps).view(-1))
-            candidates = _Candidates(values.view(queries, -1), first, stride)
+            first = (first * queries + _multiples(queries, 1, torch.int64, top.device)[0]).int()
+            places = (first.unsqueeze(1) + _multiples(_GROUP, stride * queries, torch.int32, top.device)).view(-1)
+            values = level.view(-1).index_select(0, places)
+            candidates = _Candidates(values.view(queries, -1), places.view(queries, -1), queries)
         return candidates
 
     def _fill(self, levels: list[Tensor], query: Tensor, keys: Tensor) -> None:
