@@ -222,6 +222,10 @@ def test_contradicting_configurations_are_refused(wrong):
         DMNAOAConfig(**wrong)
 
 
+def test_a_configuration_sets_the_native_size():
+    assert tiny(working_size=64).session().describe((640, 960)).working_size == (64, 96)
+
+
 def test_what_is_compared_is_projected_alike_at_first():
     network = tiny().network
     pairs = [

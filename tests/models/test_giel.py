@@ -495,6 +495,10 @@ def test_keys_start_as_those_of_stcn(tmp_path, monkeypatch):
         other.setup("fit")
 
 
+def test_a_configuration_sets_the_native_size():
+    assert VideoSession(tiny(working_size=64)).describe((640, 960)).working_size == (64, 96)
+
+
 @torch.no_grad()
 def test_squared_distances_compare_keys_on_request():
     """Where all keys are equally long, both measures differ by the factor 2 alone."""

@@ -146,7 +146,7 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
     stride: ClassVar[int] = 16
     #: Size at which a session shows frames to the network, unless it is told another: the short side in pixels that
     #: larger frames are scaled to, or the (height, width) that all frames are scaled to, turned for upright videos.
-    working_size: ClassVar[int | tuple[int, int]] = 480
+    working_size: int | tuple[int, int] = 480
     #: Whether padding zeros are added before the image is normalised (STM) or after it (all others).
     pads_before_normalisation: ClassVar[bool] = False
 

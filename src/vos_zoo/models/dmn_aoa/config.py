@@ -83,6 +83,9 @@ class DMNAOAConfig:
     refine_dim: int = 256
     #: proposals kept per frame (paper, Section 4.1)
     max_proposals: int = 30
+    #: short side at which sessions show frames to the network; ``small`` was trained on small crops, and is better at
+    #: their scale
+    working_size: int = 480
 
     def __post_init__(self) -> None:
         grouped = (*self.widths, self.align_dim, self.refine_dim)
@@ -93,8 +96,10 @@ class DMNAOAConfig:
             )
         if self.object_dim % 4:
             raise ConfigError(f"DMNAOAConfig has {self.object_dim} object channels. Expected a multiple of 4.")
-        if self.roi_size < 1 or self.mem_every < 1 or self.max_proposals < 1 or self.box_expand <= 0:
-            raise ConfigError("DMNAOAConfig has roi_size, mem_every, max_proposals or box_expand below 1. Raise it.")
+        if min(self.roi_size, self.mem_every, self.max_proposals, self.working_size) < 1 or self.box_expand <= 0:
+            raise ConfigError(
+                "DMNAOAConfig has roi_size, mem_every, max_proposals, working_size or box_expand below 1. Raise it."
+            )
 
     @property
     def object_dim(self) -> int:
@@ -125,6 +130,7 @@ class DMNAOAConfig:
             groups=8,
             align_dim=64,
             refine_dim=64,
+            working_size=320,
         )
 
     @classmethod

@@ -66,6 +66,7 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
     def __init__(self, config: DMNAOAConfig) -> None:
         super().__init__()
         self.config = config
+        self.working_size = config.working_size
         self.base = BaseFeatures(config)
         if config.template == "memory":
             self.memory_encoder = MemoryEncoder(config)

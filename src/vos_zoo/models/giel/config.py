@@ -76,10 +76,13 @@ class GIELConfig:
     #: most processed frames kept as candidates; any of them may become a midpoint, so exact sampling needs all (None).
     #: With 32 the frame nearest to the midpoint is taken instead on longer videos, and memory stays bounded
     max_memory_frames: int | None = 32
+    #: short side at which sessions show frames to the network; ``small`` was trained on small crops, and is better at
+    #: their scale
+    working_size: int = 480
 
     def __post_init__(self) -> None:
         """Check the fields that depend on each other."""
-        for name in ("support_size", "coarse_layers", "max_objects"):
+        for name in ("support_size", "coarse_layers", "max_objects", "working_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}. Expected at least 1.")
         if self.support == "sampled" and self.support_size < 2:
@@ -117,6 +120,7 @@ class GIELConfig:
             decoder_dim=64,
             coarse_dim=64,
             label_dim=32,
+            working_size=320,
         )
 
     @classmethod

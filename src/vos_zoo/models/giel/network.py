@@ -55,6 +55,7 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
     def __init__(self, config: GIELConfig) -> None:
         super().__init__()
         self.config = config
+        self.working_size = config.working_size
         self.query_encoder = ResNetTrunk(config.backbone)
         self.support_encoder = ResNetTrunk(config.backbone, in_channels=4)
         for part in (*self.query_encoder.modules(), *self.support_encoder.modules()):

@@ -86,7 +86,7 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
 
     stride: ClassVar[int] = 32
     #: What the released network was trained and tested on.
-    working_size: ClassVar[int | tuple[int, int]] = (256, 448)
+    working_size: int | tuple[int, int] = (256, 448)
 
     def __init__(self, config: HS2SConfig) -> None:
         super().__init__()
