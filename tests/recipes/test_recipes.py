@@ -52,6 +52,9 @@ def run(monkeypatch, data_root, tiny_checkpoint, capsys):
             values["data.root"] = str(data_root)
         if "initial_weights" in model and "model.initial_weights" not in settings:
             values["model.initial_weights"] = str(tiny_checkpoint(recipe, model["initial_weights"]))
+        if "stcn_weights" in model:
+            values["model.stcn_weights"] = str(tiny_checkpoint(recipe, model["stcn_weights"]))
+            values["model.overrides"] = "{kv_kernel: 3}"  # as the small size has
         if model.get("backbone_weights") == "timm":  # would be downloaded
             values["model.backbone_weights"] = str(data_root / "backbone.safetensors")
         words = [f"--{name}={value}" for name, value in values.items()]
