@@ -453,6 +453,22 @@ WEIGHTS: dict[str, Weight] = {
             date="2026-11-21",
             on_clips=(69.6, 63.8, 75.3),
         ),
+        _small_weight(
+            "giel.small",
+            num_bytes=15_954_492,
+            sha256="f4b42473a0fc0ff4077d0a85ddcd51966f35c9c53bf35a5774c9155112a66e19",
+            date="2026-11-21",
+            on_clips=(55.0, 51.3, 58.8),
+            size="short side 320",
+        ),
+        _small_weight(
+            "dmn_aoa.small",
+            num_bytes=9_343_532,
+            sha256="e394ac3c5867493237eec79fc97d17ff713e80e538f7d036f7ad7fcd6fba4a4d",
+            date="2026-11-21",
+            on_clips=(57.7, 53.3, 62.0),
+            size="short side 320",
+        ),
     )
 }
 
