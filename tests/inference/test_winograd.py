@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from vos_zoo.inference.optimize import optimize_network
+from vos_zoo.inference.session import VideoSession
 from vos_zoo.inference.winograd import WinogradConv2d, convolve_tiles, is_winograd_faster, transform_weight
 from vos_zoo.models.stcn import STCNConfig, STCNNetwork
 
@@ -116,6 +117,25 @@ def test_a_rearranged_network_uses_it_and_shares_the_weights():
     features = torch.randn(2, 128, 13, 18)
     with torch.inference_mode():
         torch.testing.assert_close(optimized(features), network(features), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", True), ("bf16", False)])
+def test_sessions_use_it_where_it_applies(precision, expected):
+    session = VideoSession(STCNNetwork(STCNConfig.small()), precision=precision)
+    parts = session._network.modules()
+    assert any(isinstance(part, WinogradConv2d) for part in parts) == expected
+
+
+def test_later_changes_of_the_weight_have_no_effect():
+    layer = convolution()
+    tiled = WinogradConv2d(layer)
+    features = torch.randn(1, 128, 8, 8)
+    with torch.inference_mode():
+        before = tiled(features)
+    with torch.no_grad():
+        layer.weight.mul_(2)
+    with torch.inference_mode():
+        assert torch.equal(tiled(features), before)
 
 
 def test_a_network_that_uses_it_gives_the_same_logits():

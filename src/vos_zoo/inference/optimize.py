@@ -17,16 +17,17 @@ from .winograd import WinogradConv2d, is_winograd_faster
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-def optimize_network(network: ModuleT, device: torch.device | None = None) -> ModuleT:
+def optimize_network(network: ModuleT, device: torch.device | None = None, *, winograd: bool = True) -> ModuleT:
     """Return a network of the same class with batch normalisation folded into convolutions, stored channels-last.
 
-    On a CPU its wide 3x3 convolutions go by :class:`vos_zoo.inference.winograd.WinogradConv2d`. The result equals the
+    On a CPU wide 3x3 convolutions go by :class:`vos_zoo.inference.winograd.WinogradConv2d`. The result equals the
     original within rounding of float32. It shares every parameter that did not have to change, and the original stays
     as it is, so that it can be trained and saved as before.
 
     Args:
         network: Any network; the result is in evaluation mode whatever this one's mode.
         device: Where the result lives; None means where the network is.
+        winograd: False where it would not be used: under autocast, or in front of a compiler.
 
     Example:
         >>> block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -36,7 +37,7 @@ def optimize_network(network: ModuleT, device: torch.device | None = None) -> Mo
     optimized = copy_network(network, device).eval()
     for module in list(optimized.modules()):
         _fold_children(module)
-    for module in list(optimized.modules()):
+    for module in list(optimized.modules()) if winograd else ():
         for name, child in module.named_children():
             if isinstance(child, nn.Conv2d) and is_winograd_faster(child):
                 setattr(module, name, WinogradConv2d(child))

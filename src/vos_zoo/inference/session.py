@@ -145,7 +145,8 @@ class VideoSession:
         # An empty tensor knows the number of a device that was given without one.
         target = None if device is None else torch.empty(0, device=find_device(device)).device
         if optimize:
-            self._network = optimize_network(network, target)
+            is_winograd_used = precision == "fp32" and not compile
+            self._network = optimize_network(network, target, winograd=is_winograd_used)
         elif target is None or next(network.parameters()).device == target:
             self._network = network.eval()
         else:

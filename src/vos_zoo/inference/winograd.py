@@ -23,9 +23,9 @@ _OUTPUTS_AT_ONCE = 64  # channels of a weight that are transformed in float64 at
 class WinogradConv2d(nn.Conv2d):
     """A 3x3 convolution that computes tiles of 4x4 outputs from 6x6 inputs by 36 products instead of 144.
 
-    It shares weight and bias with the convolution it stands for, and is that convolution wherever tiles do not pay or
-    do not apply: under autocast, in other types than float32, with gradients. Errors are those of a direct
-    convolution in float32. The transformed weight takes four times the room of the weight; it is made on first use.
+    It shares weight and bias with the convolution it stands for, and is that convolution wherever tiles do not apply:
+    under autocast, in other types than float32, with gradients. Errors are those of a direct convolution in float32.
+    The weight is transformed at once, so that later changes of it have no effect; the result takes four times its room.
 
     Args:
         convolution: What :func:`is_winograd_faster` accepts.
@@ -37,15 +37,13 @@ class WinogradConv2d(nn.Conv2d):
         super().__init__(convolution.in_channels, convolution.out_channels, _KERNEL, padding=1, device="meta")
         self.weight = convolution.weight
         self.bias = convolution.bias
-        self.transformed_weight: Tensor | None = None
+        self.transformed_weight = transform_weight(convolution.weight)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
         is_exact = features.dtype == self.weight.dtype == torch.float32 and features.device.type == "cpu"
         if not is_exact or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return super().forward(features)
-        if self.transformed_weight is None:
-            self.transformed_weight = transform_weight(self.weight)
         return convolve_tiles(features, self.transformed_weight, self.bias)
 
 
@@ -59,7 +57,16 @@ def is_winograd_faster(convolution: nn.Conv2d) -> bool:
 
 
 def transform_weight(weight: Tensor) -> Tensor:
-    """Transform a weight (K, C, 3, 3) to one matrix per place of a tile, shape (36, C, K)."""
+    """Transform a convolution's weight to one matrix per place of a tile.
+
+    Args:
+        weight: Shape (K, C, 3, 3), float32.
+
+    Returns:
+        Shape (36, C, K), float32; computed in float64.
+
+    Source: Lavin and Gray, CVPR 2016, Section 4.
+    """
     out_channels, in_channels = weight.shape[:2]
     _, of_weight, _ = _transforms()
     result = weight.new_empty(_TILE**2, in_channels, out_channels)
@@ -71,10 +78,17 @@ def transform_weight(weight: Tensor) -> Tensor:
 
 
 def convolve_tiles(features: Tensor, transformed_weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve features (N, C, H, W) by a transformed weight (36, C, K), with one pixel of zeros around.
+    """Convolve with one pixel of zeros around.
+
+    Args:
+        features: Shape (N, C, H, W), float32, in any layout.
+        transformed_weight: What :func:`transform_weight` gave, shape (36, C, K).
+        bias: Shape (K,), or None.
 
     Returns:
         Shape (N, K, H, W), stored channels-last.
+
+    Source: Lavin and Gray, CVPR 2016, Section 4 and Algorithm 1.
     """
     images, _, height, width = features.shape
     _, in_channels, out_channels = transformed_weight.shape
