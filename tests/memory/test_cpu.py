@@ -22,12 +22,14 @@ def thread_count(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shrink every block, so that a small memory is cut into many of them."""
-    monkeypatch.setattr(cpu_module, "_TILE_QUERIES", 5)
+    monkeypatch.setattr(cpu_module, "_BLOCK_TOKENS", 500)
+    monkeypatch.setattr(cpu_module, "_LEAST_TILE_QUERIES", 5)
     monkeypatch.setattr(cpu_module, "_MOST_TILE_QUERIES", 10)
+    monkeypatch.setattr(cpu_module, "_ROUND_QUERIES", 3)
     monkeypatch.setattr(cpu_module, "_TILE_TOKENS", 48)
-    monkeypatch.setattr(cpu_module, "_BLOCK_BYTES", 15 * 500 * 4)
+    monkeypatch.setattr(cpu_module, "_TILE_BYTES", 15 * 500 * 4)
+    monkeypatch.setattr(cpu_module, "_SHIFT", 2)
     monkeypatch.setattr(cpu_module, "_GROUP", 4)
-    monkeypatch.setattr(cpu_module, "_FEW", 2)
     monkeypatch.setattr(cpu_module, "_WHOLE_ROWS", 2500)
 
 
