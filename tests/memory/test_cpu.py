@@ -19,15 +19,14 @@ def thread_count(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shrink every block, so that a small memory is cut into many of them."""
+@pytest.fixture(params=[0, 2**20], ids=["computed again", "kept"])
+def small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shrink every block, so that a small memory is cut into many of them, whose similarities are kept or not."""
     monkeypatch.setattr(cpu_module, "_BLOCK_TOKENS", 500)
-    monkeypatch.setattr(cpu_module, "_LEAST_TILE_QUERIES", 5)
-    monkeypatch.setattr(cpu_module, "_MOST_TILE_QUERIES", 10)
+    monkeypatch.setattr(cpu_module, "_LEAST_TILE_QUERIES", 15)
+    monkeypatch.setattr(cpu_module, "_KEPT_BYTES", request.param)
     monkeypatch.setattr(cpu_module, "_ROUND_QUERIES", 3)
     monkeypatch.setattr(cpu_module, "_TILE_TOKENS", 48)
-    monkeypatch.setattr(cpu_module, "_TILE_BYTES", 15 * 500 * 4)
     monkeypatch.setattr(cpu_module, "_SHIFT", 2)
     monkeypatch.setattr(cpu_module, "_GROUP", 4)
     monkeypatch.setattr(cpu_module, "_WHOLE_ROWS", 2500)
@@ -76,6 +75,17 @@ def test_frames_stored_twice_choose_the_first_copy() -> None:
     best = similarity.flip(1)[:, :11]
     expected = torch.cat([best, best[:, :10] + 700], 1)
     assert torch.equal(chosen.sort(1).values, expected.sort(1).values)
+
+
+@pytest.mark.parametrize("tokens", [100, 9001])
+def test_masked_tokens_have_no_weight(tokens: int) -> None:
+    query, memory = random_read(queries=30, tokens=tokens)
+    assert memory.bias is not None
+    memory.bias[:, 9:] = -torch.inf
+    chosen, weights = select_tokens(query[0], memory, 0, 20)
+    assert chosen.max() < tokens
+    assert torch.equal((weights > 0).sum(1), torch.full((30,), 9))
+    assert (chosen[weights > 0] < 9).all()
 
 
 def test_selection_equals_sorting_at_full_size() -> None:

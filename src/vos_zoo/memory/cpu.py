@@ -1,12 +1,13 @@
 """The memory read in blocks of PyTorch operations, laid out for the caches of a CPU.
 
-With top-k the affinity exists only one block at a time, and selection looks at an eighth of it:
+With top-k the affinity never exists as a whole, and selection looks at an eighth of it:
 
 1. Similarities of all tokens of a block to some hundred queries, tokens first because that runs the matrix units best,
    in tiles that stay in the caches. While a tile is hot, the maximum of each of its groups of 8 tokens is taken.
 2. The k + 1 largest similarities of a query lie in the k + 1 groups with the largest maxima. Groups of these groups
    narrow the search in a large block in the same way.
-3. Of the 8 (k + 1) similarities in these groups the largest.
+3. Of the 8 (k + 1) similarities in these groups the largest. A small block still has them; of a large one, which would
+   have gone through main memory and back, they are computed again.
 4. Softmax, and one weighted sum of k contiguous rows per query over the token-major values of all objects.
 
 Every step is exact. Where the k-th and the next similarity of a query are equal, token indices must decide: such
@@ -30,10 +31,10 @@ from vos_zoo.memory.tokens import MemoryTokens
 _SHIFT = 3
 _GROUP = 2**_SHIFT  # tokens that share one maximum, and groups that share one
 _BLOCK_TOKENS = 36_000  # at most, in blocks of nearly equal size
-_TILE_BYTES = 10 * 2**20  # Queries are cut into as many as fit here with their similarities to the tokens of a block,
-_LEAST_TILE_QUERIES = 144  # but at least this many,
-_MOST_TILE_QUERIES = 576  # and at most this many, nearly equal because a small tile costs as many calls;
-_ROUND_QUERIES = 16  # rows of other lengths would take matrix kernels a third more time.
+_KEPT_BYTES = 11 * 2**20  # Queries are cut into tiles of as many as fit here with their similarities to a block,
+_MOST_TILE_QUERIES = 432  # and at most this many; if fewer than
+_LEAST_TILE_QUERIES = 192  # fit, that many, and similarities are not kept. Tiles are nearly equal,
+_ROUND_QUERIES = 16  # but multiples of this many, because rows of other lengths take matrix kernels a third more time.
 _TILE_TOKENS = 2048  # per thread
 _WHOLE_ROWS = 2**19  # similarities that exist at once where whole rows are searched
 
@@ -75,18 +76,16 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
         Token indices, int64, and weights, float32 or float64, both (M, k).
     """
     exact = torch.float64 if torch.float64 in (query.dtype, memory.keys.dtype) else torch.float32
-    scaled = memory.scale * query.to(exact)
-    if memory.bias is not None:
-        # The bias is one more coordinate of the keys: to add it to products would cost a pass over all of them.
-        scaled = F.pad(scaled, (0, 1), value=1.0)
+    # The bias is one more coordinate of the keys: to add it to products would cost a pass over all of them.
+    scaled = F.pad(memory.scale * query.to(exact), (0, 1), value=1.0)
     block = _near_equal(memory.count, max(_BLOCK_TOKENS, 2 * (top_k + 1) * _GROUP))
-    tiles = torch.split(scaled, _tile_height(scaled, block))
+    search = _Search.plan(min(block, memory.count), scaled, top_k + 1)
     values, tokens = [], []
     for start in range(0, memory.count, block):
         # One more than is asked for, to see whether it ties with another.
-        found, places = _search(tiles, _keys(memory, entry, start, start + block, exact), top_k + 1)
+        found, places = search.best(scaled, _keys(memory, entry, start, start + block, search.tokens, exact))
         values.append(found)
-        tokens.append(places + start)
+        tokens.append((places + start).clamp_(max=memory.count - 1))  # without weight, if beyond the last one
     best, chosen = values[0], tokens[0]
     if len(values) > 1:
         best, places = largest(torch.cat(values, 1), top_k + 1)
@@ -98,81 +97,96 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
     return chosen, best.softmax(1)
 
 
-def _tile_height(query: Tensor, block: int) -> int:
-    """Choose how many queries are compared with the tokens of a block at once."""
-    fitting = _TILE_BYTES // (query.element_size() * block)
-    height = max(min(fitting, _MOST_TILE_QUERIES), _LEAST_TILE_QUERIES)
-    return _round_up(_near_equal(max(query.shape[0], 1), height), _ROUND_QUERIES)
-
-
-def _search(tiles: tuple[Tensor, ...], keys: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Find the k most similar tokens of every query.
-
-    Args:
-        tiles: Queries, each (queries, Ck).
-        keys: Tokens of a block, shape (tokens, Ck).
-        k: Number of tokens to find, or all if there are fewer.
-
-    Returns:
-        Similarities and tokens, both (M, k).
-    """
-    k = min(k, keys.shape[0])
-    space = _Space.allocate(keys, tiles[0].shape[0], k)
-    values, tokens = zip(*(space.search(tile, keys, k) for tile in tiles), strict=True)
-    return torch.cat(values), torch.cat(tokens)
-
-
 @dataclass(frozen=True)
-class _Space:
-    """Work space for the similarities of the tokens of a block to some queries, and for maxima over their groups.
+class _Search:
+    """How the most similar tokens of a block are found, and work space for it.
 
     Maxima of groups of similarities, of groups of these and so on are the levels of a tree, each an array of entries ×
     queries. Group g holds the entries from g * _GROUP on.
     """
 
-    levels: tuple[Tensor, ...]  # room for each, flat
+    tokens: int  # of a block, rounded up to whole groups
     tile: int  # tokens whose similarities are computed and reduced together
-    queries: int  # at most
+    queries: int  # that are compared with them at once
+    k: int  # tokens to find per query; all of a block that has fewer
+    keeps: bool  # the similarities of all tokens, not only those of a tile
+    similarity: Tensor  # room for these, flat
+    maxima: tuple[Tensor, ...]  # room for each level of them, flat
 
     @classmethod
-    def allocate(cls, keys: Tensor, queries: int, k: int) -> _Space:
-        count, depth = keys.shape[0], 0
+    def plan(cls, count: int, query: Tensor, k: int) -> _Search:
+        """Choose sizes for blocks of ``count`` tokens.
+
+        Args:
+            count: Tokens of a block.
+            query: Scaled queries, shape (M, Ck + 1).
+            k: Number of tokens to find.
+        """
+        k, depth = min(k, count), 0
         # The uppermost level has k entries at least, and few enough to look at all of them.
         while count // _GROUP ** (depth + 1) >= k and (depth == 0 or count // _GROUP**depth > 2 * _GROUP * k):
             depth += 1
-        threads = torch.get_num_threads() if keys.device.type == "cpu" else 64
-        padded = _round_up(count, _GROUP**depth)
-        tile = _round_up(_near_equal(count, _TILE_TOKENS * threads), _GROUP)
-        rooms = tuple(keys.new_empty(padded // _GROUP**level * queries) for level in range(depth + 1))
-        return cls(rooms, tile, queries)
+        threads = torch.get_num_threads() if query.device.type == "cpu" else 64
+        tokens = _round_up(count, _GROUP**depth)
+        tile = _round_up(_near_equal(tokens, _TILE_TOKENS * threads), _GROUP)
+        fitting = _KEPT_BYTES // (query.element_size() * tokens)
+        keeps = depth == 0 or fitting >= _LEAST_TILE_QUERIES
+        most = max(min(fitting, _MOST_TILE_QUERIES), _LEAST_TILE_QUERIES)
+        queries = _round_up(_near_equal(max(query.shape[0], 1), most), _ROUND_QUERIES)
+        similarity = query.new_empty((tokens if keeps else tile) * queries)
+        maxima = tuple(query.new_empty(tokens // _GROUP**level * queries) for level in range(1, depth + 1))
+        return cls(tokens, tile, queries, k, keeps, similarity, maxima)
 
-    def search(self, query: Tensor, keys: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return the k largest similarities of each query, the least first, and their tokens, both (queries, k)."""
+    def best(self, query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the k largest similarities of each query, the least of them first, and their tokens, both (M, k).
+
+        Args:
+            query: Scaled queries, shape (M, Ck + 1).
+            keys: Tokens of the block, shape (tokens, Ck + 1).
+        """
+        values, tokens = zip(*(self._best_of_tile(tile, keys) for tile in query.split(self.queries)), strict=True)
+        return torch.cat(values), torch.cat(tokens)
+
+    def _best_of_tile(self, query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         queries = query.shape[0]
-        levels = [room[: room.shape[0] // self.queries * queries].view(-1, queries) for room in self.levels]
-        self._fill(levels, query, keys)
-        columns, steps = _multiples(queries, 1, query.device), _multiples(_GROUP, queries, query.device)
+        rooms = (self.similarity, *self.maxima)
+        similarity, *levels = (room[: len(room) // self.queries * queries].view(-1, queries) for room in rooms)
+        self._fill(similarity, levels, query, keys)
+        if not levels:
+            return largest(similarity.T, self.k)
         candidates, groups = levels.pop().T, None  # of each query: numbers, and the groups that they make up
         while levels:
-            groups = _entries(places_of_largest(candidates, k), groups)
-            # Where the entries of these groups lie in the flat level below; within 32 bits, see _BLOCK_TOKENS.
-            first = (groups * (_GROUP * queries)).int() + columns.view(-1, 1)
-            places = first.unsqueeze(2) + steps
-            candidates = levels.pop().view(-1).index_select(0, places.view(-1)).view(queries, -1)
-        values, chosen = largest(candidates, k)
+            groups = _entries(places_of_largest(candidates, self.k), groups)
+            candidates = _members(levels.pop(), groups)
+        groups = _entries(places_of_largest(candidates, self.k), groups)
+        if self.keeps:
+            candidates = _members(similarity, groups)
+        else:
+            width = keys.shape[1]
+            rows = keys.view(-1, _GROUP * width).index_select(0, groups.view(-1)).view(queries, -1, width)
+            candidates = (query.unsqueeze(1) @ rows.mT).squeeze(1)
+        values, chosen = largest(candidates, self.k)
         return values, _entries(chosen, groups)
 
-    def _fill(self, levels: list[Tensor], query: Tensor, keys: Tensor) -> None:
-        """Compute similarities and all maxima; places beyond the last token hold minus infinity."""
-        similarity, count = levels[0], keys.shape[0]
-        similarity[count:] = -torch.inf
-        for start in range(0, similarity.shape[0], self.tile):
-            stop = min(start + self.tile, similarity.shape[0])
-            torch.mm(keys[start:stop], query.T, out=similarity[start : min(stop, count)])
-            if len(levels) > 1:
-                _take_maxima(similarity[start:stop], levels[1][start // _GROUP : stop // _GROUP])
-        for below, above in itertools.pairwise(levels[1:]):
+    def _fill(self, similarity: Tensor, levels: list[Tensor], query: Tensor, keys: Tensor) -> None:
+        """Compute similarities, tile by tile, and all maxima."""
+        for start in range(0, self.tokens, self.tile):
+            stop = min(start + self.tile, self.tokens)
+            tile = similarity[start:stop] if self.keeps else similarity[: stop - start]
+            torch.mm(keys[start:stop], query.T, out=tile)
+            if levels:
+                _take_maxima(tile, levels[0][start // _GROUP : stop // _GROUP])
+        for below, above in itertools.pairwise(levels):
             _take_maxima(below, above)
+
+
+def _members(level: Tensor, groups: Tensor) -> Tensor:
+    """Return the entries (queries, k * _GROUP) of k groups of each query from a level (entries, queries)."""
+    queries = level.shape[1]
+    columns, steps = _multiples(queries, 1, level.device), _multiples(_GROUP, queries, level.device)
+    places = (groups * (_GROUP * queries)).int() + columns.view(-1, 1)  # in the flat level; blocks keep to 32 bits
+    members = places.unsqueeze(2) + steps
+    return level.view(-1).index_select(0, members.view(-1)).view(queries, -1)
 
 
 def _take_maxima(entries: Tensor, maxima: Tensor) -> None:
@@ -186,7 +200,7 @@ def _entries(places: Tensor, groups: Tensor | None) -> Tensor:
 
 def _best_of_whole_rows(query: Tensor, memory: MemoryTokens, entry: int, k: int) -> tuple[Tensor, Tensor]:
     """Select among all similarities of a few queries, counting along their rows where tokens tie."""
-    similarity = query @ _keys(memory, entry, 0, memory.count, query.dtype).T
+    similarity = query @ _keys(memory, entry, 0, memory.count, memory.count, query.dtype).T
     lowest = similarity.topk(k).values[:, -1:]
     above, level = similarity > lowest, similarity == lowest
     needed = k - above.sum(1, keepdim=True)
@@ -194,12 +208,16 @@ def _best_of_whole_rows(query: Tensor, memory: MemoryTokens, entry: int, k: int)
     return similarity.gather(1, tokens), tokens
 
 
-def _keys(memory: MemoryTokens, entry: int, start: int, stop: int, dtype: torch.dtype) -> Tensor:
-    """Return keys of some tokens with the bias as their last coordinate, if there is one."""
-    keys = memory.keys[entry, start:stop].to(dtype)
-    if memory.bias is None:
-        return keys
-    return torch.cat([keys, memory.bias[entry, start:stop, None].to(dtype)], 1)
+def _keys(memory: MemoryTokens, entry: int, start: int, stop: int, room: int, dtype: torch.dtype) -> Tensor:
+    """Return keys of some tokens, the bias as their last coordinate, in ``room`` rows; the rest are never similar."""
+    part = memory.keys[entry, start:stop]
+    count, width = part.shape
+    keys = part.new_empty(room, width + 1, dtype=dtype)
+    keys[:count, :width] = part
+    keys[:count, width] = 0 if memory.bias is None else memory.bias[entry, start:stop]
+    keys[count:] = 0
+    keys[count:, width] = -torch.inf
+    return keys
 
 
 def _weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
