@@ -289,7 +289,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         config_class="vos_zoo.models.hs2s:HS2SConfig",
         network_class="vos_zoo.models.hs2s:HS2SNetwork",
         module_class="vos_zoo.models.hs2s:HS2SModule",
-        variants=(Variant("r50", "r50", "the paper's size, two ResNet-50 encoders"), _SMALL, _TINY),
+        variants=(
+            Variant("r50", "r50", "the paper's size, two ResNet-50 encoders"),
+            Variant("small", "small", "ResNet-18 class, at most 15 M parameters"),
+            _TINY,
+        ),
     ),
     "rde": Architecture(
         name="rde",
@@ -460,6 +464,14 @@ WEIGHTS: dict[str, Weight] = {
             date="2026-11-21",
             on_clips=(55.0, 51.3, 58.8),
             size="short side 320",
+        ),
+        _small_weight(
+            "hs2s.small",
+            num_bytes=26_040_042,
+            sha256="05f402ba47adcca359cee71ff99b42d62ad70b1e4e5b0afcabed8875144e9e16",
+            date="2026-11-21",
+            on_clips=(49.7, 47.4, 52.0),
+            size="256x448",
         ),
         _small_weight(
             "dmn_aoa.small",

@@ -8,6 +8,7 @@ from testing.model_tester import ModelTester
 class TestHS2S(ModelTester):
     name = "hs2s"
     paper_parameters = 395_759_593
+    small_parameters = 15_000_000
 
     def new_network(self):
         # Masks are fed back through the whole network, so that untrained weights amplify rounding from frame to frame.

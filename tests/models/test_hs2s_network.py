@@ -89,6 +89,26 @@ def test_recomputing_steps_changes_no_gradient():
         torch.testing.assert_close(plain, recomputed)
 
 
+@pytest.mark.parametrize("options", [{"mask_input_start": 1}, {"mask_dropout": 1.0}, {}])
+def test_the_encoder_may_see_an_empty_mask_instead_of_the_previous_one(options, monkeypatch):
+    module = HS2SModule("tiny", freeze_bn_epoch=0, **options)
+    module.log = ignore
+    seen = []
+    forward = module.network.encoder.forward
+    monkeypatch.setattr(
+        module.network.encoder, "forward", lambda stem, masks: seen.append(masks.max().item()) or forward(stem, masks)
+    )
+    module.train()
+    module.training_step(training_batch(), 0)
+    assert seen
+    assert all(most == 0 for most in seen) == bool(options)
+
+
+def test_a_probability_beyond_one_is_refused():
+    with pytest.raises(ConfigError, match=r"mask_dropout=1\.5"):
+        HS2SModule("tiny", mask_dropout=1.5)
+
+
 def test_planes_without_an_object_change_nothing():
     """Objects are separate clips: the loss of a batch is that of its objects alone."""
     batch = training_batch()

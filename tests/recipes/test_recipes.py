@@ -40,6 +40,9 @@ TINY = {
     "trainer.num_sanity_val_steps": "0",
 }
 
+# What lets the tiny size start from another tiny network.
+STARTS = {"stcn_weights": "{kv_kernel: 3}", "giel_weights": "{matching: cosine, skip_kernel: 1}"}
+
 
 @pytest.fixture
 def run(monkeypatch, data_root, tiny_checkpoint, capsys):
@@ -52,9 +55,10 @@ def run(monkeypatch, data_root, tiny_checkpoint, capsys):
             values["data.root"] = str(data_root)
         if "initial_weights" in model and "model.initial_weights" not in settings:
             values["model.initial_weights"] = str(tiny_checkpoint(recipe, model["initial_weights"]))
-        if "stcn_weights" in model:
-            values["model.stcn_weights"] = str(tiny_checkpoint(recipe, model["stcn_weights"]))
-            values["model.overrides"] = "{kv_kernel: 3}"  # as the small size has
+        for source, overrides in STARTS.items():
+            if source in model:
+                values[f"model.{source}"] = str(tiny_checkpoint(recipe, model[source]))
+                values["model.overrides"] = overrides
         if model.get("backbone_weights") == "timm":  # would be downloaded
             values["model.backbone_weights"] = str(data_root / "backbone.safetensors")
         words = [f"--{name}={value}" for name, value in values.items()]

@@ -41,6 +41,8 @@ class HS2SConfig:
     matching: Literal["global_convolution", "cosine"] = "global_convolution"
     #: inner channels of global convolutions and of cosine keys (released network)
     matching_width: int = 256
+    #: side of the kernels that make keys and values of references for cosine attention (1 where the paper says nothing)
+    matching_kernel: int = 1
     #: recurrence and matching on the stride-16 skip. On also in ``s2s_star``: Table 5 adds one part after another, and
     #: the text calls the skip memory part of the baseline
     skip_rnn: bool = True
@@ -62,13 +64,14 @@ class HS2SConfig:
     correction: Literal["restart", "continue"] = "restart"
 
     def __post_init__(self) -> None:
-        sizes = (self.state_width, self.skip_kernel, self.matching_width, self.border_width, self.border_bin)
+        kernels = (self.skip_kernel, self.matching_kernel)
+        sizes = (self.state_width, *kernels, self.matching_width, self.border_width, self.border_bin)
         if min(*sizes, *self.decoder_dims) < 1:
             raise ConfigError("HS2SConfig has a size below 1. Expected positive widths, kernels and pixels; raise it.")
-        if self.skip_kernel % 2 == 0 or self.state_width % 2:
+        if any(kernel % 2 == 0 for kernel in kernels) or self.state_width % 2:
             raise ConfigError(
-                f"HS2SConfig has skip_kernel={self.skip_kernel} and state_width={self.state_width}. Expected an odd "
-                "kernel and an even width."
+                f"HS2SConfig has skip_kernel={self.skip_kernel}, matching_kernel={self.matching_kernel} and "
+                f"state_width={self.state_width}. Expected odd kernels and an even width."
             )
         if self.references == "none" and self.initial_state == "zeros" and not self.mask_input:
             raise ConfigError(
@@ -118,14 +121,18 @@ class HS2SConfig:
 
     @classmethod
     def small(cls) -> HS2SConfig:
-        """Return the bundled size: ResNet-18 encoders with a narrow last stage, narrow states and decoder."""
+        """Return the bundled size: ResNet-18 encoders, narrow states and decoder, matched as in ``hs2s_sim``.
+
+        Cosine attention can start from the keys of a trained network, global convolution from nothing.
+        """
         return cls(
             backbone="resnet18",
-            blocks=(2, 2, 1),
             stride32_width=256,
-            state_width=112,
+            state_width=128,
             skip_kernel=3,
-            matching_width=32,
+            matching="cosine",
+            matching_width=64,
+            matching_kernel=3,
             border_bin=4,
             decoder_dims=(96, 64, 48, 24, 16),
         )

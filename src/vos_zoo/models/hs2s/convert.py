@@ -1,14 +1,18 @@
-"""HS2S's released weights: key scheme and conversion."""
+"""Weights that HS2S can start from: the released ones, and those of a GIEL."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 
+from vos_zoo.errors import CheckpointError
 from vos_zoo.models.conversion import rename_tensors
 
 from .config import HS2SConfig
+from .matching import CosineAttention
 from .network import HS2SNetwork
 
 if TYPE_CHECKING:
@@ -16,7 +20,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["PREFIXES", "convert_state_dict"]
+    from .recurrence import ConvLSTM
+
+__all__ = ["PREFIXES", "convert_state_dict", "start_from_giel"]
+
+# How the skip cell's first channels begin: its sigmoid is nearly linear at this scale of GIEL's keys, and a gate's bias
+# of this size opens or closes it to within two percent.
+_KEY_SCALE, _OPEN = 0.5, 4.0
+_TEMPERATURE = 30.0  # of cosines, as sharp as GIEL's softmax of its similarities
 
 _ENCODERS = (("reference_encoder", "encoder_ref"), ("encoder", "encoder"))
 _MERGES = (("merge", ("GC", "GC_p"), "GCGC_p"), ("skip_merge", ("GCmm0", "GCmm_1"), "mm"))
@@ -89,3 +100,90 @@ def convert_state_dict(original: Mapping[str, Tensor], *, config: HS2SConfig | N
             joined[f"{encoder}.conv1.weight"] = torch.cat([image, mask], dim=1)
             del joined[f"{encoder}.mask_conv.weight"]
     return rename_tensors(joined, network, PREFIXES, kind="hs2s")
+
+
+def start_from_giel(network: HS2SNetwork, state: Mapping[str, Tensor]) -> None:
+    """Let encoders and stride-16 matching begin as GIEL's, so that references are read where they fit from the start.
+
+    The encoder begins as GIEL's of the current frame, without an effect of the mask, the reference encoder as the one
+    of its support frames. The skip cell's first channels begin as GIEL's query key, scaled to the linear part of the
+    sigmoid and passed on without memory; the cosine attentions take them as queries, GIEL's support keys as keys, and
+    the first of its values as values. Both cells begin without memory. Everything else keeps its initialisation.
+
+    Args:
+        network: Its stride-16 matching must be cosine attention, with GIEL's backbone, key width and kernel.
+        state: Tensors of a GIEL with dot-product or squared-distance keys, by their names in this package.
+
+    Raises:
+        CheckpointError: If they do not fit.
+    """
+    merge, cell = network.skip_merge, network.skip_cell
+    branches = [] if merge is None else [part for part in merge.branches if isinstance(part, CosineAttention)]
+    if cell is None or not branches:
+        raise CheckpointError(
+            "Only cosine attention on the stride-16 skip can start from a GIEL. Expected matching='cosine', "
+            "skip_rnn=True and at least one reference (hs2s.small)."
+        )
+    loaded: dict[str, Tensor] = {}
+    for ours, theirs in (("encoder.", "query_encoder."), ("reference_encoder.", "support_encoder.")):
+        for name, tensor in state.items():
+            if name.startswith(theirs):
+                loaded[ours + name.removeprefix(theirs)] = tensor
+    own = network.state_dict()
+    for stem in ("encoder.conv1.weight", "encoder.conv1.0.weight"):  # one convolution or three
+        if stem in loaded and network.encoder.takes_mask:
+            loaded[stem] = F.pad(loaded[stem], (0, 0, 0, 0, 0, 1))
+    keys = network.config.matching_width
+    for index, branch in enumerate(branches):
+        name = f"skip_merge.branches.{index}"
+        outputs = branch.value.out_channels
+        for part in ("weight", "bias"):
+            loaded[f"{name}.key.{part}"] = state.get(f"support_projection.key.{part}", torch.empty(0))
+            loaded[f"{name}.value.{part}"] = state.get(f"support_projection.value.{part}", torch.empty(0))[:outputs]
+    query = state.get("query_projection.key.weight", torch.empty(0))
+    expected = (keys, cell.conv.in_channels - network.config.state_width, *cell.conv.kernel_size)
+    wrong = sorted(name for name, tensor in loaded.items() if name not in own or own[name].shape != tensor.shape)
+    if query.shape != expected or keys > network.config.state_width:
+        wrong.append("query_projection.key.weight")
+    if wrong:
+        raise CheckpointError(
+            f"The GIEL does not fit: {', '.join(wrong[:3])} are missing or have another shape. "
+            "Expected a GIEL with the same backbone, key width and kernel (giel.small for hs2s.small)."
+        )
+    network.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in loaded.items()}, strict=False)
+    for recurrent in (cell, network.cell):
+        _forget(recurrent)
+    _pass_keys(cell, query, state["query_projection.key.bias"])
+    for branch in branches:
+        _take_keys(branch, keys)
+
+
+def _forget(cell: ConvLSTM) -> None:
+    """Close the forget gates: the candidate is never negative, and states that add up grow beyond the longest clip."""
+    _bias(cell.conv).unflatten(0, (4, -1))[1] = -_OPEN
+
+
+def _pass_keys(cell: ConvLSTM, weight: Tensor, bias: Tensor) -> None:
+    """Make the cell's first hidden channels the sigmoid of scaled keys, without memory."""
+    keys, inputs = weight.shape[:2]
+    kernels = cell.conv.weight.data.unflatten(0, (4, -1))[:, :keys]
+    biases = _bias(cell.conv).unflatten(0, (4, -1))[:, :keys]  # of input, forget and output gate, and candidate
+    kernels.zero_()
+    kernels[3, :, :inputs] = _KEY_SCALE * weight
+    biases[:3] = biases.new_tensor([_OPEN, -_OPEN, _OPEN]).unsqueeze(1)
+    biases[3] = _KEY_SCALE * bias
+
+
+def _take_keys(branch: CosineAttention, keys: int) -> None:
+    """Make queries of the first hidden channels, minus the half that a sigmoid adds."""
+    passed = torch.sigmoid(torch.tensor(_OPEN)).item() ** 2
+    weight = branch.query.weight.data
+    weight.zero_()
+    weight[:, :keys, 0, 0] = torch.eye(keys)
+    _bias(branch.query).fill_(-0.5 * passed)
+    branch.temperature.data.fill_(_TEMPERATURE)
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    assert convolution.bias is not None
+    return convolution.bias.data

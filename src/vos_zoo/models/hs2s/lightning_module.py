@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,9 +13,11 @@ from torch.utils.checkpoint import checkpoint
 
 from vos_zoo.errors import ConfigError
 from vos_zoo.models.clips import object_planes, split_frames
+from vos_zoo.models.initial_weights import read_checkpoint
 from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
 
 from .config import HS2SConfig
+from .convert import start_from_giel
 from .losses import LossWeights, balanced_cross_entropy, border_targets, log_jaccard
 from .memory import Prediction
 from .network import HS2SFeatures, HS2SNetwork, StepOutput
@@ -45,11 +48,16 @@ class HS2SModule(VOSModule):
         feedback_slope: Fall of the probability of the true mask per epoch after that (released code).
         feedback_floor: Least probability of the true mask (released code).
         detach_feedback: Whether gradients stop at masks that are fed back (released code: no).
+        mask_input_start: Iteration from which the current frame's encoder sees the previous mask instead of an empty one,
+            so that a network learns matching before it can copy (released code: always).
+        mask_dropout: Probability that it sees an empty one after that, drawn once per time step (released code: 0).
         shortest_clip: Fewest predicted frames of a clip; clips are cut at random lengths (released code).
         clip_growth_epochs: Epochs after which the longest cut grows by one frame, up to the length that the data give.
         freeze_bn_epoch: Epoch from which batch normalisation keeps its statistics (released code).
         identity_stem: Whether the encoders' extra stem layer starts as the identity instead of at random, so that the
             stages behind it see at once what their backbone weights were trained on.
+        giel_weights: Name or folder of a GIEL of the same backbone and key width, from which encoders and stride-16
+            matching start; matching has to be cosine attention (see ``convert.start_from_giel``).
         checkpoint_steps: Recompute each frame in the backward pass, which saves most of the memory of the activations.
         **training: Schedule and initial weights of ``VOSModule``.
     """
@@ -73,10 +81,13 @@ class HS2SModule(VOSModule):
         feedback_slope: float = 0.004,
         feedback_floor: float = 0.5,
         detach_feedback: bool = False,
+        mask_input_start: int = 0,
+        mask_dropout: float = 0.0,
         shortest_clip: int = 5,
         clip_growth_epochs: int = 10,
         freeze_bn_epoch: int = 500,
         identity_stem: bool = False,
+        giel_weights: str | None = None,
         checkpoint_steps: bool = False,
         **training: Any,
     ) -> None:
@@ -84,6 +95,11 @@ class HS2SModule(VOSModule):
             raise ConfigError(
                 f"HS2SModule has shortest_clip={shortest_clip} and clip_growth_epochs={clip_growth_epochs}. Expected "
                 "at least 1 of both."
+            )
+        if mask_input_start < 0 or not 0 <= mask_dropout <= 1:
+            raise ConfigError(
+                f"HS2SModule has mask_input_start={mask_input_start} and mask_dropout={mask_dropout}. Expected an "
+                "iteration from 0 on and a probability."
             )
         super().__init__(
             HS2SNetwork(resolve_config(HS2SConfig, config, overrides)),
@@ -98,13 +114,22 @@ class HS2SModule(VOSModule):
         self.feedback_slope = feedback_slope
         self.feedback_floor = feedback_floor
         self.detach_feedback = detach_feedback
+        self.mask_input_start = mask_input_start
+        self.mask_dropout = mask_dropout
         self.shortest_clip = shortest_clip
         self.clip_growth_epochs = clip_growth_epochs
         self.freeze_bn_epoch = freeze_bn_epoch
         if identity_stem:
             for encoder in (self.network.encoder, self.network.reference_encoder):
                 nn.init.dirac_(encoder.extra_conv.weight)
+        self.giel_weights = giel_weights
         self.checkpoint_steps = checkpoint_steps
+
+    def setup(self, stage: str) -> None:
+        """Load the weights that training starts from, unless it resumes a checkpoint."""
+        super().setup(stage)
+        if stage == "fit" and self.trainer.ckpt_path is None and self.giel_weights is not None:
+            start_from_giel(self.network, read_checkpoint(self.giel_weights, [Path()]))
 
     def train(self, mode: bool = True) -> HS2SModule:
         """Switch to training; batch normalisation keeps its statistics after ``freeze_bn_epoch``."""
@@ -189,6 +214,8 @@ class HS2SModule(VOSModule):
         return terms
 
     def _step(self, features: Any, state: dict[str, Tensor]) -> StepOutput:
+        if self.global_step < self.mask_input_start or torch.rand(()).item() < self.mask_dropout:
+            state = state | {"mask": torch.zeros_like(state["mask"])}
         if not self.checkpoint_steps:
             return self.network.step(features, state)
         output: StepOutput = checkpoint(self.network.step, features, state, use_reentrant=False)

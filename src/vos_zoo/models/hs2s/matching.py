@@ -51,7 +51,7 @@ class GlobalConvolution(nn.Module):
 class CosineAttention(nn.Module):
     """Read the reference where it looks like the state, and keep a direct path of the state.
 
-    ``softmax(τ cos(q, k)) g(reference) + w(state)`` with 1x1 convolutions q, k, g, w and a learnable τ, at first 10.
+    ``softmax(τ cos(q, k)) g(reference) + w(state)`` with convolutions q, k, g, w and a learnable τ, at first 10.
     The paper says no more than that cosine similarity replaces the global convolution and cites non-local networks; the
     direct path stands for the state that the global convolution also sees.
 
@@ -60,15 +60,18 @@ class CosineAttention(nn.Module):
         state_channels: Channels of the state.
         inner: Channels of queries and keys.
         out_channels: Channels of the result.
+        kernel: Odd side of the kernels of k and g; q and w are 1x1.
 
     Source: HS2S, Azimi et al., 2020, row HS2S_sim of Table 5.
     """
 
-    def __init__(self, reference_channels: int, state_channels: int, inner: int, out_channels: int) -> None:
+    def __init__(
+        self, reference_channels: int, state_channels: int, inner: int, out_channels: int, kernel: int = 1
+    ) -> None:
         super().__init__()
         self.query = nn.Conv2d(state_channels, inner, 1)
-        self.key = nn.Conv2d(reference_channels, inner, 1)
-        self.value = nn.Conv2d(reference_channels, out_channels, 1)
+        self.key = nn.Conv2d(reference_channels, inner, kernel, padding=kernel // 2)
+        self.value = nn.Conv2d(reference_channels, out_channels, kernel, padding=kernel // 2)
         self.direct = nn.Conv2d(state_channels, out_channels, 1)
         self.temperature = nn.Parameter(torch.tensor(_COSINE_TEMPERATURE))
 
@@ -98,9 +101,12 @@ class Merge(nn.Module):
     def __init__(self, config: HS2SConfig, reference_channels: int, count: int) -> None:
         super().__init__()
         state_channels, out_channels = config.state_width, config.state_width // 2
-        kind = GlobalConvolution if config.matching == "global_convolution" else CosineAttention
+        sizes = (reference_channels, state_channels, config.matching_width, out_channels)
         self.branches = nn.ModuleList(
-            kind(reference_channels, state_channels, config.matching_width, out_channels) for _ in range(count)
+            GlobalConvolution(*sizes)
+            if config.matching == "global_convolution"
+            else CosineAttention(*sizes, config.matching_kernel)
+            for _ in range(count)
         )
         self.fuse = nn.Conv2d(out_channels * count if count else state_channels, out_channels, 1)
 
