@@ -48,8 +48,8 @@ class HS2SModule(VOSModule):
         feedback_slope: Fall of the probability of the true mask per epoch after that (released code).
         feedback_floor: Least probability of the true mask (released code).
         detach_feedback: Whether gradients stop at masks that are fed back (released code: no).
-        mask_input_start: Iteration from which the current frame's encoder sees the previous mask instead of an empty one,
-            so that a network learns matching before it can copy (released code: always).
+        mask_input_start: Iteration from which the current frame's encoder sees the previous mask instead of an empty
+            one, so that a network learns matching before it can copy (released code: always).
         mask_dropout: Probability that it sees an empty one after that, drawn once per time step (released code: 0).
         shortest_clip: Fewest predicted frames of a clip; clips are cut at random lengths (released code).
         clip_growth_epochs: Epochs after which the longest cut grows by one frame, up to the length that the data give.
