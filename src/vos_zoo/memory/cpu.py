@@ -31,8 +31,8 @@ from vos_zoo.memory.tokens import MemoryTokens
 _SHIFT = 3
 _GROUP = 2**_SHIFT  # tokens that share one maximum, and groups that share one
 _BLOCK_TOKENS = 36_000  # at most, in blocks of nearly equal size
-_KEPT_BYTES = 11 * 2**20  # Queries are cut into tiles of as many as fit here with their similarities to a block,
-_MOST_TILE_QUERIES = 432  # and at most this many; if fewer than
+_KEPT_BYTES = 9 * 2**20  # Queries are cut into tiles of as many as fit here with their similarities to a block,
+_MOST_TILE_QUERIES = 288  # and at most this many; if fewer than
 _LEAST_TILE_QUERIES = 192  # fit, that many, and similarities are not kept. Tiles are nearly equal,
 _ROUND_QUERIES = 16  # but multiples of this many, because rows of other lengths take matrix kernels a third more time.
 _TILE_TOKENS = 2048  # per thread
