@@ -13,18 +13,8 @@ from vos_zoo.models.giel import GIELConfig, GIELNetwork
 from vos_zoo.models.hs2s import HS2SConfig, HS2SNetwork
 from vos_zoo.models.hs2s.convert import start_from_giel
 
-GIEL = GIELConfig(backbone="test_resnet", key_dim=8, value_dim=16, kv_kernel=3, decoder_dim=16, label_dim=8)
-CONFIG = HS2SConfig(
-    backbone="test_resnet",
-    stride32_width=32,
-    state_width=16,
-    skip_kernel=3,
-    matching="cosine",
-    matching_width=8,
-    matching_kernel=3,
-    border_width=4,
-    decoder_dims=(16, 16, 8, 8, 8),
-)
+GIEL = dataclasses.replace(GIELConfig.tiny(), kv_kernel=3)
+CONFIG = dataclasses.replace(HS2SConfig.tiny(), matching="cosine", matching_kernel=3)
 
 
 @pytest.fixture(autouse=True)
