@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -54,6 +55,22 @@ def test_any_thread_count_gives_the_same_choice(thread_count: int) -> None:
         rtol=0,
         atol=1e-5,
     )
+
+
+def test_reads_of_other_sizes_types_and_threads_leave_results_alone() -> None:
+    sizes = [(50, 2001, torch.float32), (9, 300, torch.float32), (20, 700, torch.float64), (50, 2001, torch.float32)]
+    cases = [random_read(queries=queries, tokens=tokens, width=3, dtype=dtype) for queries, tokens, dtype in sizes]
+    expected = [read_by_loops(query, memory, 10)[0] for query, memory in cases]
+
+    def read_all_again(_: int) -> list[torch.Tensor]:
+        return [read_cpu(query, memory, 10, read_keys=False)[0] for query, memory in cases]
+
+    with torch.inference_mode():
+        reads = read_all_again(0)
+    with ThreadPoolExecutor(4) as pool:
+        for results in [reads, *pool.map(read_all_again, range(8))]:
+            for values, exact in zip(results, expected, strict=True):
+                torch.testing.assert_close(values.double(), exact, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("tokens", [600, 9000])

@@ -90,18 +90,39 @@ def test_recomputing_steps_changes_no_gradient():
 
 
 @pytest.mark.parametrize("options", [{"mask_input_start": 1}, {"mask_dropout": 1.0}, {}])
-def test_the_encoder_may_see_an_empty_mask_instead_of_the_previous_one(options, monkeypatch):
+def test_the_encoder_may_see_no_mask_instead_of_the_previous_one(options, monkeypatch):
     module = HS2SModule("tiny", freeze_bn_epoch=0, **options)
     module.log = ignore
-    seen = []
+    sees_mask = []
     forward = module.network.encoder.forward
     monkeypatch.setattr(
-        module.network.encoder, "forward", lambda stem, masks: seen.append(masks.max().item()) or forward(stem, masks)
+        module.network.encoder,
+        "forward",
+        lambda stem, masks: sees_mask.append(masks is not None) or forward(stem, masks),
     )
     module.train()
-    module.training_step(training_batch(), 0)
-    assert seen
-    assert all(most == 0 for most in seen) == bool(options)
+    module.training_step(training_batch(), 0).backward()
+    assert sees_mask
+    assert not any(sees_mask) if options else all(sees_mask)
+    gradient = next(module.network.encoder.conv1.parameters()).grad
+    if "mask_input_start" in options:
+        assert gradient is None
+    else:
+        assert gradient[:, :3].any()
+        assert gradient[:, 3:].any() != bool(options)
+
+
+def test_without_a_mask_the_encoder_sees_what_an_empty_one_shows():
+    network = HS2SNetwork(HS2SConfig.tiny()).eval()
+    memory = network.new_memory()
+    images, masks = torch.rand(2, 3, 64, 96), torch.rand(2, 3, 64, 96)
+    network.memorize(network.encode(images), masks, memory, reference=True)
+    state = memory.require()
+    features = network.encode(torch.rand(2, 3, 64, 96))
+    empty = network.step(features, state | {"mask": torch.zeros_like(masks)})
+    none = network.step(features, {name: part for name, part in state.items() if name != "mask"})
+    torch.testing.assert_close(none.logits, empty.logits)
+    assert not torch.allclose(network.step(features, state).logits, empty.logits)
 
 
 def test_a_probability_beyond_one_is_refused():

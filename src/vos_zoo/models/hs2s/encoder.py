@@ -85,7 +85,7 @@ class MaskedEncoder(ResNetTrunk):
 
         Args:
             stem: What :meth:`image_stem` gave, shape (B, C, H/2, W/2).
-            masks: Shape (B, O, H, W), values in [0, 1]; None if this encoder takes no mask.
+            masks: Shape (B, O, H, W), values in [0, 1]; None if there is none to see, which is as an empty one.
 
         Returns:
             Maps with B*O rows, B rows without masks.

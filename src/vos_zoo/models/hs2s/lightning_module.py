@@ -49,7 +49,8 @@ class HS2SModule(VOSModule):
         feedback_floor: Least probability of the true mask (released code).
         detach_feedback: Whether gradients stop at masks that are fed back (released code: no).
         mask_input_start: Iteration from which the current frame's encoder sees the previous mask instead of an empty
-            one, so that a network learns matching before it can copy (released code: always).
+            one, so that a network learns matching before it can copy (released code: always). Its first convolution
+            keeps its weights until then (with ``ddp``, give the strategy ``ddp_find_unused_parameters_true``).
         mask_dropout: Probability that it sees an empty one after that, drawn once per time step (released code: 0).
         shortest_clip: Fewest predicted frames of a clip; clips are cut at random lengths (released code).
         clip_growth_epochs: Epochs after which the longest cut grows by one frame, up to the length that the data give.
@@ -167,10 +168,10 @@ class HS2SModule(VOSModule):
         images = batch["images"][:, :frames]
         # Objects never see each other: each is a clip of one object, and planes without an object cost nothing.
         clips, planes = _present_objects(valid)
-        features = [
-            HS2SFeatures(*(part[clips] for part in frame))
-            for frame in split_frames(network.encode(images.flatten(0, 1)), frames)
-        ]
+        encoded = network.encode(images.flatten(0, 1))
+        if self.global_step < self.mask_input_start:
+            encoded = encoded._replace(stem=encoded.stem.detach())
+        features = [HS2SFeatures(*(part[clips] for part in frame)) for frame in split_frames(encoded, frames)]
         masks = batch["masks"][:, :frames].unbind(1)
         targets = [object_planes(mask, valid)[clips, planes].unsqueeze(1) for mask in masks]
         memory = network.new_memory()
@@ -215,7 +216,7 @@ class HS2SModule(VOSModule):
 
     def _step(self, features: Any, state: dict[str, Tensor]) -> StepOutput:
         if self.global_step < self.mask_input_start or torch.rand(()).item() < self.mask_dropout:
-            state = state | {"mask": torch.zeros_like(state["mask"])}
+            state = {name: part for name, part in state.items() if name != "mask"}
         if not self.checkpoint_steps:
             return self.network.step(features, state)
         output: StepOutput = checkpoint(self.network.step, features, state, use_reentrant=False)

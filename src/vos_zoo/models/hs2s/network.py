@@ -164,11 +164,13 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
 
         Args:
             features: The current frame.
-            state: What the memory holds: ``mask`` of the previous frame, recurrent states and references.
+            state: What the memory holds: ``mask`` of the previous frame, recurrent states and references. Without
+                ``mask`` the encoder sees an empty one.
         """
-        batch, objects = state["mask"].shape[:2]
-        encoded = self.encoder(features.stem, state["mask"] if self.config.mask_input else None)
-        if not self.config.mask_input:  # one encoding serves all objects
+        batch, objects = state["hidden"].shape[:2]
+        masks = state.get("mask") if self.config.mask_input else None
+        encoded = self.encoder(features.stem, masks)
+        if masks is None:  # one encoding serves all objects
             encoded = EncoderFeatures(*(part.repeat_interleave(objects, dim=0) for part in encoded))
         rows = {name: part.flatten(0, 1) for name, part in state.items()}
         hidden, cell = self.cell(encoded.reduced, rows["hidden"], rows["cell"])
