@@ -213,6 +213,16 @@ def predicted(module, item):
     ]
 
 
+@pytest.mark.parametrize(("protocol", "is_scored"), [("davis2017", False), ("youtube-vos", True)])
+def test_videos_without_a_frame_that_counts_are_told(protocol, is_scored, recwarn):
+    module = STCNModule("tiny", evaluation_size=None, evaluation_protocol=protocol).eval()
+    module.log = lambda *_, **__: None
+    module.validation_step(video(frames=2), 0)
+    module.on_validation_epoch_end()
+    told = [str(warning.message) for warning in recwarn if "no frame that counts" in str(warning.message)]
+    assert len(told) == (0 if is_scored else 1)
+
+
 @pytest.mark.parametrize("stage", ["val", "test"])
 def test_a_perfect_prediction_scores_one_and_is_logged(stage):
     module = STCNModule("tiny", evaluation_size=None).eval()

@@ -10,7 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -321,6 +321,13 @@ class VOSModule(Pretrained, pl.LightningModule):
     def _log_scores(self, scores: JAndF, stage: str) -> None:
         if scores.update_called:
             values = scores.compute()
+            if values["jf_mean"].isnan():
+                left_out = "first and the last annotated frame" if scores.protocol.skips_last else "first one"
+                rank_zero_warn(
+                    f"The {stage} videos have no frame that counts: protocol {scores.protocol.name} leaves the "
+                    f"{left_out} of an object out. Expected more frames with its mask; give longer videos, or raise "
+                    "validation_frames."
+                )
             for name in ("jf_mean", "j_mean", "f_mean"):
                 # The metric has gathered the scores of all devices; equal values need no further reduction.
                 self.log(f"{stage}/{name}", values[name].float(), prog_bar=name == "jf_mean", sync_dist=True)
