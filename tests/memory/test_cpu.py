@@ -24,7 +24,9 @@ def thread_count(request: pytest.FixtureRequest) -> Iterator[int]:
 def small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shrink every block, so that a small memory is cut into many of them, whose similarities are kept or not."""
     monkeypatch.setattr(cpu_module, "_BLOCK_TOKENS", 500)
-    monkeypatch.setattr(cpu_module, "_LEAST_TILE_QUERIES", 15)
+    monkeypatch.setattr(cpu_module, "_LEAST_KEPT_QUERIES", 15)
+    monkeypatch.setattr(cpu_module, "_TILE_QUERIES", 15)
+    monkeypatch.setattr(cpu_module, "_GATHERED_QUERIES", 4)
     monkeypatch.setattr(cpu_module, "_KEPT_BYTES", request.param)
     monkeypatch.setattr(cpu_module, "_ROUND_QUERIES", 3)
     monkeypatch.setattr(cpu_module, "_TILE_TOKENS", 48)

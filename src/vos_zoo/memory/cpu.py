@@ -33,10 +33,12 @@ _SHIFT = 3
 _GROUP = 2**_SHIFT  # tokens that share one maximum, and groups that share one
 _BLOCK_TOKENS = 36_000  # at most, in blocks of nearly equal size
 _KEPT_BYTES = 9 * 2**20  # Queries are cut into tiles of as many as fit here with their similarities to a block,
-_MOST_TILE_QUERIES = 288  # and at most this many; if fewer than
-_LEAST_TILE_QUERIES = 192  # fit, that many, and similarities are not kept. Tiles are nearly equal,
+_MOST_KEPT_QUERIES = 240  # and at most this many; if fewer than
+_LEAST_KEPT_QUERIES = 192  # fit, into tiles of
+_TILE_QUERIES = 416  # without their similarities. Tiles are nearly equal,
 _ROUND_QUERIES = 16  # but multiples of this many, because rows of other lengths take matrix kernels a third more time.
-_TILE_TOKENS = 2048  # per thread
+_TILE_TOKENS = 512  # per thread
+_GATHERED_QUERIES = 52  # whose chosen keys exist at once
 _ALIGNMENT = 64  # bytes
 _WHOLE_ROWS = 2**19  # similarities that exist at once where whole rows are searched
 
@@ -133,13 +135,13 @@ class _Search:
         tokens = _round_up(count, _GROUP**depth)
         tile = _round_up(_near_equal(tokens, _TILE_TOKENS * threads), _GROUP)
         fitting = _KEPT_BYTES // (query.element_size() * tokens)
-        keeps = depth == 0 or fitting >= _LEAST_TILE_QUERIES
-        most = max(min(fitting, _MOST_TILE_QUERIES), _LEAST_TILE_QUERIES)
+        keeps = depth == 0 or fitting >= _LEAST_KEPT_QUERIES
+        most = min(max(fitting, _LEAST_KEPT_QUERIES), _MOST_KEPT_QUERIES) if keeps else _TILE_QUERIES
         queries = _round_up(_near_equal(max(query.shape[0], 1), most), _ROUND_QUERIES)
         width = query.shape[1]
         rooms = [(tokens if keeps else tile) * queries, tokens * width]
         rooms += [tokens // _GROUP**level * queries for level in range(1, depth + 1)]
-        similarity, keys, *maxima = _take_rooms(query, rooms)
+        similarity, keys, *maxima = WORK_SPACE.take(query, rooms)
         return cls(tokens, tile, queries, k, keeps, similarity, tuple(maxima), keys.view(tokens, width))
 
     def best(self, query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,9 +169,7 @@ class _Search:
         if self.keeps:
             candidates = _members(similarity, groups)
         else:
-            width = keys.shape[1]
-            rows = keys.view(-1, _GROUP * width).index_select(0, groups.view(-1)).view(queries, -1, width)
-            candidates = (query.unsqueeze(1) @ rows.mT).squeeze(1)
+            candidates = _similarities(query, keys, groups)
         values, chosen = largest(candidates, self.k)
         return values, _entries(chosen, groups)
 
@@ -183,6 +183,17 @@ class _Search:
                 _take_maxima(tile, levels[0][start // _GROUP : stop // _GROUP])
         for below, above in itertools.pairwise(levels):
             _take_maxima(below, above)
+
+
+def _similarities(query: Tensor, keys: Tensor, groups: Tensor) -> Tensor:
+    """Return similarities (queries, k * _GROUP) of each query to the tokens of its own k groups."""
+    width = keys.shape[1]
+    of_groups = keys.view(-1, _GROUP * width)
+    parts = []
+    for some, chosen in zip(query.split(_GATHERED_QUERIES), groups.split(_GATHERED_QUERIES), strict=True):
+        rows = of_groups.index_select(0, chosen.reshape(-1)).view(len(some), -1, width)
+        parts.append((some.unsqueeze(1) @ rows.mT).squeeze(1))
+    return torch.cat(parts)
 
 
 def _members(level: Tensor, groups: Tensor) -> Tensor:
@@ -224,7 +235,7 @@ def _fill_keys(room: Tensor, memory: MemoryTokens, entry: int, start: int, stop:
     return room
 
 
-class _WorkSpace(threading.local):
+class WorkSpace(threading.local):
     """Memory that all reads of a thread work in, as large as the largest of them needed.
 
     Memory that an allocator has given back costs a page fault for every 4 KiB when it is used again, which can take a
@@ -232,22 +243,25 @@ class _WorkSpace(threading.local):
     """
 
     def __init__(self) -> None:
-        self.room = torch.empty(0, dtype=torch.uint8)
+        self.release()
+
+    def release(self) -> None:
+        """Give the memory back; the thread's next read takes as much as it needs."""
+        self._room = torch.empty(0, dtype=torch.uint8)
+
+    def take(self, like: Tensor, sizes: list[int]) -> list[Tensor]:
+        """Return flat tensors of these sizes with the type and device of another, valid until the next call."""
+        if like.device.type != "cpu":
+            return [like.new_empty(size) for size in sizes]
+        aligned = [_round_up(size * like.element_size(), _ALIGNMENT) for size in sizes]
+        if sum(aligned) > len(self._room):
+            with torch.inference_mode(False):  # a tensor that any mode may write to
+                self._room = torch.empty(sum(aligned), dtype=torch.uint8)
+        rooms = self._room[: sum(aligned)].split(aligned)
+        return [room.view(like.dtype)[:size] for room, size in zip(rooms, sizes, strict=True)]
 
 
-_WORK_SPACE = _WorkSpace()
-
-
-def _take_rooms(like: Tensor, sizes: list[int]) -> list[Tensor]:
-    """Return flat tensors of these sizes with the type and device of another, valid until the thread's next call."""
-    if like.device.type != "cpu":
-        return [like.new_empty(size) for size in sizes]
-    aligned = [_round_up(size * like.element_size(), _ALIGNMENT) for size in sizes]
-    if sum(aligned) > len(_WORK_SPACE.room):
-        with torch.inference_mode(False):  # a tensor that any mode may write to
-            _WORK_SPACE.room = torch.empty(sum(aligned), dtype=torch.uint8)
-    rooms = _WORK_SPACE.room[: sum(aligned)].split(aligned)
-    return [room.view(like.dtype)[:size] for room, size in zip(rooms, sizes, strict=True)]
+WORK_SPACE = WorkSpace()
 
 
 def _weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
