@@ -166,10 +166,7 @@ class _Search:
             groups = _entries(places_of_largest(candidates, self.k), groups)
             candidates = _members(levels.pop(), groups)
         groups = _entries(places_of_largest(candidates, self.k), groups)
-        if self.keeps:
-            candidates = _members(similarity, groups)
-        else:
-            candidates = _similarities(query, keys, groups)
+        candidates = _members(similarity, groups) if self.keeps else _similarities(query, keys, groups)
         values, chosen = largest(candidates, self.k)
         return values, _entries(chosen, groups)
 
@@ -236,7 +233,7 @@ def _fill_keys(room: Tensor, memory: MemoryTokens, entry: int, start: int, stop:
 
 
 class WorkSpace(threading.local):
-    """Memory that all reads of a thread work in, as large as the largest of them needed.
+    """Memory that all reads of a thread work in, as large as the largest of them needed, some 20 MiB at most.
 
     Memory that an allocator has given back costs a page fault for every 4 KiB when it is used again, which can take a
     third of the time to read a short memory.
