@@ -38,7 +38,6 @@ from vos_zoo.memory.benchmark import (
     measure_reads,
     read_textbook,
 )
-from vos_zoo.memory.cpu import WORK_SPACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,7 +178,6 @@ def extra_bytes(implementation: str, case: ReadCase) -> int | None:
         return None
     timed = prepare(implementation, case)
     timed()  # the libraries' own buffers stay with the process and are not the read's
-    WORK_SPACE.release()  # this is
     ctypes.CDLL(None).malloc_trim(0)
     reset.write_text("5")  # the peak restarts from here
     before = resident(status, "VmRSS")

@@ -17,7 +17,6 @@ queries, rare unless frames repeat, are searched again in their whole rows.
 from __future__ import annotations
 
 import itertools
-import threading
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -33,13 +32,12 @@ _SHIFT = 3
 _GROUP = 2**_SHIFT  # tokens that share one maximum, and groups that share one
 _BLOCK_TOKENS = 36_000  # at most, in blocks of nearly equal size
 _KEPT_BYTES = 9 * 2**20  # Queries are cut into tiles of as many as fit here with their similarities to a block,
-_MOST_KEPT_QUERIES = 240  # and at most this many; if fewer than
+_MOST_KEPT_QUERIES = 288  # and at most this many; if fewer than
 _LEAST_KEPT_QUERIES = 192  # fit, into tiles of
-_TILE_QUERIES = 416  # without their similarities. Tiles are nearly equal,
+_TILE_QUERIES = 336  # without their similarities. Tiles are nearly equal,
 _ROUND_QUERIES = 16  # but multiples of this many, because rows of other lengths take matrix kernels a third more time.
-_TILE_TOKENS = 512  # per thread
+_TILE_TOKENS = 1024  # per thread
 _GATHERED_QUERIES = 52  # whose chosen keys exist at once
-_ALIGNMENT = 64  # bytes
 _WHOLE_ROWS = 2**19  # similarities that exist at once where whole rows are searched
 
 
@@ -87,7 +85,7 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
     values, tokens = [], []
     for start in range(0, memory.count, block):
         # One more than is asked for, to see whether it ties with another.
-        found, places = search.best(scaled, _fill_keys(search.keys, memory, entry, start, start + block))
+        found, places = search.best(scaled, _keys(memory, entry, start, start + block, search.tokens, exact))
         values.append(found)
         tokens.append((places + start).clamp_(max=memory.count - 1))  # without weight, if beyond the last one
     best, chosen = values[0], tokens[0]
@@ -116,7 +114,6 @@ class _Search:
     keeps: bool  # the similarities of all tokens, not only those of a tile
     similarity: Tensor  # room for these, flat
     maxima: tuple[Tensor, ...]  # room for each level of them, flat
-    keys: Tensor  # room for those of a block, shape (tokens, Ck + 1)
 
     @classmethod
     def plan(cls, count: int, query: Tensor, k: int) -> _Search:
@@ -138,11 +135,9 @@ class _Search:
         keeps = depth == 0 or fitting >= _LEAST_KEPT_QUERIES
         most = min(max(fitting, _LEAST_KEPT_QUERIES), _MOST_KEPT_QUERIES) if keeps else _TILE_QUERIES
         queries = _round_up(_near_equal(max(query.shape[0], 1), most), _ROUND_QUERIES)
-        width = query.shape[1]
-        rooms = [(tokens if keeps else tile) * queries, tokens * width]
-        rooms += [tokens // _GROUP**level * queries for level in range(1, depth + 1)]
-        similarity, keys, *maxima = WORK_SPACE.take(query, rooms)
-        return cls(tokens, tile, queries, k, keeps, similarity, tuple(maxima), keys.view(tokens, width))
+        similarity = query.new_empty((tokens if keeps else tile) * queries)
+        maxima = tuple(query.new_empty(tokens // _GROUP**level * queries) for level in range(1, depth + 1))
+        return cls(tokens, tile, queries, k, keeps, similarity, maxima)
 
     def best(self, query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Return the k largest similarities of each query, the least of them first, and their tokens, both (M, k).
@@ -213,7 +208,7 @@ def _entries(places: Tensor, groups: Tensor | None) -> Tensor:
 
 def _best_of_whole_rows(query: Tensor, memory: MemoryTokens, entry: int, k: int) -> tuple[Tensor, Tensor]:
     """Select among all similarities of a few queries, counting along their rows where tokens tie."""
-    similarity = query @ _fill_keys(query.new_empty(memory.count, query.shape[1]), memory, entry, 0, memory.count).T
+    similarity = query @ _keys(memory, entry, 0, memory.count, memory.count, query.dtype).T
     lowest = similarity.topk(k).values[:, -1:]
     above, level = similarity > lowest, similarity == lowest
     needed = k - above.sum(1, keepdim=True)
@@ -221,44 +216,16 @@ def _best_of_whole_rows(query: Tensor, memory: MemoryTokens, entry: int, k: int)
     return similarity.gather(1, tokens), tokens
 
 
-def _fill_keys(room: Tensor, memory: MemoryTokens, entry: int, start: int, stop: int) -> Tensor:
-    """Fill ``room`` with the keys of some tokens, the bias as their last coordinate; further rows are never similar."""
+def _keys(memory: MemoryTokens, entry: int, start: int, stop: int, room: int, dtype: torch.dtype) -> Tensor:
+    """Return keys of some tokens, the bias as their last coordinate, in ``room`` rows; the rest are never similar."""
     part = memory.keys[entry, start:stop]
     count, width = part.shape
-    room[:count, :width] = part
-    room[:count, width] = 0 if memory.bias is None else memory.bias[entry, start:stop]
-    room[count:] = 0
-    room[count:, width] = -torch.inf
-    return room
-
-
-class WorkSpace(threading.local):
-    """Memory that all reads of a thread work in, as large as the largest of them needed, some 20 MiB at most.
-
-    Memory that an allocator has given back costs a page fault for every 4 KiB when it is used again, which can take a
-    third of the time to read a short memory.
-    """
-
-    def __init__(self) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Give the memory back; the thread's next read takes as much as it needs."""
-        self._room = torch.empty(0, dtype=torch.uint8)
-
-    def take(self, like: Tensor, sizes: list[int]) -> list[Tensor]:
-        """Return flat tensors of these sizes with the type and device of another, valid until the next call."""
-        if like.device.type != "cpu":
-            return [like.new_empty(size) for size in sizes]
-        aligned = [_round_up(size * like.element_size(), _ALIGNMENT) for size in sizes]
-        if sum(aligned) > len(self._room):
-            with torch.inference_mode(False):  # a tensor that any mode may write to
-                self._room = torch.empty(sum(aligned), dtype=torch.uint8)
-        rooms = self._room[: sum(aligned)].split(aligned)
-        return [room.view(like.dtype)[:size] for room, size in zip(rooms, sizes, strict=True)]
-
-
-WORK_SPACE = WorkSpace()
+    keys = part.new_empty(room, width + 1, dtype=dtype)
+    keys[:count, :width] = part
+    keys[:count, width] = 0 if memory.bias is None else memory.bias[entry, start:stop]
+    keys[count:] = 0
+    keys[count:, width] = -torch.inf
+    return keys
 
 
 def _weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
