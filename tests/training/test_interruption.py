@@ -47,7 +47,7 @@ def fit(folder: Path, *callbacks: pl.Callback, start: Path | None = None, worker
     pl.seed_everything(5, verbose=False)
     module = STCNModule("tiny", learning_rate=1e-3, final_decay=0.5, evaluation_size=None)
     data = SyntheticDataModule(
-        batch_size=1, crop_size=32, samples_per_epoch=3, num_workers=workers, max_gap=3, validation_frames=2
+        batch_size=1, crop_size=32, samples_per_epoch=3, num_workers=workers, max_gap=3, validation_frames=3
     )
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_steps=STEPS,
