@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vos_zoo.errors import ConfigError
-from vos_zoo.models.hs2s.losses import LossWeights, balanced_cross_entropy, border_targets, log_jaccard
+from vos_zoo.models.hs2s.losses import (
+    LossWeights,
+    balanced_cross_entropy,
+    border_targets,
+    log_jaccard,
+    object_log_jaccard,
+)
 
 
 def masks(*, count=3, size=(12, 17), seed=0):
@@ -51,10 +57,42 @@ def test_log_jaccard_pushes_an_empty_mask_down():
     assert (logits.grad > 0).all()
 
 
+def test_object_log_jaccard_is_the_mean_of_the_objects_formula():
+    target = masks(seed=2)
+    logits = torch.randn(target.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    expected = []
+    for row, truth in zip(logits.numpy(), target.numpy(), strict=True):
+        probability = 1 / (1 + np.exp(-row))
+        intersection = (probability * truth).sum()
+        expected.append(-math.log((intersection + 1) / (probability.sum() + truth.sum() - intersection + 1)))
+    assert object_log_jaccard(logits, target).item() == pytest.approx(np.mean(expected), rel=1e-12)
+
+
+def test_a_lost_small_object_weighs_like_a_lost_large_one_by_object_alone():
+    target = torch.zeros(2, 16, 16)
+    target[0, :14, :14] = 1
+    target[1, :3, :3] = 1
+    logits = 20 * (2 * target - 1)
+    losses = {}
+    for lost in (0, 1):
+        missing = logits.clone()
+        missing[lost] = -20
+        losses[lost] = log_jaccard(missing, target).item(), object_log_jaccard(missing, target).item()
+    assert losses[1][0] < 0.05 * losses[0][0]
+    assert losses[1][1] > 0.4 * losses[0][1]
+
+
+def test_object_log_jaccard_pushes_an_empty_mask_down_to_nothing():
+    logits = torch.zeros(1, 4, 4, requires_grad=True)
+    object_log_jaccard(logits, torch.zeros(1, 4, 4)).backward()
+    assert (logits.grad > 0).all()
+    assert object_log_jaccard(torch.full((1, 4, 4), -99.0), torch.zeros(1, 4, 4)).item() == 0
+
+
 def test_losses_stay_finite_for_large_logits():
     target = masks().float()
     logits = (1e4 * (1 - 2 * target)).requires_grad_()
-    loss = balanced_cross_entropy(logits, target) + log_jaccard(logits, target)
+    loss = balanced_cross_entropy(logits, target) + log_jaccard(logits, target) + object_log_jaccard(logits, target)
     loss.backward()
     assert loss.isfinite()
     assert logits.grad.isfinite().all()

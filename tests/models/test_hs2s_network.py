@@ -148,6 +148,23 @@ def test_planes_without_an_object_change_nothing():
     assert losses[0] == losses[1]
 
 
+def test_jaccard_is_of_the_batch_or_of_each_object():
+    logged = {}
+    for jaccard in ("batch", "object"):
+        torch.manual_seed(0)
+        module = HS2SModule("tiny", jaccard=jaccard, freeze_bn_epoch=0)
+        module.log = lambda name, value, of=jaccard, **_: logged.setdefault((of, name), value.item())
+        module.train()
+        module.training_step(training_batch(), 0)
+    assert logged["batch", "train/cross_entropy"] == logged["object", "train/cross_entropy"]
+    assert logged["batch", "train/jaccard"] != logged["object", "train/jaccard"]
+
+
+def test_an_unknown_jaccard_is_refused():
+    with pytest.raises(ConfigError, match="jaccard='frame'"):
+        HS2SModule("tiny", jaccard="frame")
+
+
 def test_a_batch_without_objects_trains():
     module = tiny()
     module.log = ignore

@@ -18,7 +18,7 @@ from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
 
 from .config import HS2SConfig
 from .convert import start_from_giel
-from .losses import LossWeights, balanced_cross_entropy, border_targets, log_jaccard
+from .losses import LossWeights, balanced_cross_entropy, border_targets, log_jaccard, object_log_jaccard
 from .memory import Prediction
 from .network import HS2SFeatures, HS2SNetwork, StepOutput
 
@@ -41,6 +41,8 @@ class HS2SModule(VOSModule):
         balanced: Whether background and object weigh alike in the cross-entropy, however small the object is (paper,
             Equation 12). A network that is still unsure then marks whatever may be the object, and masks that are fed
             back grow; without it, pixels weigh alike.
+        jaccard: What the log-Jaccard term sums over: ``batch``, all pixels of all objects (released code), or
+            ``object``, so that small objects weigh like large ones.
         learning_rate: Adam's learning rate (paper).
         weight_decay: L2 term (released code: none).
         decay_start: Epoch from which the learning rate falls to 0.9 of itself every 5 epochs (released code).
@@ -75,6 +77,7 @@ class HS2SModule(VOSModule):
         *,
         losses: Literal["released", "paper"] = "released",
         balanced: bool = True,
+        jaccard: Literal["batch", "object"] = "batch",
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         decay_start: int = 651,
@@ -102,6 +105,8 @@ class HS2SModule(VOSModule):
                 f"HS2SModule has mask_input_start={mask_input_start} and mask_dropout={mask_dropout}. Expected an "
                 "iteration from 0 on and a probability."
             )
+        if jaccard not in ("batch", "object"):
+            raise ConfigError(f"HS2SModule has jaccard={jaccard!r}. Expected 'batch' or 'object'.")
         super().__init__(
             HS2SNetwork(resolve_config(HS2SConfig, config, overrides)),
             learning_rate=learning_rate,
@@ -110,6 +115,7 @@ class HS2SModule(VOSModule):
         )
         self.loss_weights = LossWeights.named(losses)
         self.cross_entropy_of_masks = balanced_cross_entropy if balanced else F.binary_cross_entropy_with_logits
+        self.jaccard_of_masks = {"batch": log_jaccard, "object": object_log_jaccard}[jaccard]
         self.decay_start = decay_start
         self.feedback_start = feedback_start
         self.feedback_slope = feedback_slope
@@ -206,7 +212,7 @@ class HS2SModule(VOSModule):
         logits, truth = output.logits.flatten(0, 1), target.flatten(0, 1)
         terms = {
             "cross_entropy": self.cross_entropy_of_masks(logits, truth),
-            "jaccard": log_jaccard(logits, truth),
+            "jaccard": self.jaccard_of_masks(logits, truth),
         }
         if output.borders is not None:
             config = self.network.config
