@@ -468,9 +468,9 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "hs2s.small",
             num_bytes=26_040_042,
-            sha256="05f402ba47adcca359cee71ff99b42d62ad70b1e4e5b0afcabed8875144e9e16",
-            date="2026-11-21",
-            on_clips=(49.7, 47.4, 52.0),
+            sha256="17d7856996062f0d4d442fa67ee88f01035d64a04a3a28b2e5ca6c4b158a594e",
+            date="2026-11-22",
+            on_clips=(52.7, 49.1, 56.2),
             size="256x448",
         ),
         _small_weight(
