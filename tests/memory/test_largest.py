@@ -53,3 +53,21 @@ def test_masked_numbers_come_last() -> None:
     numbers = torch.randn(4, 30)
     numbers[:, 3:] = -torch.inf
     check(numbers, 21)
+
+
+def test_what_is_not_a_number_is_larger_than_all() -> None:
+    numbers = torch.randn(6, 40)
+    numbers[torch.arange(6), torch.arange(6) * 7] = torch.nan
+    numbers[:, -2] = torch.inf
+    for places in (largest(numbers, 2)[1], places_of_largest(numbers, 2)):
+        assert torch.equal(places.sort(1).values, torch.stack([torch.arange(6) * 7, torch.full((6,), 38)], 1))
+
+
+def test_zeros_stay_apart_where_the_processor_ignores_tiny_numbers() -> None:
+    numbers = torch.cat([torch.zeros(9, 20), -torch.rand(9, 150) - 0.1], 1)[:, torch.randperm(170)]
+    if not torch.set_flush_denormal(True):
+        pytest.skip("This processor cannot ignore tiny numbers.")
+    try:
+        check(numbers, 21)
+    finally:
+        torch.set_flush_denormal(False)

@@ -17,6 +17,7 @@ queries, rare unless frames repeat, are searched again in their whole rows.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,10 +35,10 @@ _BLOCK_TOKENS = 36_000  # at most, in blocks of nearly equal size
 _KEPT_BYTES = 9 * 2**20  # Queries are cut into tiles of as many as fit here with their similarities to a block,
 _MOST_KEPT_QUERIES = 288  # and at most this many; if fewer than
 _LEAST_KEPT_QUERIES = 192  # fit, into tiles of
-_TILE_QUERIES = 336  # without their similarities. Tiles are nearly equal,
+_TILE_QUERIES = 416  # without their similarities. Tiles are nearly equal,
 _ROUND_QUERIES = 16  # but multiples of this many, because rows of other lengths take matrix kernels a third more time.
 _TILE_TOKENS = 1024  # per thread
-_GATHERED_QUERIES = 52  # whose chosen keys exist at once
+_GATHERED_QUERIES = 26  # whose chosen keys exist at once
 _WHOLE_ROWS = 2**19  # similarities that exist at once where whole rows are searched
 
 
@@ -93,8 +94,9 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
         best, places = largest(torch.cat(values, 1), top_k + 1)
         chosen = torch.cat(tokens, 1).gather(1, places)
     least, best, chosen = best[:, 0], best[:, 1:], chosen[:, 1:]
-    tied = ((best.amin(1) == least) & (least > -torch.inf)).nonzero().squeeze(1)
-    for rows in torch.split(tied, max(1, _WHOLE_ROWS // memory.count)):
+    tied = ((best.amin(1) == least) & least.isfinite()).nonzero().squeeze(1)
+    # Nothing would be split into one part without rows, for which all keys would be collected.
+    for rows in tied.split(max(1, _WHOLE_ROWS // memory.count)) if len(tied) else ():
         best[rows], chosen[rows] = _best_of_whole_rows(scaled[rows], memory, entry, top_k)
     return chosen, best.softmax(1)
 
@@ -192,9 +194,10 @@ def _members(level: Tensor, groups: Tensor) -> Tensor:
     """Return the entries (queries, k * _GROUP) of k groups of each query from a level (entries, queries)."""
     queries = level.shape[1]
     columns, steps = _multiples(queries, 1, level.device), _multiples(_GROUP, queries, level.device)
-    places = (groups * (_GROUP * queries)).int() + columns.view(-1, 1)  # in the flat level; blocks keep to 32 bits
-    members = places.unsqueeze(2) + steps
-    return level.view(-1).index_select(0, members.view(-1)).view(queries, -1)
+    places = (groups * (_GROUP * queries)).add_(columns.view(-1, 1))  # in the flat level
+    # In as many rows as threads: PyTorch gathers each row on one of them.
+    members = (places.unsqueeze(2) + steps).view(math.gcd(queries, torch.get_num_threads()), -1)
+    return level.view(1, -1).expand(len(members), -1).gather(1, members).view(queries, -1)
 
 
 def _take_maxima(entries: Tensor, maxima: Tensor) -> None:
@@ -244,9 +247,9 @@ def _stack(entries: list[Tensor]) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _multiples(count: int, step: int, device: torch.device) -> Tensor:
-    """Return 0, step, 2 step …, int32: the same few of them serve all tiles of all reads."""
+    """Return 0, step, 2 step …: the same few of them serve all tiles of all reads."""
     with torch.inference_mode(False):
-        return torch.arange(0, count * step, step, dtype=torch.int32, device=device)
+        return torch.arange(0, count * step, step, device=device)
 
 
 def _near_equal(count: int, most: int) -> int:
