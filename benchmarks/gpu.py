@@ -171,7 +171,7 @@ def measure_all_tokens(dtype: torch.dtype) -> list[dict[str, Any]]:
         query = inputs.query_key.repeat(batch, 1, 1, 1).requires_grad_()
         keys, values = (part.repeat(batch, 1, 1).requires_grad_() for part in (memory.keys, memory.values))
         tokens = MemoryTokens(keys, memory.bias.repeat(batch, 1), values, memory.scale)
-        for backend in ("reference", "cpu", "sdpa"):
+        for backend in ("reference", "cpu", "sdpa", "triton"):
 
             def forward(backend: str = backend, query: Any = query, tokens: MemoryTokens = tokens) -> None:
                 with torch.no_grad():

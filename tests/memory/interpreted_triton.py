@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from testing.memory_reads import has_clear_choice, random_read, read_by_loops
+from vos_zoo.errors import ConfigError
 from vos_zoo.memory import BACKEND_VARIABLE, MemoryTokens, available_backends, choose_backend, read_memory
 from vos_zoo.memory.triton_kernel import read_triton
 
@@ -114,3 +115,78 @@ def test_reads_that_the_kernels_refuse_fall_back_with_one_log_line(
         assert choose_backend(query, memory, top_k).name == "cpu"
     assert len(caplog.records) == 1
     assert reason in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("read_keys", [False, True])
+@pytest.mark.parametrize(
+    ("queries", "tokens", "width", "columns", "batch", "kind"),
+    [
+        (37, 150, 20, 70, 2, "l2"),  # several runs of queries, tokens and columns
+        (3, 9, 64, 5, 1, "dot"),
+        (1, 1, 1, 1, 1, "l2"),
+    ],
+)
+def test_read_of_all_tokens_has_the_values_and_gradients_of_the_formula(
+    queries: int, tokens: int, width: int, columns: int, batch: int, kind: str, read_keys: bool, dtype: torch.dtype
+) -> None:
+    query, memory = random_read(
+        queries=queries, tokens=tokens, width=width, columns=columns, batch=batch, kind=kind, dtype=dtype, seed=3
+    )
+    parts = [part for part in (query, memory.keys, memory.values, memory.bias) if part is not None]
+
+    def read(backend: str, kind: torch.dtype | None) -> list[torch.Tensor]:
+        leaves = [part.to(kind or part.dtype).clone().requires_grad_() for part in parts]
+        bias = leaves[3] if len(leaves) > 3 else None
+        given = MemoryTokens(leaves[1], bias, leaves[2], memory.scale)
+        readout = read_memory(leaves[0].mT.unsqueeze(2), given, top_k=tokens + 1, read_keys=read_keys, backend=backend)
+        results = [readout.values] if readout.keys is None else [readout.values, readout.keys]
+        torch.cat([part.double().flatten() for part in results]).square().sum().backward()
+        return [*(part.detach() for part in results), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+
+    found, expected = read("triton", None), read("reference", torch.float64)
+    assert len(found) == len(expected) == len(parts) + 1 + read_keys
+    for part, exact in zip(found, expected, strict=True):
+        largest = max(1.0, float(exact.detach().abs().max()))
+        torch.testing.assert_close(part.double(), exact.double(), rtol=0, atol=4 * TOLERANCE[dtype] * largest)
+
+
+def test_read_of_all_tokens_gives_gradients_only_where_they_are_asked_for() -> None:
+    query, memory = random_read(queries=5, tokens=40)
+    assert memory.bias is not None
+    for place in range(4):
+        leaves = [part.clone() for part in (query, memory.keys, memory.bias, memory.values)]
+        leaves[place].requires_grad_()
+        tokens = MemoryTokens(leaves[1], leaves[2], leaves[3], memory.scale)
+        read_memory(leaves[0].mT.unsqueeze(2), tokens, backend="triton").values.square().sum().backward()
+        assert [leaf.grad is not None for leaf in leaves] == [index == place for index in range(4)]
+
+
+def test_read_of_all_tokens_leaves_out_those_with_bias_minus_infinity() -> None:
+    query, memory = random_read(queries=4, tokens=150)
+    assert memory.bias is not None
+    bias = memory.bias.clone()
+    bias[:, :70] = -torch.inf  # more than the first tile
+    masked = MemoryTokens(memory.keys, bias, memory.values.clone().requires_grad_(), memory.scale)
+    values = read_memory(query.mT.unsqueeze(2), masked, backend="triton").values
+    few = MemoryTokens(memory.keys[:, 70:], memory.bias[:, 70:], memory.values[:, 70:], memory.scale)
+    torch.testing.assert_close(values.flatten(2).mT.double(), read_by_loops(query, few)[0], rtol=0, atol=1e-4)
+    values.sum().backward()
+    assert masked.values.grad is not None
+    assert masked.values.grad[:, :70].eq(0).all()
+
+
+def test_layout_of_the_inputs_does_not_matter_for_all_tokens() -> None:
+    query, memory = random_read(queries=4, tokens=70, batch=2)
+    assert memory.bias is not None
+    expected = read_memory(query.mT.unsqueeze(2), memory, backend="triton").values
+    strided = MemoryTokens(
+        memory.keys.mT.contiguous().mT, memory.bias.T.contiguous().T, memory.values.mT.contiguous().mT, memory.scale
+    )
+    assert torch.equal(read_memory(query.mT.unsqueeze(2), strided, backend="triton").values, expected)
+
+
+def test_keys_too_wide_for_a_tile_are_refused() -> None:
+    query, memory = random_read(queries=1, tokens=5, width=257)
+    with pytest.raises(ConfigError, match="257"):
+        read_memory(query.mT.unsqueeze(2), memory, backend="triton")

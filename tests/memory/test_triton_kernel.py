@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -32,15 +33,15 @@ def test_kernels_under_the_interpreter() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def compile_for(architecture: int, name: str, pointers: dict[str, str], constants: dict[str, Any]) -> Any:
+def compile_for(
+    architecture: int, name: str, pointers: dict[str, str], constants: dict[str, Any], module: ModuleType
+) -> Any:
     """Compile one program to a CUDA binary; arguments that are neither are integers, but for the scale."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from vos_zoo.memory import triton_programs
-
-    program = getattr(triton_programs, name)
+    program = getattr(module, name)
     types = dict.fromkeys(program.arg_names, "i32") | {"scale": "fp32"}
     types |= {argument: f"*{kind}" for argument, kind in pointers.items()}
     signature = {name: "constexpr" if name in constants else types[name] for name in program.arg_names}
@@ -54,6 +55,8 @@ def compile_for(architecture: int, name: str, pointers: dict[str, str], constant
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION:UserWarning")
 @pytest.mark.parametrize(("architecture", "kind"), [(80, "bf16"), (80, "fp32"), (90, "bf16"), (90, "fp16")])
 def test_kernels_compile_ahead_of_time(architecture: int, kind: str) -> None:
+    from vos_zoo.memory import triton_programs
+
     inputs = {"query": kind, "keys": kind, "bias": "fp32"}
     programs = [
         compile_for(
@@ -69,32 +72,66 @@ def test_kernels_compile_ahead_of_time(architecture: int, kind: str) -> None:
                 "ROWS": 64,
                 "TOKENS": 128,
             },
+            triton_programs,
         ),
         compile_for(
             architecture,
             "select_groups",
             {"maxima": "fp32", "chosen": "i32"},
             {"CHOSEN": 8, "PADDED_GROUPS": 512},
+            triton_programs,
         ),
         compile_for(
             architecture,
             "candidate_similarity",
             {**inputs, "chosen": "i32", "similarity": "fp32"},
             {"WIDTH": 64, "HAS_BIAS": True, "GROUP": 32, "CHOSEN": 8, "CANDIDATES": 128, "CHANNELS": 16},
+            triton_programs,
         ),
         compile_for(
             architecture,
             "select_tokens",
             {"similarity": "fp32", "chosen": "i32", "tokens": "i32", "weights": "fp32"},
             {"GROUP": 32, "CHOSEN": 8, "TOP_K": 4},
+            triton_programs,
         ),
         compile_for(
             architecture,
             "weighted_rows",
             {"table": kind, "tokens": "i32", "weights": "fp32", "out": kind},
             {"TOP_K": 4, "PADDED_K": 4, "COLUMNS": 256},
+            triton_programs,
         ),
     ]
+    check_binaries(programs, architecture)
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION:UserWarning")
+@pytest.mark.parametrize(("architecture", "kind"), [(80, "bf16"), (80, "fp32"), (90, "bf16"), (90, "fp16")])
+def test_kernels_of_all_tokens_compile_ahead_of_time(architecture: int, kind: str) -> None:
+    kinds = dict.fromkeys(["query", "keys", "table", "out", "above", "grad_table", "grad_keys", "grad_query"], kind)
+    kinds |= dict.fromkeys(["bias", "log_sum", "mean", "grad_bias"], "fp32")
+    constants = {
+        "WIDTH": 64,
+        "PADDED_WIDTH": 64,
+        "HAS_BIAS": True,
+        "PRECISION": "tf32x3",
+        "ROWS": 32,
+        "TOKENS": 32,
+        "COLUMNS": 64,
+    }
+    from vos_zoo.memory import triton_softmax_programs
+
+    programs = []
+    for name in ("read_all", "grad_of_table", "grad_of_keys", "grad_of_query"):
+        names = getattr(triton_softmax_programs, name).arg_names
+        pointers = {argument: kinds[argument] for argument in names if argument in kinds}
+        programs.append(compile_for(architecture, name, pointers, constants, triton_softmax_programs))
+    check_binaries(programs, architecture)
+
+
+def check_binaries(programs: list[Any], architecture: int) -> None:
     for program in programs:
         assert program.asm["cubin"]
         assert f".target sm_{architecture}" in program.asm["ptx"]
@@ -149,7 +186,7 @@ def test_ties_on_a_gpu_go_to_the_lower_index(kind: str, dtype: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("backend", ["cpu", "sdpa"])
+@pytest.mark.parametrize("backend", ["cpu", "sdpa", "triton"])
 @pytest.mark.parametrize("dtype", list(FLOAT_TYPES))
 def test_training_read_on_a_gpu_has_the_gradients_of_the_formula(backend: str, dtype: str) -> None:
     query, memory = random_read(queries=64, tokens=320, width=64, columns=256, batch=2, dtype=getattr(torch, dtype))

@@ -14,6 +14,7 @@ from vos_zoo.memory.reference import read_reference
 from vos_zoo.memory.sdpa import read_sdpa
 from vos_zoo.memory.tokens import MemoryTokens
 from vos_zoo.memory.triton_kernel import read_triton
+from vos_zoo.memory.triton_softmax import read_triton_softmax
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ def read_memory(
         values, keys = values.to(memory.values.dtype), keys.to(memory.keys.dtype) if read_keys else None
     elif choice.name == "sdpa":
         values, keys = read_sdpa(query, memory, read_keys)
+    elif choice.name == "triton" and (top_k is None or top_k >= memory.count):
+        values, keys = read_triton_softmax(query, memory, read_keys)
     elif choice.name == "triton":
         assert top_k is not None
         values, keys = read_triton(query, memory, top_k, read_keys)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vos_zoo.errors import ConfigError
-from vos_zoo.memory import sdpa, triton_kernel
+from vos_zoo.memory import sdpa, triton_kernel, triton_softmax
 from vos_zoo.memory.tokens import MemoryTokens
 
 BackendName = Literal["reference", "cpu", "sdpa", "triton"]
@@ -58,7 +58,7 @@ def available_backends() -> tuple[BackendStatus, ...]:
         BackendStatus("reference", True, "the formula, for checks and for gradients through top-k"),
         BackendStatus("cpu", True, "PyTorch operations in blocks, tuned for CPUs; runs on every device"),
         BackendStatus("sdpa", True, "PyTorch's fused attention; reads all tokens, no top-k"),
-        BackendStatus("triton", missing is None, missing or "fused CUDA kernels for top-k"),
+        BackendStatus("triton", missing is None, missing or "fused CUDA kernels, the choice for top-k"),
     )
 
 
@@ -101,6 +101,7 @@ def _automatic(query: Tensor, memory: MemoryTokens, top_k: int | None) -> Backen
     if top_k is not None and _needs_gradients(query, memory):
         return BackendChoice("reference", "gradients through top-k")
     if top_k is None:
+        # Triton's read of all tokens comes on request: how it compares with these two was not measured yet.
         is_fused = device == "cuda" and memory.values.dtype in _HALF_TYPES
         if is_fused and _obstacle("sdpa", query, memory, None) is None:
             return BackendChoice("sdpa", "all tokens in half precision on a CUDA device")
@@ -128,9 +129,8 @@ def _obstacle(name: BackendName, query: Tensor, memory: MemoryTokens, top_k: int
         return "it has no gradients through top-k"
     if name == "cpu":
         return None
-    if top_k is None:
-        return "it serves top-k only"
-    return triton_kernel.unavailable_reason() or triton_kernel.refusal(query, memory, top_k)
+    refusal = triton_softmax.refusal(query, memory) if top_k is None else triton_kernel.refusal(query, memory, top_k)
+    return triton_kernel.unavailable_reason() or refusal
 
 
 def _needs_gradients(query: Tensor, memory: MemoryTokens) -> bool:

@@ -37,7 +37,7 @@ def unavailable_reason() -> str | None:
     """Say why Triton cannot run here; None if it can. The first call on a CUDA machine compiles the kernels."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
-    if _is_interpreted():
+    if is_interpreted():
         return None
     if not torch.cuda.is_available():
         return "there is no CUDA device"
@@ -52,15 +52,17 @@ def unavailable_reason() -> str | None:
     return None
 
 
-def refusal(query: Tensor, memory: MemoryTokens, top_k: int) -> str | None:
-    """Say why this read is not for the kernels; None if it is."""
-    if query.device.type != "cuda" and not _is_interpreted():
+def refusal(query: Tensor, memory: MemoryTokens, top_k: int | None) -> str | None:
+    """Say why this read is not for the kernels; None if it is. With ``top_k`` None only what holds for all of them."""
+    if query.device.type != "cuda" and not is_interpreted():
         return f"the tensors are on {query.device.type}"
     for part in (query, memory.keys, memory.values):
         if part.dtype not in _TYPES:
             return f"it has no kernels for {part.dtype}"
-        if part.dtype == torch.bfloat16 and _is_interpreted():
+        if part.dtype == torch.bfloat16 and is_interpreted():
             return "its interpreter multiplies the bit patterns of bfloat16"
+    if top_k is None:
+        return None
     if memory.count > _MOST_GROUPS * _LARGEST_GROUP:
         return f"the memory has more than {_MOST_GROUPS * _LARGEST_GROUP} tokens"
     if top_k > _MOST_TOP_K:
@@ -97,9 +99,9 @@ def _select(query: Tensor, keys: Tensor, bias: Tensor | None, scale: float, top_
     while -(-count // group) > _MOST_GROUPS:
         group *= 2
     groups = -(-count // group)
-    chosen = _power_of_two(top_k + _SPARE_GROUPS)
+    chosen = power_of_two(top_k + _SPARE_GROUPS)
     # Sizes below 16 would not fill a tensor-core tile.
-    padded_width = max(16, _power_of_two(width))
+    padded_width = max(16, power_of_two(width))
     if bias is not None:
         bias = bias if bias.dtype == torch.float32 and bias.stride(1) == 1 else bias.float().contiguous()
     bias_batch = 0 if bias is None else bias.stride(0)
@@ -117,7 +119,7 @@ def _select(query: Tensor, keys: Tensor, bias: Tensor | None, scale: float, top_
         PRECISION="tf32x3",
     )  # fmt: skip
     best = query.new_empty(batch, queries, chosen, dtype=torch.int32)
-    padded_groups = max(_power_of_two(groups), chosen)
+    padded_groups = max(power_of_two(groups), chosen)
     triton_programs.select_groups[(queries, batch)](
         maxima, best, queries, groups, CHOSEN=chosen, PADDED_GROUPS=padded_groups,
         num_warps=_warps(padded_groups),
@@ -144,11 +146,11 @@ def _read(table: Tensor, tokens: Tensor, weights: Tensor) -> Tensor:
 
     batch, queries, top_k = tokens.shape
     width = table.shape[2]
-    columns = min(256, max(16, _power_of_two(width)))
+    columns = min(256, max(16, power_of_two(width)))
     out = table.new_empty(batch, queries, width)
     triton_programs.weighted_rows[(queries, -(-width // columns), batch)](
         table, tokens, weights, out, queries, width, table.stride(0), table.stride(1),
-        TOP_K=top_k, PADDED_K=_power_of_two(top_k), COLUMNS=columns,
+        TOP_K=top_k, PADDED_K=power_of_two(top_k), COLUMNS=columns,
     )  # fmt: skip
     return out
 
@@ -162,7 +164,7 @@ def _tuned_group_maxima() -> Any:
 
     sizes = [(64, 128, 4), (64, 256, 4), (128, 128, 4), (128, 128, 8), (128, 256, 8)]
     configs = [triton.Config({"ROWS": rows, "TOKENS": tokens}, num_warps=warps) for rows, tokens, warps in sizes]
-    if _is_interpreted():
+    if is_interpreted():
         configs = [triton.Config({"ROWS": 32, "TOKENS": 256})]
     return triton.autotune(configs=configs, key=["WIDTH", "GROUP"])(triton_programs.group_maxima)
 
@@ -176,9 +178,11 @@ def _warps(places: int) -> int:
     return min(16, max(1, places // 512))
 
 
-def _power_of_two(size: int) -> int:
+def power_of_two(size: int) -> int:
+    """Round a size up to a power of two."""
     return 1 << max(0, size - 1).bit_length()
 
 
-def _is_interpreted() -> bool:
+def is_interpreted() -> bool:
+    """Tell whether Triton's interpreter runs the programs, on any device."""
     return os.environ.get("TRITON_INTERPRET") == "1"
