@@ -36,7 +36,7 @@ _KEPT_BYTES = 9 * 2**20  # Queries are cut into tiles of as many as fit here wit
 _MOST_KEPT_QUERIES = 288  # and at most this many; if fewer than
 _LEAST_KEPT_QUERIES = 192  # fit, into tiles of
 _TILE_QUERIES = 416  # without their similarities. Tiles are nearly equal,
-_ROUND_QUERIES = 16  # but multiples of this many, because rows of other lengths take matrix kernels a third more time.
+_ROUND_QUERIES = 32  # but multiples of this many: vector instructions leave the rest of other rows to slow loops.
 _TILE_TOKENS = 1024  # per thread
 _GATHERED_QUERIES = 26  # whose chosen keys exist at once
 _WHOLE_ROWS = 2**19  # similarities that exist at once where whole rows are searched
@@ -80,7 +80,8 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
     """
     exact = torch.float64 if torch.float64 in (query.dtype, memory.keys.dtype) else torch.float32
     # The bias is one more coordinate of the keys: to add it to products would cost a pass over all of them.
-    scaled = F.pad(memory.scale * query.to(exact), (0, 1), value=1.0)
+    added = -len(query) % _ROUND_QUERIES  # queries that nobody asked for
+    scaled = F.pad(memory.scale * query.to(exact), (0, 1, 0, added), value=1.0)
     block = _near_equal(memory.count, max(_BLOCK_TOKENS, 2 * (top_k + 1) * _GROUP))
     search = _Search.plan(min(block, memory.count), scaled, top_k + 1)
     values, tokens = [], []
@@ -93,6 +94,7 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
     if len(values) > 1:
         best, places = largest(torch.cat(values, 1), top_k + 1)
         chosen = torch.cat(tokens, 1).gather(1, places)
+    best, chosen = best[: len(query)], chosen[: len(query)]
     least, best, chosen = best[:, 0], best[:, 1:], chosen[:, 1:]
     tied = ((best.amin(1) == least) & least.isfinite()).nonzero().squeeze(1)
     # Nothing would be split into one part without rows, for which all keys would be collected.
