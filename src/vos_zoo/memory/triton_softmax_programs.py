@@ -255,8 +255,10 @@ def _columns(source, stride, row, rows, column, columns):
 def _bias(source, token, count, HAS_BIAS: tl.constexpr):
     """Biases of tokens; minus infinity beyond the last one."""
     if HAS_BIAS:
-        return tl.load(source + token, mask=token < count, other=float("-inf"))
-    return tl.where(token < count, 0.0, float("-inf"))
+        biases = tl.load(source + token, mask=token < count, other=float("-inf"))
+    else:
+        biases = tl.where(token < count, 0.0, float("-inf"))
+    return biases
 
 
 @triton.jit
