@@ -126,8 +126,10 @@ def test_kernels_compile_ahead_of_time(architecture: int, kind: str) -> None:
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION:UserWarning")
 @pytest.mark.parametrize(("architecture", "kind"), [(80, "bf16"), (80, "fp32"), (90, "bf16"), (90, "fp16")])
 def test_kernels_of_all_tokens_compile_ahead_of_time(architecture: int, kind: str) -> None:
-    kinds = dict.fromkeys(["query", "keys", "table", "out", "above", "grad_table", "grad_keys", "grad_query"], kind)
-    kinds |= dict.fromkeys(["bias", "log_sum", "mean", "grad_bias"], "fp32")
+    from vos_zoo.memory import triton_softmax_programs
+
+    kinds = dict.fromkeys(["query", "keys", "table", "out", "grad_read", "grad_table", "grad_keys", "grad_query"], kind)
+    kinds |= dict.fromkeys(["bias", "log_sum_exp", "mean", "grad_bias"], "fp32")
     constants = {
         "WIDTH": 64,
         "PADDED_WIDTH": 64,
@@ -137,8 +139,6 @@ def test_kernels_of_all_tokens_compile_ahead_of_time(architecture: int, kind: st
         "TOKENS": 32,
         "COLUMNS": 64,
     }
-    from vos_zoo.memory import triton_softmax_programs
-
     programs = []
     for name in ("read_all", "grad_of_table", "grad_of_keys", "grad_of_query"):
         names = getattr(triton_softmax_programs, name).arg_names

@@ -64,33 +64,33 @@ class _AllTokensRead(torch.autograd.Function):
         exact_bias = None if bias is None else bias.float().contiguous()
         batch, queries, _ = query.shape
         read = table.new_empty(batch, queries, table.shape[2])
-        log_sum = query.new_empty(batch, queries, dtype=torch.float32)
+        log_sum_exp = query.new_empty(batch, queries, dtype=torch.float32)
         arguments = _Arguments(query, keys, exact_bias, table, scale)
         _tuned("read_all")[lambda chosen: (-(-queries // chosen["ROWS"]), arguments.column_runs, batch)](
-            *arguments.inputs, table, read, log_sum,
+            *arguments.inputs, table, read, log_sum_exp,
             *arguments.sizes, *arguments.strides, *arguments.table_strides, **arguments.constants,
         )  # fmt: skip
-        ctx.save_for_backward(query, keys, exact_bias, table, read, log_sum)
+        ctx.save_for_backward(query, keys, exact_bias, table, read, log_sum_exp)
         ctx.scale, ctx.bias_type = scale, None if bias is None else bias.dtype
         return read
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
-        query, keys, bias, table, read, log_sum = ctx.saved_tensors
+    def backward(ctx: Any, grad_read: Tensor) -> tuple[Tensor | None, ...]:
+        query, keys, bias, table, read, log_sum_exp = ctx.saved_tensors
         needs_query, needs_keys, needs_bias, needs_table, _ = ctx.needs_input_grad
         arguments = _Arguments(query, keys, bias, table, ctx.scale)
         batch, queries, count = query.shape[0], query.shape[1], keys.shape[1]
-        above = above.contiguous()
+        grad_read = grad_read.contiguous()
         # What the softmax takes off the gradients of a query's weights: their mean, which the read already holds.
-        mean = (above.float() * read.float()).sum(2)
-        inputs = (*arguments.inputs, table, log_sum, above, mean)
+        mean = (grad_read.float() * read.float()).sum(2)
+        inputs = (*arguments.inputs, table, log_sum_exp, grad_read, mean)
         shape = (*arguments.sizes, *arguments.strides, *arguments.table_strides)
         grad_query = grad_keys = grad_bias = grad_table = None
         if needs_table:
             grad_table = torch.empty_like(table, memory_format=torch.contiguous_format)
             _tuned("grad_of_table")[lambda chosen: (-(-count // chosen["TOKENS"]), arguments.column_runs, batch)](
-                *arguments.inputs, log_sum, above, grad_table,
+                *arguments.inputs, log_sum_exp, grad_read, grad_table,
                 *arguments.sizes, *arguments.strides, **arguments.constants,
             )  # fmt: skip
         if needs_keys or needs_bias:

@@ -17,7 +17,7 @@ def read_all(
     bias,
     table,
     out,
-    log_sum,
+    log_sum_exp,
     queries,
     count,
     columns,
@@ -37,7 +37,7 @@ def read_all(
     TOKENS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Weighted sum of all rows of a table for some queries and a run of columns, and the logarithms of the sums."""
+    """Weighted sum of all rows of a table for some queries and a run of columns, and the softmax's log-sum-exp."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     entry = tl.program_id(2).to(tl.int64)
@@ -48,8 +48,8 @@ def read_all(
     for start in range(0, count, TOKENS):
         token = start + tl.arange(0, TOKENS)
         key_tile = _rows(keys + entry * keys_batch, keys_row, token, count, WIDTH, PADDED_WIDTH)
-        similarity = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION) * scale
-        similarity += _bias(bias + entry * bias_batch, token, count, HAS_BIAS)[None, :]
+        token_bias = _bias(bias + entry * bias_batch, token, count, HAS_BIAS)
+        similarity = _similarity(query_tile, key_tile, token_bias, scale, PRECISION)
         risen = tl.maximum(largest, tl.max(similarity, 1))
         # As long as a query has met nothing but minus infinity, any finite number can stand for its maximum.
         shift = tl.where(risen == float("-inf"), 0.0, risen)
@@ -67,7 +67,7 @@ def read_all(
         mask=is_inside[:, None] & (column[None, :] < columns),
     )
     if tl.program_id(1) == 0:
-        tl.store(log_sum + target, largest + tl.log(total), mask=is_inside)
+        tl.store(log_sum_exp + target, largest + tl.log(total), mask=is_inside)
 
 
 @triton.jit
@@ -75,8 +75,8 @@ def grad_of_table(
     query,
     keys,
     bias,
-    log_sum,
-    above,
+    log_sum_exp,
+    grad_read,
     grad_table,
     queries,
     count,
@@ -95,7 +95,7 @@ def grad_of_table(
     TOKENS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Gradients of some tokens' rows of the table, for a run of columns; ``above`` is the gradient of the read."""
+    """Gradients of some tokens' rows of the table, for a run of columns; ``grad_read`` is the gradient of the read."""
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     entry = tl.program_id(2).to(tl.int64)
@@ -105,9 +105,9 @@ def grad_of_table(
     for start in range(0, queries, ROWS):
         row = start + tl.arange(0, ROWS)
         query_tile = _rows(query + entry * query_batch, query_row, row, queries, WIDTH, PADDED_WIDTH)
-        similarity = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION) * scale + token_bias[None, :]
-        weights = _weights(similarity, log_sum + entry * queries, row, queries)
-        part = _columns(above + entry * queries * columns, columns, row, queries, column, columns)
+        similarity = _similarity(query_tile, key_tile, token_bias, scale, PRECISION)
+        weights = _weights(similarity, log_sum_exp + entry * queries, row, queries)
+        part = _columns(grad_read + entry * queries * columns, columns, row, queries, column, columns)
         gradient += tl.dot(tl.trans(weights).to(part.dtype), part, input_precision=PRECISION)
     tl.store(
         grad_table + (entry * count + token[:, None]) * columns + column[None, :],
@@ -122,8 +122,8 @@ def grad_of_keys(
     keys,
     bias,
     table,
-    log_sum,
-    above,
+    log_sum_exp,
+    grad_read,
     mean,
     grad_keys,
     grad_bias,
@@ -157,14 +157,12 @@ def grad_of_keys(
     for start in range(0, queries, ROWS):
         row = start + tl.arange(0, ROWS)
         query_tile = _rows(query + entry * query_batch, query_row, row, queries, WIDTH, PADDED_WIDTH)
-        similarity = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION) * scale + token_bias[None, :]
-        weights = _weights(similarity, log_sum + entry * queries, row, queries)
-        of_weights = _grad_of_weights(
-            above + entry * queries * columns, table + entry * table_batch, table_row,
-            row, queries, token, count, columns, PRECISION, COLUMNS, ROWS, TOKENS,
+        of_similarity = _grad_of_similarity(
+            _similarity(query_tile, key_tile, token_bias, scale, PRECISION),
+            log_sum_exp + entry * queries, grad_read + entry * queries * columns, mean + entry * queries,
+            table + entry * table_batch, table_row, row, queries, token, count, columns,
+            PRECISION, COLUMNS, ROWS, TOKENS,
         )  # fmt: skip
-        taken_off = tl.load(mean + entry * queries + row, mask=row < queries, other=0.0)
-        of_similarity = weights * (of_weights - taken_off[:, None])
         gradient += tl.dot(tl.trans(of_similarity).to(query_tile.dtype), query_tile, input_precision=PRECISION)
         gradient_of_bias += tl.sum(of_similarity, 0)
     tl.store(
@@ -181,8 +179,8 @@ def grad_of_query(
     keys,
     bias,
     table,
-    log_sum,
-    above,
+    log_sum_exp,
+    grad_read,
     mean,
     grad_query,
     queries,
@@ -209,19 +207,17 @@ def grad_of_query(
     channel = tl.arange(0, PADDED_WIDTH)
     entry = tl.program_id(1).to(tl.int64)
     query_tile = _rows(query + entry * query_batch, query_row, row, queries, WIDTH, PADDED_WIDTH)
-    taken_off = tl.load(mean + entry * queries + row, mask=row < queries, other=0.0)
     gradient = tl.zeros((ROWS, PADDED_WIDTH), tl.float32)
     for start in range(0, count, TOKENS):
         token = start + tl.arange(0, TOKENS)
         key_tile = _rows(keys + entry * keys_batch, keys_row, token, count, WIDTH, PADDED_WIDTH)
-        similarity = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION) * scale
-        similarity += _bias(bias + entry * bias_batch, token, count, HAS_BIAS)[None, :]
-        weights = _weights(similarity, log_sum + entry * queries, row, queries)
-        of_weights = _grad_of_weights(
-            above + entry * queries * columns, table + entry * table_batch, table_row,
-            row, queries, token, count, columns, PRECISION, COLUMNS, ROWS, TOKENS,
+        token_bias = _bias(bias + entry * bias_batch, token, count, HAS_BIAS)
+        of_similarity = _grad_of_similarity(
+            _similarity(query_tile, key_tile, token_bias, scale, PRECISION),
+            log_sum_exp + entry * queries, grad_read + entry * queries * columns, mean + entry * queries,
+            table + entry * table_batch, table_row, row, queries, token, count, columns,
+            PRECISION, COLUMNS, ROWS, TOKENS,
         )  # fmt: skip
-        of_similarity = weights * (of_weights - taken_off[:, None])
         gradient += tl.dot(of_similarity.to(key_tile.dtype), key_tile, input_precision=PRECISION)
     tl.store(
         grad_query + (entry * queries + row[:, None]) * WIDTH + channel[None, :],
@@ -262,16 +258,25 @@ def _bias(source, token, count, HAS_BIAS: tl.constexpr):
 
 
 @triton.jit
-def _weights(similarity, log_sum, row, rows):
+def _similarity(query_tile, key_tile, token_bias, scale, PRECISION: tl.constexpr):
+    """Similarities of some queries to some tokens."""
+    return tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION) * scale + token_bias[None, :]
+
+
+@triton.jit
+def _weights(similarity, log_sum_exp, row, rows):
     """Softmax weights again, from the logarithms of the sums; zero beyond the last query."""
     is_inside = row < rows
-    known = tl.load(log_sum + row, mask=is_inside, other=0.0)
+    known = tl.load(log_sum_exp + row, mask=is_inside, other=0.0)
     return tl.where(is_inside[:, None], tl.exp(similarity - known[:, None]), 0.0)
 
 
 @triton.jit
-def _grad_of_weights(
-    above,
+def _grad_of_similarity(
+    similarity,
+    log_sum_exp,
+    grad_read,
+    mean,
     table,
     table_row,
     row,
@@ -284,11 +289,12 @@ def _grad_of_weights(
     ROWS: tl.constexpr,
     TOKENS: tl.constexpr,
 ):
-    """Products of the read's gradients with the rows of the table, over all columns."""
-    products = tl.zeros((ROWS, TOKENS), tl.float32)
+    """Gradients of similarities: those of the weights, over all columns, less their mean over a query's tokens."""
+    of_weights = tl.zeros((ROWS, TOKENS), tl.float32)
     for start in range(0, columns, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
-        above_part = _columns(above, columns, row, queries, column, columns)
+        grad_part = _columns(grad_read, columns, row, queries, column, columns)
         table_part = _columns(table, table_row, token, count, column, columns)
-        products += tl.dot(above_part, tl.trans(table_part), input_precision=PRECISION)
-    return products
+        of_weights += tl.dot(grad_part, tl.trans(table_part), input_precision=PRECISION)
+    known_mean = tl.load(mean + row, mask=row < queries, other=0.0)
+    return _weights(similarity, log_sum_exp, row, queries) * (of_weights - known_mean[:, None])
