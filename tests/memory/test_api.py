@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testing.memory_reads import has_clear_choice, random_read, read_by_loops
+from testing.native import needs_compiler
 from vos_zoo.errors import ConfigError, EmptyMemoryError, ShapeError
 from vos_zoo.memory import MemoryTokens, read_memory, similarity_terms
 
@@ -13,7 +14,9 @@ from vos_zoo.memory import MemoryTokens, read_memory, similarity_terms
 # similarity, here below 2e-5 (float32 sums of 40 terms of size 10) or by the last bit of a half-precision output.
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 TYPES = st.sampled_from(list(TOLERANCE))
+NATIVE = pytest.param("native", marks=needs_compiler)
 READS = [("reference", None), ("reference", 7), ("cpu", None), ("cpu", 7), ("sdpa", None)]
+READS += [pytest.param("native", 7, marks=needs_compiler)]  # type: ignore[list-item]
 
 
 def as_map(query: torch.Tensor, height: int = 1) -> torch.Tensor:
@@ -75,7 +78,7 @@ def test_read_equals_the_loops(
     copies=st.integers(1, 6),
     top_k=st.integers(1, 40),
     dtype=TYPES,
-    backend=st.sampled_from(["reference", "cpu"]),
+    backend=st.sampled_from(["auto", "reference", "cpu"]),
     seed=st.integers(0, 2**31),
 )
 def test_ties_go_to_the_lower_index_on_every_backend(
@@ -89,7 +92,7 @@ def test_ties_go_to_the_lower_index_on_every_backend(
     assert_reads_right(query, repeated, top_k, backend, exact_ties=True)
 
 
-@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("backend", ["reference", "cpu", NATIVE])
 @pytest.mark.parametrize("order", ["rising", "falling"])
 @pytest.mark.parametrize("top_k", [1, 20, 100])
 def test_similarity_that_rises_or_falls_along_memory(top_k: int, order: str, backend: str) -> None:

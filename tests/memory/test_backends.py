@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from testing.memory_reads import random_read
+from testing.native import needs_compiler
 from vos_zoo.errors import ConfigError
 from vos_zoo.memory import BACKEND_VARIABLE, available_backends, choose_backend, read_memory
 from vos_zoo.memory import backends as backends_module
@@ -19,14 +20,19 @@ def no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("top_k", "has_gradients", "expected"),
-    [(None, False, "cpu"), (None, True, "cpu"), (5, False, "cpu"), (5, True, "reference"), (50, True, "cpu")],
+    [(None, False, "cpu"), (None, True, "cpu"), (5, False, "top-k"), (5, True, "reference"), (50, True, "cpu")],
 )
-def test_automatic_choice_on_a_cpu(top_k: int | None, has_gradients: bool, expected: str) -> None:
+@pytest.mark.parametrize("for_top_k", ["cpu", pytest.param("native", marks=needs_compiler)])
+def test_automatic_choice_on_a_cpu(
+    for_top_k: str, top_k: int | None, has_gradients: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if for_top_k == "cpu":
+        monkeypatch.setattr("vos_zoo.memory.native.unavailable_reason", lambda: "there is no compiler")
     query, memory = random_read(queries=3, tokens=50)
     query.requires_grad_(has_gradients)
-    assert choose_backend(query, memory, top_k).name == expected
+    assert choose_backend(query, memory, top_k).name == (for_top_k if expected == "top-k" else expected)
     with torch.no_grad():
-        assert choose_backend(query, memory, top_k).name == "cpu"
+        assert choose_backend(query, memory, top_k).name == (for_top_k if top_k == 5 else "cpu")
 
 
 @pytest.mark.parametrize("name", ["reference", "cpu", "sdpa"])
@@ -42,30 +48,32 @@ def test_argument_wins_over_the_variable(monkeypatch: pytest.MonkeyPatch) -> Non
     assert choose_backend(*random_read(queries=3, tokens=50), None, requested="reference").name == "reference"
 
 
-@pytest.mark.parametrize(("name", "top_k"), [("sdpa", 5), ("triton", None)])
+@pytest.mark.parametrize(("name", "top_k"), [("sdpa", 5), ("triton", None), ("native", None)])
 def test_variable_that_cannot_serve_is_passed_over_with_one_log_line(
     name: str, top_k: int | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv(BACKEND_VARIABLE, name)
     query, memory = random_read(queries=3, tokens=50)
+    automatic = choose_backend(query, memory, top_k).name
+    monkeypatch.setenv(BACKEND_VARIABLE, name)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            assert choose_backend(query, memory, top_k).name == "cpu"
+            assert choose_backend(query, memory, top_k).name == automatic
     assert len(caplog.records) == 1
     assert name in caplog.text
 
 
-@pytest.mark.parametrize(("name", "top_k"), [("sdpa", 5), ("triton", None)])
+@pytest.mark.parametrize(("name", "top_k"), [("sdpa", 5), ("triton", None), ("native", None)])
 def test_argument_that_cannot_serve_is_an_error(name: str, top_k: int | None) -> None:
     query, memory = random_read(queries=3, tokens=50)
     with pytest.raises(ConfigError, match=name):
         read_memory(query.mT.unsqueeze(2), memory, top_k=top_k, backend=name)
 
 
-def test_cpu_backend_has_no_gradients_through_top_k() -> None:
+@pytest.mark.parametrize("name", ["cpu", "native"])
+def test_cpu_backends_have_no_gradients_through_top_k(name: str) -> None:
     query, memory = random_read(queries=3, tokens=50)
     with pytest.raises(ConfigError, match="gradients"):
-        choose_backend(query.requires_grad_(), memory, 5, requested="cpu")
+        choose_backend(query.requires_grad_(), memory, 5, requested=name)
 
 
 def test_gradients_through_top_k_flow() -> None:
@@ -93,6 +101,6 @@ def test_keys_too_wide_for_fused_attention_are_an_error() -> None:
 
 def test_status_names_every_backend_with_a_reason() -> None:
     status = {backend.name: backend for backend in available_backends()}
-    assert list(status) == ["reference", "cpu", "sdpa", "triton"]
+    assert list(status) == ["reference", "cpu", "native", "sdpa", "triton"]
     assert all(backend.reason for backend in status.values())
     assert status["cpu"].is_available

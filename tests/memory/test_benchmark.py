@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from testing.memory_reads import random_read, read_by_loops
+from vos_zoo.memory import BACKEND_VARIABLE
 from vos_zoo.memory.benchmark import (
     MachineRates,
     ReadCase,
@@ -40,7 +41,8 @@ def test_floor_of_a_read_of_all_tokens_counts_the_second_product() -> None:
 
 
 @pytest.mark.parametrize("with_textbook", [False, True])
-def test_measurement_of_a_small_read(with_textbook: bool) -> None:
+def test_measurement_of_a_small_read(with_textbook: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(BACKEND_VARIABLE, "cpu")
     case = ReadCase(frames=2, grid=(5, 6), key_dim=8, value_dim=10, top_k=6)
     (timing,) = measure_reads([case], RATES, rounds=2, with_textbook=with_textbook)
     assert timing.backend == "cpu"

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from testing.memory_reads import random_read, read_by_loops
-from vos_zoo.memory import MemoryTokens
 from vos_zoo.memory import cpu as cpu_module
 from vos_zoo.memory.cpu import read_cpu, select_tokens
 
@@ -73,50 +72,6 @@ def test_reads_of_other_sizes_types_and_threads_leave_results_alone() -> None:
         for results in [reads, *pool.map(read_all_again, range(8))]:
             for values, exact in zip(results, expected, strict=True):
                 torch.testing.assert_close(values.double(), exact, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("tokens", [600, 9000])
-@pytest.mark.parametrize("top_k", [1, 20, 70])
-def test_equal_tokens_everywhere_choose_the_first_ones(tokens: int, top_k: int) -> None:
-    memory = MemoryTokens(torch.zeros(1, tokens, 4), None, torch.zeros(1, tokens, 1), 1.0)
-    chosen, weights = select_tokens(torch.randn(40, 4), memory, 0, top_k)
-    assert torch.equal(chosen.sort(1).values, torch.arange(top_k).expand(40, top_k))
-    torch.testing.assert_close(weights, torch.full_like(weights, 1 / top_k))
-
-
-def test_frames_stored_twice_choose_the_first_copy() -> None:
-    """A constant memory that holds its first frame twice makes every place of the ranking a tie."""
-    query, memory = random_read(queries=60, tokens=700)
-    assert memory.bias is not None
-    twice = MemoryTokens(memory.keys.repeat(1, 2, 1), memory.bias.repeat(1, 2), torch.randn(1, 1400, 6), memory.scale)
-    chosen, _ = select_tokens(query[0], twice, 0, 21)
-    similarity = (memory.scale * query[0].double() @ memory.keys[0].double().T + memory.bias[0].double()).argsort(1)
-    best = similarity.flip(1)[:, :11]
-    expected = torch.cat([best, best[:, :10] + 700], 1)
-    assert torch.equal(chosen.sort(1).values, expected.sort(1).values)
-
-
-@pytest.mark.parametrize("tokens", [100, 9001])
-def test_masked_tokens_have_no_weight(tokens: int) -> None:
-    query, memory = random_read(queries=30, tokens=tokens)
-    assert memory.bias is not None
-    memory.bias[:, 9:] = -torch.inf
-    chosen, weights = select_tokens(query[0], memory, 0, 20)
-    assert chosen.max() < tokens
-    assert torch.equal((weights > 0).sum(1), torch.full((30,), 9))
-    assert (chosen[weights > 0] < 9).all()
-
-
-def test_selection_equals_sorting_at_full_size() -> None:
-    query, memory = random_read(queries=200, tokens=30000, width=16, columns=1)
-    chosen, weights = select_tokens(query[0], memory, 0, 20)
-    assert memory.bias is not None
-    similarity = memory.scale * query[0].double() @ memory.keys[0].double().T + memory.bias[0].double()
-    best = similarity.topk(21)
-    clear = best.values[:, 19] - best.values[:, 20] > 1e-5
-    assert clear.float().mean() > 0.95
-    assert torch.equal(chosen.sort(1).values[clear], best.indices[clear, :20].sort(1).values)
-    torch.testing.assert_close(weights.sum(1), torch.ones(200))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -16,6 +16,7 @@ import re
 import time
 from pathlib import Path
 
+from vos_zoo.cache import cache_folder
 from vos_zoo.data.files import atomic_path
 
 __all__ = ["file_sha256", "remembered_sha256"]
@@ -70,11 +71,8 @@ def _state(path: Path) -> dict[str, str | int]:
 
 def _note_path(path: Path) -> Path | None:
     """Return where the checksum of a file is noted; None for a user without a home."""
-    try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    except RuntimeError:
-        return None
-    return cache / "vos_zoo" / "checksums" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json"
+    folder = cache_folder("checksums")
+    return None if folder is None else folder / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json"
 
 
 def _read_note(note: Path | None, state: dict[str, str | int]) -> str | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vos_zoo.errors import ConfigError, EmptyMemoryError, ShapeError
+from vos_zoo.memory import native
 from vos_zoo.memory.backends import choose_backend
 from vos_zoo.memory.cpu import read_cpu
 from vos_zoo.memory.reference import read_reference
@@ -53,7 +54,7 @@ def read_memory(
         frame_log_weights: Added to the similarity of all tokens of a frame, shape (B, T) with N a multiple of T and
             each frame's N/T tokens side by side. Temporal attention gives the logarithm of its weights here.
         read_keys: Also read the memory keys with the same weights.
-        backend: "reference", "cpu", "sdpa", "triton", or "auto" for the rules of
+        backend: "reference", "cpu", "native", "sdpa", "triton", or "auto" for the rules of
             :func:`vos_zoo.memory.choose_backend`.
 
     Returns:
@@ -90,7 +91,8 @@ def read_memory(
         assert top_k is not None
         values, keys = read_triton(query, memory, top_k, read_keys)
     else:
-        values, keys = read_cpu(query, memory, top_k, read_keys)
+        select = native.select_tokens if choice.name == "native" else None
+        values, keys = read_cpu(query, memory, top_k, read_keys, select)
     return MemoryReadout(
         values.mT.reshape(*values.shape[::2], height, width),
         None if keys is None else keys.mT.reshape(*keys.shape[::2], height, width),

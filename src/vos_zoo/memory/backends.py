@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from vos_zoo.errors import ConfigError
-from vos_zoo.memory import sdpa, triton_kernel, triton_softmax
+from vos_zoo.memory import native, sdpa, triton_kernel, triton_softmax
 from vos_zoo.memory.tokens import MemoryTokens
 
-BackendName = Literal["reference", "cpu", "sdpa", "triton"]
+BackendName = Literal["reference", "cpu", "native", "sdpa", "triton"]
 BACKEND_VARIABLE = "VOS_ZOO_MEMORY_BACKEND"
 
-_NAMES: tuple[BackendName, ...] = ("reference", "cpu", "sdpa", "triton")
+_NAMES: tuple[BackendName, ...] = ("reference", "cpu", "native", "sdpa", "triton")
 _HALF_TYPES = (torch.float16, torch.bfloat16)
 _logger = logging.getLogger(__name__)
 
@@ -51,14 +51,19 @@ def available_backends() -> tuple[BackendStatus, ...]:
 
     Example:
         >>> [status.name for status in available_backends()]
-        ['reference', 'cpu', 'sdpa', 'triton']
+        ['reference', 'cpu', 'native', 'sdpa', 'triton']
     """
-    missing = triton_kernel.unavailable_reason()
+    no_native, no_triton = native.unavailable_reason(), triton_kernel.unavailable_reason()
     return (
         BackendStatus("reference", True, "the formula, for checks and for gradients through top-k"),
         BackendStatus("cpu", True, "PyTorch operations in blocks, tuned for CPUs; runs on every device"),
+        BackendStatus(
+            "native",
+            no_native is None,
+            no_native or "compiled by this machine's C compiler, the choice for top-k on CPUs",
+        ),
         BackendStatus("sdpa", True, "PyTorch's fused attention; reads all tokens, no top-k"),
-        BackendStatus("triton", missing is None, missing or "fused CUDA kernels, the choice for top-k"),
+        BackendStatus("triton", no_triton is None, no_triton or "fused CUDA kernels, the choice for top-k"),
     )
 
 
@@ -112,7 +117,10 @@ def _automatic(query: Tensor, memory: MemoryTokens, top_k: int | None) -> Backen
             return BackendChoice("triton", "top-k on a CUDA device")
         _log_once(f"Memory reads on this device use PyTorch operations instead of Triton: {obstacle}.")
         return BackendChoice("cpu", f"top-k on {device} without Triton: {obstacle}")
-    return BackendChoice("cpu", f"top-k on {device}")
+    obstacle = _obstacle("native", query, memory, top_k)
+    if obstacle is None:
+        return BackendChoice("native", f"top-k on {device}")
+    return BackendChoice("cpu", f"top-k on {device} without machine code: {obstacle}")
 
 
 def _obstacle(name: BackendName, query: Tensor, memory: MemoryTokens, top_k: int | None) -> str | None:
@@ -129,6 +137,10 @@ def _obstacle(name: BackendName, query: Tensor, memory: MemoryTokens, top_k: int
         return "it has no gradients through top-k"
     if name == "cpu":
         return None
+    if name == "native":
+        if top_k is None:
+            return "it reads the k most similar tokens, not all"
+        return native.refusal(query, memory) or native.unavailable_reason()
     refusal = triton_softmax.refusal(query, memory) if top_k is None else triton_kernel.refusal(query, memory, top_k)
     return triton_kernel.unavailable_reason() or refusal
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -42,7 +43,13 @@ _GATHERED_QUERIES = 26  # whose chosen keys exist at once
 _WHOLE_ROWS = 2**19  # similarities that exist at once where whole rows are searched
 
 
-def read_cpu(query: Tensor, memory: MemoryTokens, top_k: int | None, read_keys: bool) -> tuple[Tensor, Tensor | None]:
+def read_cpu(
+    query: Tensor,
+    memory: MemoryTokens,
+    top_k: int | None,
+    read_keys: bool,
+    select: Callable[[Tensor, MemoryTokens, int, int], tuple[Tensor, Tensor]] | None = None,
+) -> tuple[Tensor, Tensor | None]:
     """Read the memory without storing the affinity; with top-k, without gradients.
 
     Args:
@@ -50,6 +57,7 @@ def read_cpu(query: Tensor, memory: MemoryTokens, top_k: int | None, read_keys: 
         memory: Tokens.
         top_k: Number of tokens that share the weight of a query; None or at least N means all.
         read_keys: Also read the memory keys.
+        select: What finds the k most similar tokens; :func:`select_tokens` unless given.
 
     Returns:
         Values (B, M, D) and keys (B, M, Ck) or None, in the types of the memory's values and keys.
@@ -59,7 +67,7 @@ def read_cpu(query: Tensor, memory: MemoryTokens, top_k: int | None, read_keys: 
     values, keys = [], []
     with torch.autocast(query.device.type, enabled=False):
         for entry in range(query.shape[0]):
-            tokens, weights = select_tokens(query[entry], memory, entry, top_k)
+            tokens, weights = (select or select_tokens)(query[entry], memory, entry, top_k)
             values.append(_weighted_rows(memory.values[entry], tokens, weights))
             if read_keys:
                 keys.append(_weighted_rows(memory.keys[entry], tokens, weights))

@@ -1,0 +1,376 @@
+/* The k most similar tokens of every query, exactly, in one pass over the memory.
+
+   A panel is as many queries as fill two vector registers, one query per lane; a group is as many tokens as leave the
+   sums of all their products with a panel in registers. For each panel and each chunk of the memory:
+
+   1. Similarities of all groups, and the largest of each group: the matrix product, nine tenths of all work.
+   2. A floor per query: a number that at least k groups of the chunk reach, found by bisection on all lanes at once,
+      so that no order of the tokens is a bad one. A floor from an earlier chunk is kept if it is higher.
+   3. Tokens at or above the floor, from the groups that reach it, are appended to the query's list of candidates.
+   4. A list that has grown, and every list at the end, is cut to its k best, which gives the floor of later chunks.
+
+   Similarities are compared as ranks: integers in the same order as the floats. Candidates stay in the order of the
+   tokens, so that among equals the first ones can be taken.
+
+   GCC's and Clang's vector types; the two operations that these lack are intrinsics on x86 and plain C elsewhere. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#ifndef VECTOR_BYTES
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16 /* SSE2, NEON */
+#endif
+#endif
+
+enum {
+    LANES = VECTOR_BYTES / 4,
+    PANEL = 2 * LANES, /* queries */
+    GROUP = 6,         /* tokens: 12 registers of sums, of 16 */
+    CHUNK = 340,       /* groups at most; their similarities to a panel, and the keys of most of them, stay in L2 */
+    TILE = 4,          /* panels at most that meet a chunk while its keys are close */
+};
+
+typedef float floats __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef int32_t ints __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+
+/* Runs work(data) on several threads at once, as GOMP_parallel does. */
+typedef void runner(void (*work)(void *), void *data, unsigned threads, unsigned flags);
+
+typedef struct {
+    const float *query; /* queries × width, scaled */
+    const float *keys;  /* tokens × stride, width of each used */
+    const float *bias;  /* tokens, or null */
+    int64_t queries, tokens, stride, width, k;
+    int64_t *chosen;   /* queries × k */
+    float *similarity; /* queries × k */
+    /* Set by select_tokens: */
+    const float *last_keys; /* GROUP × width: the last, incomplete group, filled up with zeros, */
+    float last_bias[GROUP]; /* and minus infinity */
+    int64_t tiles, panels_of_tile, groups_of_chunk, room;
+    int64_t next_tile; /* that no thread has taken */
+    int32_t failed;
+} job;
+
+/* What one thread works in. */
+typedef struct {
+    float *panels;            /* panels of a tile × width × PANEL */
+    float *similarity;        /* tokens of a chunk × PANEL */
+    int32_t (*maxima)[PANEL]; /* groups of a chunk: ranks */
+    int32_t *ranks, *tokens;  /* queries of a tile × room: candidates */
+    int32_t (*counts)[PANEL]; /* panels of a tile: candidates of each query */
+    int32_t (*floors)[PANEL]; /* panels of a tile: ranks */
+} space;
+
+static inline int32_t rank_of(float number)
+{
+    int32_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return bits ^ ((bits >> 31) & 0x7fffffff);
+}
+
+static inline float number_of(int32_t rank)
+{
+    float number;
+    rank ^= (rank >> 31) & 0x7fffffff;
+    memcpy(&number, &rank, sizeof number);
+    return number;
+}
+
+static inline ints ranks_of(floats numbers)
+{
+    ints bits = (ints)numbers;
+    return bits ^ ((bits >> 31) & 0x7fffffff);
+}
+
+static inline floats numbers_of(ints ranks) { return (floats)(ranks ^ ((ranks >> 31) & 0x7fffffff)); }
+
+static inline ints select_ints(ints where, ints yes, ints no) { return (yes & where) | (no & ~where); }
+
+static inline floats larger(floats a, floats b)
+{
+#if defined(__AVX512F__) && VECTOR_BYTES == 64
+    return (floats)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__) && VECTOR_BYTES == 32
+    return (floats)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return (floats)select_ints(a > b, (ints)a, (ints)b);
+#endif
+}
+
+/* One bit per query of a panel: whether its entry reaches its floor. */
+static inline uint32_t reaching(const int32_t *entries, const int32_t *floors)
+{
+    uint32_t mask = 0;
+#if defined(__AVX512F__) && VECTOR_BYTES == 64
+    for (int half = 0; half < PANEL; half += LANES)
+        mask |= (uint32_t)_mm512_cmpge_epi32_mask(_mm512_loadu_si512(entries + half), _mm512_loadu_si512(floors + half))
+                << half;
+#elif defined(__AVX2__) && VECTOR_BYTES == 32
+    for (int half = 0; half < PANEL; half += LANES) {
+        ints reaches = *(const ints *)(entries + half) >= *(const ints *)(floors + half);
+        mask |= (uint32_t)_mm256_movemask_ps((__m256)reaches) << half;
+    }
+#else
+    for (int lane = 0; lane < PANEL; lane++) mask |= (uint32_t)(entries[lane] >= floors[lane]) << lane;
+#endif
+    return mask;
+}
+
+/* Step 1 for one group: its similarities, GROUP × PANEL, and the rank of the largest. The sum of all that was ever
+   computed is not a number if any of it is not. Never inlined: whatever the caller keeps in a register pushes one of
+   the sums out of it, which doubles the time. */
+static __attribute__((noinline)) void compare(const float *restrict panel, int64_t width, const float *restrict keys,
+                                              int64_t stride, const float *restrict bias, float *restrict similarity,
+                                              int32_t *restrict maxima, floats sum[2])
+{
+    floats sums[GROUP][2];
+#pragma GCC unroll 6
+    for (int token = 0; token < GROUP; token++)
+        sums[token][0] = sums[token][1] = (floats){0} + bias[token]; /* also makes minus zero plain zero */
+    for (int64_t channel = 0; channel < width; channel++) {
+        floats low = *(const floats *)(panel + channel * PANEL);
+        floats high = *(const floats *)(panel + channel * PANEL + LANES);
+#pragma GCC unroll 6
+        for (int token = 0; token < GROUP; token++) {
+            sums[token][0] += low * keys[token * stride + channel];
+            sums[token][1] += high * keys[token * stride + channel];
+        }
+    }
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; half++) {
+        floats largest = sums[0][half];
+#pragma GCC unroll 6
+        for (int token = 0; token < GROUP; token++) {
+            *(floats *)(similarity + token * PANEL + half * LANES) = sums[token][half];
+            largest = larger(sums[token][half], largest);
+            sum[half] += sums[token][half];
+        }
+        *(ints *)(maxima + half * LANES) = ranks_of(largest);
+    }
+}
+
+static inline ints middle(ints low, ints high) { return (low >> 1) + (high >> 1) + ((low | high) & 1); } /* upper */
+
+/* Step 2: raise each floor as far as k groups still reach it: until few more than k do, or to the k-th largest. */
+static void raise_floors(int32_t (*maxima)[PANEL], int64_t groups, int32_t k, int32_t *floors)
+{
+    const int32_t few = k + k / 2;
+    ints low[2], high[2]; /* where the floor may still lie */
+    if (groups < k) return;
+    for (int half = 0; half < 2; half++) {
+        ints smallest = *(ints *)(maxima[0] + half * LANES), largest = smallest;
+        for (int64_t group = 1; group < groups; group++) {
+            ints entry = *(ints *)(maxima[group] + half * LANES);
+            smallest = select_ints(entry < smallest, entry, smallest);
+            largest = select_ints(entry > largest, entry, largest);
+        }
+        ints old = *(ints *)(floors + half * LANES);
+        low[half] = select_ints(smallest > old, smallest, old);
+        high[half] = largest;
+    }
+    for (int turn = 0;; turn++) {
+        ints tried[2], count[2] = {{0}, {0}}, is_open = {0};
+        for (int half = 0; half < 2; half++) {
+            /* The first turn counts at the old floor. Halving the numbers finds the place sooner than halving their
+               ranks, which are logarithms of a kind, but for infinities, and in all eternity. */
+            floats from = numbers_of(low[half]), to = numbers_of(high[half]);
+            ints mean = ranks_of(from + (to - from) * 0.5f);
+            ints is_between = (mean > low[half]) & (mean <= high[half]);
+            tried[half] = turn < 12 ? select_ints(is_between, mean, middle(low[half], high[half]))
+                                    : middle(low[half], high[half]);
+            if (turn == 0) tried[half] = low[half];
+        }
+        for (int64_t group = 0; group < groups; group++) {
+            count[0] -= *(ints *)maxima[group] >= tried[0];
+            count[1] -= *(ints *)(maxima[group] + LANES) >= tried[1];
+        }
+        for (int half = 0; half < 2; half++) {
+            ints was_open = (low[half] < high[half]) | -(turn == 0);
+            ints reached = was_open & (count[half] >= k), missed = was_open & (count[half] < k);
+            low[half] = select_ints(reached, tried[half], low[half]);
+            high[half] = select_ints(missed, tried[half] - 1, high[half]);
+            high[half] = select_ints(reached & (count[half] <= few), low[half], high[half]);
+            is_open |= low[half] < high[half];
+        }
+        int32_t open_lanes = 0;
+        for (int lane = 0; lane < LANES; lane++) open_lanes |= is_open[lane];
+        if (!open_lanes) break;
+    }
+    for (int half = 0; half < 2; half++) *(ints *)(floors + half * LANES) = low[half];
+}
+
+/* Step 3. At most 2 k groups per query are looked at: of those whose largest similarity is the floor itself, k are
+   enough, since each has a token there and earlier ones go first. */
+static void collect(const space *at, int64_t groups, int32_t first_token, int32_t k, int64_t room, int64_t panel)
+{
+    int32_t *floors = at->floors[panel], *counts = at->counts[panel];
+    int32_t at_floor[PANEL] = {0};
+    for (int64_t group = 0; group < groups; group++)
+        for (uint32_t mask = reaching(at->maxima[group], floors); mask; mask &= mask - 1) {
+            int lane = __builtin_ctz(mask);
+            if (at->maxima[group][lane] == floors[lane] && at_floor[lane]++ >= k) continue;
+            int32_t *ranks = at->ranks + (panel * PANEL + lane) * room;
+            int32_t *tokens = at->tokens + (panel * PANEL + lane) * room;
+            int32_t count = counts[lane], floor = floors[lane];
+#pragma GCC unroll 6
+            for (int token = 0; token < GROUP; token++) {
+                int32_t rank = rank_of(at->similarity[(group * GROUP + token) * PANEL + lane]);
+                ranks[count] = rank;
+                tokens[count] = first_token + (int32_t)group * GROUP + token;
+                count += rank >= floor;
+            }
+            counts[lane] = count;
+        }
+}
+
+/* Step 4: keep the k best of the candidates, in their order, and return the rank of the least of them. */
+static int32_t keep_best(int32_t *restrict ranks, int32_t *restrict tokens, int32_t *count, int32_t k)
+{
+    int32_t low = INT32_MAX, high = INT32_MIN, least = INT32_MAX, spare = k, kept = 0;
+    for (int32_t i = 0; i < *count; i++) {
+        low = ranks[i] < low ? ranks[i] : low;
+        high = ranks[i] > high ? ranks[i] : high;
+    }
+    if (*count == k) return low;
+    while (low < high) { /* until just k candidates reach it, or to the largest rank that more than k reach */
+        int32_t tried = (low >> 1) + (high >> 1) + ((low | high) & 1), reached = 0;
+        for (int32_t i = 0; i < *count; i++) reached += ranks[i] >= tried;
+        if (reached < k) high = tried - 1;
+        else low = tried;
+        if (reached == k) break;
+    }
+    for (int32_t i = 0; i < *count; i++) spare -= ranks[i] > low;
+    for (int32_t i = 0; i < *count; i++) {
+        int32_t rank = ranks[i], is_equal = rank == low, is_kept = (rank > low) | (is_equal & (spare > 0));
+        ranks[kept] = rank;
+        tokens[kept] = tokens[i];
+        kept += is_kept;
+        spare -= is_equal;
+        least = is_kept && rank < least ? rank : least;
+    }
+    *count = kept;
+    return least;
+}
+
+/* All steps for some panels. */
+static void search(job *read, const space *at, int64_t tile)
+{
+    const int64_t width = read->width, room = read->room, whole = read->tokens / GROUP;
+    const int64_t all_groups = (read->tokens + GROUP - 1) / GROUP;
+    const int64_t first = tile * read->panels_of_tile * PANEL, left = read->queries - first;
+    const int64_t full = read->panels_of_tile * PANEL, queries = left < full ? left : full;
+    const int64_t panels = (queries + PANEL - 1) / PANEL;
+    const int32_t k = (int32_t)read->k;
+    floats sum[2] = {{0}, {0}};
+    for (int64_t i = 0; i < panels * PANEL; i++) {
+        const float *query = read->query + (first + (i < queries ? i : queries - 1)) * width;
+        for (int64_t channel = 0; channel < width; channel++)
+            at->panels[(i / PANEL * width + channel) * PANEL + i % PANEL] = query[channel];
+        at->counts[i / PANEL][i % PANEL] = 0;
+        at->floors[i / PANEL][i % PANEL] = INT32_MIN;
+    }
+    for (int64_t start = 0; start < all_groups; start += read->groups_of_chunk) {
+        const int64_t rest = all_groups - start, is_last = rest <= read->groups_of_chunk;
+        const int64_t groups = is_last ? rest : read->groups_of_chunk;
+        for (int64_t panel = 0; panel < panels; panel++) {
+            for (int64_t group = 0; group < groups; group++) {
+                const int64_t place = (start + group) * GROUP;
+                const int is_whole = start + group < whole;
+                float bias[GROUP] = {0};
+                if (!is_whole) memcpy(bias, read->last_bias, sizeof bias);
+                else if (read->bias) memcpy(bias, read->bias + place, sizeof bias);
+                compare(at->panels + panel * width * PANEL, width, is_whole ? read->keys + place * read->stride : read->last_keys,
+                        is_whole ? read->stride : width, bias, at->similarity + group * GROUP * PANEL,
+                        at->maxima[group], sum);
+            }
+            raise_floors(at->maxima, groups, k, at->floors[panel]);
+            collect(at, groups, (int32_t)(start * GROUP), k, room, panel);
+            for (int lane = 0; lane < PANEL; lane++) {
+                int32_t *count = &at->counts[panel][lane], *floor = &at->floors[panel][lane];
+                if (*count <= 2 * k && !(is_last && *count >= k)) continue;
+                int64_t list = (panel * PANEL + lane) * room;
+                int32_t least = keep_best(at->ranks + list, at->tokens + list, count, k);
+                if (least < INT32_MAX && least >= *floor) *floor = least + 1; /* later equals are not wanted */
+            }
+        }
+    }
+    for (int lane = 0; lane < LANES; lane++)
+        if (sum[0][lane] != sum[0][lane] || sum[1][lane] != sum[1][lane]) read->failed = 1;
+    for (int64_t i = 0; i < queries; i++) {
+        if (at->counts[i / PANEL][i % PANEL] != k) { /* never, but where something is not a number */
+            read->failed = 1;
+            continue;
+        }
+        for (int64_t j = 0; j < k; j++) {
+            read->chosen[(first + i) * k + j] = at->tokens[i * room + j];
+            read->similarity[(first + i) * k + j] = number_of(at->ranks[i * room + j]);
+        }
+    }
+}
+
+static void *allocate(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+
+/* Search tile after tile, as long as there are any. */
+static void work(void *data)
+{
+    job *read = data;
+    const size_t panels = read->panels_of_tile, groups = read->groups_of_chunk, row = PANEL * sizeof(int32_t);
+    space at = {
+        .panels = allocate(panels * read->width * row),
+        .similarity = allocate(groups * GROUP * row),
+        .maxima = allocate(groups * row),
+        .ranks = allocate(panels * read->room * row),
+        .tokens = allocate(panels * read->room * row),
+        .counts = allocate(panels * row),
+        .floors = allocate(panels * row),
+    };
+    if (at.panels && at.similarity && at.maxima && at.ranks && at.tokens && at.counts && at.floors)
+        for (int64_t tile; (tile = __atomic_fetch_add(&read->next_tile, 1, __ATOMIC_RELAXED)) < read->tiles;)
+            search(read, &at, tile);
+    else read->failed = 1;
+    free(at.panels), free(at.similarity), free(at.maxima), free(at.ranks), free(at.tokens), free(at.counts),
+        free(at.floors);
+}
+
+static int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
+/* Find the k most similar tokens of each query, in the order of the tokens, and their similarities. There must be at
+   least k tokens and fewer than 2³¹. ``run`` starts the threads; null if there is none to start. Returns zero if all
+   went well; otherwise some similarity is not a number, or memory is short, and the results mean nothing. */
+int32_t vos_zoo_select_tokens(const float *query, int64_t queries, const float *keys, int64_t stride, const float *bias,
+                              int64_t tokens, int64_t width, int64_t k, int64_t *chosen, float *similarity, runner *run,
+                              uint32_t threads)
+{
+    job read = {.query = query, .keys = keys, .bias = bias, .queries = queries, .tokens = tokens, .stride = stride,
+                .width = width, .k = k, .chosen = chosen, .similarity = similarity};
+    float *last = calloc((size_t)(GROUP * width) + 1, sizeof *last);
+    if (!last) return 1;
+    for (int64_t i = 0, place = tokens / GROUP * GROUP; i < GROUP; i++, place++) {
+        if (place < tokens) memcpy(last + i * width, keys + place * stride, (size_t)width * sizeof *last);
+        read.last_bias[i] = place >= tokens ? -INFINITY : bias ? bias[place] : 0;
+    }
+    read.last_keys = last;
+    const int64_t groups = divide_up(tokens, GROUP), panels = divide_up(queries, PANEL);
+    read.groups_of_chunk = divide_up(groups, divide_up(groups, CHUNK)); /* of nearly equal size */
+    /* Several tiles for each thread, so that none waits long for the last one. */
+    const int64_t share = panels / (4 * (int64_t)threads);
+    read.panels_of_tile = share < 1 ? 1 : share > TILE ? TILE : share;
+    read.tiles = divide_up(panels, read.panels_of_tile);
+    /* 2 k that were left before, the tokens of 2 k groups or of a chunk with fewer than k, and one beyond. */
+    read.room = 2 * k + 2 * k * GROUP + GROUP;
+    if (run && threads > 1) run(work, &read, threads, 0);
+    else work(&read);
+    free(last);
+    return read.failed;
+}

@@ -1,0 +1,190 @@
+"""The search for the k most similar tokens as machine code, for CPUs.
+
+Its source, ``native.c``, is compiled the first time it is needed, within a second or two, by the C compiler of the
+machine, and kept in the user's cache folder. It runs on the threads of PyTorch: others would compete with them, since
+idle ones wait actively. Where there is no compiler, or anything else is missing, PyTorch operations search instead
+(:mod:`vos_zoo.memory.cpu`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vos_zoo.cache import cache_folder
+from vos_zoo.memory import cpu
+from vos_zoo.memory.tokens import MemoryTokens
+
+SOURCE = Path(__file__).with_name("native.c")
+
+_FLAGS = ("-O3", "-fPIC", "-shared", "-Wno-psabi")
+# What PyTorch found on this processor, and the instructions to compile for; others get those that all have.
+_INSTRUCTIONS = {
+    "AVX2": ("-mavx2", "-mfma"),
+    "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
+}
+_SECONDS_TO_COMPILE = 120
+
+
+class NativeError(Exception):
+    """Why there is no machine code here; never reaches users."""
+
+
+@dataclass(frozen=True)
+class NativeSearch:
+    """Compiled code, and what starts PyTorch's threads to run it."""
+
+    library: ctypes.CDLL
+    run_on_threads: ctypes.c_void_p
+
+    def __call__(
+        self, query: Tensor, keys: Tensor, bias: Tensor | None, top_k: int, threads: int
+    ) -> tuple[Tensor, Tensor] | None:
+        """Find the most similar tokens of each query.
+
+        Args:
+            query: Scaled queries, shape (M, Ck), float32.
+            keys: Shape (N, Ck), float32, fewer than 2³¹ rows.
+            bias: Shape (N,), float32, or None for zeros.
+            top_k: At most N.
+            threads: How many to use.
+
+        Returns:
+            Token indices in rising order, int64, and their similarities, both (M, k). Of equal tokens the first ones.
+            None if any similarity is not a number.
+        """
+        query, keys = query.contiguous(), keys if keys.stride(1) == 1 else keys.contiguous()
+        bias = None if bias is None else bias.contiguous()
+        chosen = torch.empty(len(query), top_k, dtype=torch.int64)
+        similarity = torch.empty(len(query), top_k)
+        sizes = len(query), keys.stride(0), len(keys), query.shape[1], top_k
+        queries, stride, tokens, width, k = map(ctypes.c_int64, sizes)
+        failed = self.library.vos_zoo_select_tokens(
+            *(_address(query), queries, _address(keys), stride, _address(bias), tokens, width, k),
+            *(_address(chosen), _address(similarity), self.run_on_threads, ctypes.c_uint32(threads)),
+        )
+        return None if failed else (chosen, similarity)
+
+
+def unavailable_reason() -> str | None:
+    """Say why there is no machine code on this machine; None if there is. The first call may compile it."""
+    found = _search()
+    return found if isinstance(found, str) else None
+
+
+def refusal(query: Tensor, memory: MemoryTokens) -> str | None:
+    """Say why this read is not for the machine code; None if it is."""
+    for part in (query, memory.keys):
+        if part.device.type != "cpu":
+            return f"the tensors are on {part.device.type}"
+        if part.dtype != torch.float32:
+            return f"it compares float32 keys, not {part.dtype}"
+    if memory.bias is not None and memory.bias.dtype != torch.float32:
+        return f"it adds float32 biases, not {memory.bias.dtype}"
+    return None if memory.count < 2**31 else "the memory has more than 2³¹ tokens"
+
+
+def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -> tuple[Tensor, Tensor]:
+    """Find the k most similar tokens of each query and their softmax weights.
+
+    Takes and returns what :func:`vos_zoo.memory.cpu.select_tokens` does, for reads without :func:`refusal` on machines
+    without :func:`unavailable_reason`.
+    """
+    search = _search()
+    assert isinstance(search, NativeSearch)
+    bias = None if memory.bias is None else memory.bias[entry]
+    found = search(memory.scale * query, memory.keys[entry], bias, top_k, torch.get_num_threads())
+    if found is None:
+        return cpu.select_tokens(query, memory, entry, top_k)
+    return found[0], found[1].softmax(1)
+
+
+@cache
+def _search() -> NativeSearch | str:
+    try:
+        search = load(build(cpu_flags()))
+    except (NativeError, OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return search if is_right(search) else "what the C compiler made of it gives wrong results"
+
+
+def cpu_flags() -> tuple[str, ...]:
+    """Return the compiler's names for the instructions of this processor."""
+    return _INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ())
+
+
+def build(flags: tuple[str, ...]) -> Path:
+    """Compile the source, unless the cache has it compiled with these flags, and return the library.
+
+    Raises:
+        NativeError: If something is missing or the compiler fails.
+    """
+    if sys.platform != "linux":
+        raise NativeError("it is for Linux so far")
+    command = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or ""]
+    if not shutil.which(command[0]):
+        raise NativeError("there is no C compiler (`cc`, `gcc` or what CC names)")
+    folder = cache_folder("native")
+    if folder is None:
+        raise NativeError("there is no cache folder; name one by XDG_CACHE_HOME")
+    text = "\0".join([SOURCE.read_text(encoding="utf-8"), platform.machine(), *command, *_FLAGS, *flags])
+    library = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
+    if library.exists():
+        return library
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # In a folder of its own, because other processes may compile at the same time or load what is there.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".compiling-") as place:
+        made = Path(place) / library.name
+        call = [*command, *_FLAGS, *flags, str(SOURCE), "-o", str(made)]
+        result = subprocess.run(call, capture_output=True, text=True, timeout=_SECONDS_TO_COMPILE)  # noqa: S603
+        if result.returncode:
+            raise NativeError(f"`{shlex.join(call)}` failed: {result.stderr.strip()[:500]}")
+        made.replace(library)
+    return library
+
+
+def load(library: Path) -> NativeSearch:
+    """Load a compiled library.
+
+    Raises:
+        NativeError: If PyTorch has no threads for it.
+        OSError: If it is not a library.
+    """
+    # Looked up through PyTorch's library, the function comes from the OpenMP runtime that PyTorch itself runs on, which
+    # may be GNU's, LLVM's or Intel's; all of them offer GNU's interface.
+    torch_library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        run_on_threads = ctypes.CDLL(str(torch_library)).GOMP_parallel
+    except (OSError, AttributeError) as error:
+        raise NativeError(f"PyTorch's OpenMP runtime was not found ({error})") from error
+    return NativeSearch(ctypes.CDLL(str(library)), ctypes.cast(run_on_threads, ctypes.c_void_p))
+
+
+def is_right(search: NativeSearch) -> bool:
+    """Compare a small search with sorting: small whole numbers, exact in every order of summing, with many ties."""
+    query, keys = (torch.arange(rows * 5.0).mul_(11).fmod_(7).sub_(3).view(rows, 5) for rows in (37, 400))
+    bias = torch.arange(400.0).fmod_(3)
+    expected = (query @ keys.T + bias).sort(dim=1, descending=True, stable=True)
+    found = search(query, keys, bias, 9, threads=2)
+    if found is None:
+        return False
+    chosen, order = expected.indices[:, :9].sort(dim=1)
+    return torch.equal(found[0], chosen) and torch.equal(found[1], expected.values[:, :9].gather(1, order))
+
+
+def _address(tensor: Tensor | None) -> Any:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
