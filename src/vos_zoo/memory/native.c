@@ -72,6 +72,8 @@ typedef struct {
     int32_t (*floors)[PANEL]; /* panels of a tile: ranks */
 } space;
 
+static int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
 static inline int32_t rank_of(float number)
 {
     int32_t bits;
@@ -263,46 +265,63 @@ static int32_t keep_best(int32_t *restrict ranks, int32_t *restrict tokens, int3
     return least;
 }
 
-/* All steps for some panels. */
+/* Lay the queries of a tile into the lanes of its panels; spare lanes repeat the last query. */
+static void fill_panels(const job *read, const space *at, int64_t first, int64_t queries, int64_t panels)
+{
+    for (int64_t i = 0; i < panels * PANEL; i++) {
+        const float *query = read->query + (first + (i < queries ? i : queries - 1)) * read->width;
+        for (int64_t channel = 0; channel < read->width; channel++)
+            at->panels[(i / PANEL * read->width + channel) * PANEL + i % PANEL] = query[channel];
+        at->counts[i / PANEL][i % PANEL] = 0;
+        at->floors[i / PANEL][i % PANEL] = INT32_MIN + 1; /* below all numbers; one less has no predecessor */
+    }
+}
+
+/* Step 1. */
+static void compare_chunk(const job *read, const space *at, int64_t start, int64_t groups, int64_t panel, floats sum[2])
+{
+    const int64_t width = read->width, whole = read->tokens / GROUP;
+    for (int64_t group = 0; group < groups; group++) {
+        const int64_t place = (start + group) * GROUP;
+        const int is_whole = start + group < whole;
+        const float *keys = is_whole ? read->keys + place * read->stride : read->last_keys;
+        float bias[GROUP] = {0};
+        if (!is_whole) memcpy(bias, read->last_bias, sizeof bias);
+        else if (read->bias) memcpy(bias, read->bias + place, sizeof bias);
+        compare(at->panels + panel * width * PANEL, width, keys, is_whole ? read->stride : width, bias,
+                at->similarity + group * GROUP * PANEL, at->maxima[group], sum);
+    }
+}
+
+/* Step 4 for the queries of a panel. */
+static void cut_lists(const job *read, const space *at, int64_t panel, int is_last)
+{
+    const int32_t k = (int32_t)read->k;
+    for (int lane = 0; lane < PANEL; lane++) {
+        int32_t *count = &at->counts[panel][lane], *floor = &at->floors[panel][lane];
+        if (*count <= 2 * k && !(is_last && *count >= k)) continue;
+        const int64_t list = (panel * PANEL + lane) * read->room;
+        const int32_t least = keep_best(at->ranks + list, at->tokens + list, count, k);
+        if (least < INT32_MAX && least >= *floor) *floor = least + 1; /* later equals are not wanted */
+    }
+}
+
+/* All steps for the panels of a tile, and the results of its queries. */
 static void search(job *read, const space *at, int64_t tile)
 {
-    const int64_t width = read->width, room = read->room, whole = read->tokens / GROUP;
-    const int64_t all_groups = (read->tokens + GROUP - 1) / GROUP;
-    const int64_t first = tile * read->panels_of_tile * PANEL, left = read->queries - first;
-    const int64_t full = read->panels_of_tile * PANEL, queries = left < full ? left : full;
-    const int64_t panels = (queries + PANEL - 1) / PANEL;
-    const int32_t k = (int32_t)read->k;
+    const int64_t all_groups = divide_up(read->tokens, GROUP), full = read->panels_of_tile * PANEL;
+    const int64_t first = tile * full, left = read->queries - first, queries = left < full ? left : full;
+    const int64_t panels = divide_up(queries, PANEL), k = read->k;
     floats sum[2] = {{0}, {0}};
-    for (int64_t i = 0; i < panels * PANEL; i++) {
-        const float *query = read->query + (first + (i < queries ? i : queries - 1)) * width;
-        for (int64_t channel = 0; channel < width; channel++)
-            at->panels[(i / PANEL * width + channel) * PANEL + i % PANEL] = query[channel];
-        at->counts[i / PANEL][i % PANEL] = 0;
-        at->floors[i / PANEL][i % PANEL] = INT32_MIN;
-    }
+    fill_panels(read, at, first, queries, panels);
     for (int64_t start = 0; start < all_groups; start += read->groups_of_chunk) {
-        const int64_t rest = all_groups - start, is_last = rest <= read->groups_of_chunk;
-        const int64_t groups = is_last ? rest : read->groups_of_chunk;
+        const int is_last = all_groups - start <= read->groups_of_chunk;
+        const int64_t groups = is_last ? all_groups - start : read->groups_of_chunk;
         for (int64_t panel = 0; panel < panels; panel++) {
-            for (int64_t group = 0; group < groups; group++) {
-                const int64_t place = (start + group) * GROUP;
-                const int is_whole = start + group < whole;
-                float bias[GROUP] = {0};
-                if (!is_whole) memcpy(bias, read->last_bias, sizeof bias);
-                else if (read->bias) memcpy(bias, read->bias + place, sizeof bias);
-                compare(at->panels + panel * width * PANEL, width, is_whole ? read->keys + place * read->stride : read->last_keys,
-                        is_whole ? read->stride : width, bias, at->similarity + group * GROUP * PANEL,
-                        at->maxima[group], sum);
-            }
-            raise_floors(at->maxima, groups, k, at->floors[panel]);
-            collect(at, groups, (int32_t)(start * GROUP), k, room, panel);
-            for (int lane = 0; lane < PANEL; lane++) {
-                int32_t *count = &at->counts[panel][lane], *floor = &at->floors[panel][lane];
-                if (*count <= 2 * k && !(is_last && *count >= k)) continue;
-                int64_t list = (panel * PANEL + lane) * room;
-                int32_t least = keep_best(at->ranks + list, at->tokens + list, count, k);
-                if (least < INT32_MAX && least >= *floor) *floor = least + 1; /* later equals are not wanted */
-            }
+            compare_chunk(read, at, start, groups, panel, sum);
+            raise_floors(at->maxima, groups, (int32_t)k, at->floors[panel]);
+            collect(at, groups, (int32_t)(start * GROUP), (int32_t)k, read->room, panel);
+            cut_lists(read, at, panel, is_last);
         }
     }
     for (int lane = 0; lane < LANES; lane++)
@@ -313,8 +332,8 @@ static void search(job *read, const space *at, int64_t tile)
             continue;
         }
         for (int64_t j = 0; j < k; j++) {
-            read->chosen[(first + i) * k + j] = at->tokens[i * room + j];
-            read->similarity[(first + i) * k + j] = number_of(at->ranks[i * room + j]);
+            read->chosen[(first + i) * k + j] = at->tokens[i * read->room + j];
+            read->similarity[(first + i) * k + j] = number_of(at->ranks[i * read->room + j]);
         }
     }
 }
@@ -342,8 +361,6 @@ static void work(void *data)
     free(at.panels), free(at.similarity), free(at.maxima), free(at.ranks), free(at.tokens), free(at.counts),
         free(at.floors);
 }
-
-static int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 /* Find the k most similar tokens of each query, in the order of the tokens, and their similarities. There must be at
    least k tokens and fewer than 2³¹. ``run`` starts the threads; null if there is none to start. Returns zero if all
