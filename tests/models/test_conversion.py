@@ -227,6 +227,18 @@ def test_a_damaged_file_never_raises_anything_else(tmp_path, form, data):
         assert all(isinstance(value, torch.Tensor) for value in read_original(path).values())
 
 
+def test_a_member_whose_name_is_no_text_is_damage(tmp_path):
+    intact = contents(is_zip=True)
+    directory = intact.index(b"PK\x01\x02")
+    damaged = bytearray(intact)
+    damaged[directory + 46] = 0x80  # the first byte of the first name
+    damaged[directory + 9] |= 0x08  # which is in UTF-8
+    path = tmp_path / "file.pth"
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(CheckpointError, match="damaged zip archive"):
+        read_original(path)
+
+
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_refused(tmp_path, content):

@@ -50,7 +50,7 @@ _LICENCES = {
     "rde": "MIT (licence of the RDE-VOS release)",
 }
 _SHOWN_KEYS = 5
-# What torch.load raises for files that were cut off or altered, depending on where the damage is.
+# What torch.load and zipfile raise for files that were cut off or altered, depending on where the damage is.
 _DAMAGE = (
     RuntimeError,
     EOFError,
@@ -229,7 +229,7 @@ def _refuse_other_formats(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile as error:
+    except _DAMAGE as error:
         raise CheckpointError(f"{path} is a damaged zip archive: {error}. Fetch it again.") from error
     members = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in members:
