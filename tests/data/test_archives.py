@@ -49,6 +49,19 @@ def test_missing_root(tmp_path):
         FileTree(tmp_path / "nowhere")
 
 
+def test_zip_with_a_member_whose_name_is_no_text(tmp_path):
+    path = tmp_path / "broken.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", b"")
+    damaged = bytearray(path.read_bytes())
+    directory = damaged.index(b"PK\x01\x02")
+    damaged[directory + 46] = 0x80  # the first byte of the name
+    damaged[directory + 9] |= 0x08  # which is in UTF-8
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"broken\.zip.*0x80"):
+        FileTree(tmp_path)
+
+
 def test_file_that_is_no_zip(tmp_path):
     (tmp_path / "broken.zip").write_bytes(b"<html>not found</html>")
     with pytest.raises(DataError, match=r"broken\.zip"):

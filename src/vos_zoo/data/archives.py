@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import zipfile
 from pathlib import Path
 
@@ -24,8 +25,7 @@ class FileTree:
 
     Names are POSIX paths relative to the folder or to the top of a zip, so a data set has the same names whether
     it was unpacked or not. A plain file wins over a zip member of the same name. Zip handles are opened on first use
-    in each
-    process: an open file offset must never be shared between a process and its forks.
+    in each process: an open file offset must never be shared between a process and its forks.
 
     Args:
         root: A folder, or one zip file.
@@ -169,7 +169,8 @@ def decode_mask(content: bytes, place: str) -> NDArray[np.uint8]:
 def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    # The others are what damage in the list of members raises, depending on where it is.
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
         raise DataError(
             f"File {str(path)!r} is no zip archive ({error}). Expected zip shards; remove it or copy it anew."
         ) from error
