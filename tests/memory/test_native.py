@@ -29,7 +29,7 @@ VARIANTS = {
 
 
 @cache
-def search_of(variant: str) -> native.NativeSearch:
+def code_of(variant: str) -> native.NativeCode:
     return native.load(native.build(VARIANTS[variant]))
 
 
@@ -38,9 +38,9 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache folder, and nothing remembered of an earlier search for a compiler."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    native._search.cache_clear()
+    native._find_code.cache_clear()
     yield tmp_path
-    native._search.cache_clear()
+    native._find_code.cache_clear()
 
 
 def whole_numbers(rows: int, width: int, seed: int) -> Tensor:
@@ -73,7 +73,7 @@ def test_equals_a_stable_sort(
     query, keys = whole_numbers(queries, width, seed), whole_numbers(tokens, width, seed + 1)
     bias = whole_numbers(tokens, 1, seed + 2)[:, 0] if has_bias else None
     top_k = min(top_k, tokens)
-    found = search_of(variant)(query, keys, bias, top_k, threads)
+    found = code_of(variant).search(query, keys, bias, top_k, threads)
     assert found is not None
     expected = best_tokens(query @ keys.T + (0 if bias is None else bias), top_k)
     assert torch.equal(found[0], expected[0])
@@ -94,7 +94,7 @@ def test_any_size_of_similarity(variant: str, size: float, tokens: int, shift: f
     query, keys = torch.randn(40, 16, generator=generator) * size, torch.randn(tokens, 16, generator=generator) * size
     bias = torch.randn(tokens, generator=generator) + shift
     bias[torch.rand(tokens, generator=generator) < masked] = -torch.inf
-    found = search_of(variant)(query, keys, bias, 21, threads=2)
+    found = code_of(variant).search(query, keys, bias, 21, threads=2)
     assert found is not None
     exact = query.double() @ keys.double().T + bias.double()
     mine, best = exact.gather(1, found[0]), exact.topk(21).values
@@ -105,11 +105,35 @@ def test_any_size_of_similarity(variant: str, size: float, tokens: int, shift: f
     assert (found[0].diff(dim=1) > 0).all()
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(max_examples=60)
+@given(
+    queries=st.integers(1, 150),
+    rows=st.one_of(st.integers(1, 60), st.integers(1000, 9000)),
+    columns=st.integers(1, 300),
+    spare=st.integers(0, 3),
+    k=st.integers(1, 30),
+    threads=st.integers(1, 5),
+    seed=st.integers(0, 2**31),
+)
+def test_sums_of_rows(
+    variant: str, queries: int, rows: int, columns: int, spare: int, k: int, threads: int, seed: int
+) -> None:
+    """Short tables are copied, slice by slice, and long ones are read in place; whole numbers, summed exactly."""
+    table = whole_numbers(rows, columns + spare, seed)[:, :columns]
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(rows, (queries, k), generator=generator)
+    weights = whole_numbers(queries, k, seed + 1)
+    summed = code_of(variant).sum_rows(table, chosen, weights, threads)
+    assert summed is not None
+    assert torch.equal(summed, torch.einsum("qk,qkd->qd", weights, table[chosen]))
+
+
 def test_zeros_of_both_signs_tie() -> None:
     query, keys = torch.ones(20, 2), torch.zeros(300, 2)
     bias = torch.zeros(300)
     keys[::2], bias[::2] = -0.0, -0.0
-    found = search_of("own")(query, keys, bias, 9, threads=1)
+    found = code_of("own").search(query, keys, bias, 9, threads=1)
     assert found is not None
     assert torch.equal(found[0], torch.arange(9).expand(20, 9))
 
@@ -125,7 +149,9 @@ def test_what_is_not_a_number_is_left_to_others(place: str) -> None:
     }[place]
     assert part is not None
     part[0, row] = torch.nan
-    assert search_of("own")(query[0], memory.keys[0], None if memory.bias is None else memory.bias[0], 9, 2) is None
+    assert (
+        code_of("own").search(query[0], memory.keys[0], None if memory.bias is None else memory.bias[0], 9, 2) is None
+    )
     by_others = read_memory(query.mT.unsqueeze(2), memory, top_k=9, backend="cpu").values
     values = read_memory(query.mT.unsqueeze(2), memory, top_k=9, backend="native").values
     assert torch.equal(values.isnan(), by_others.isnan())
@@ -193,10 +219,20 @@ def test_a_broken_library_in_the_cache_is_named(fresh: Path) -> None:
     assert str(fresh) in reason
 
 
-def test_code_that_computes_something_else_is_not_used(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("count += rank >= floor;", "count += rank > floor;"),
+        ("for (int64_t i = 0; i < k; i++) sum += weights", "for (int64_t i = 1; i < k; i++) sum += weights"),
+        ("+= *(const floats *)(row + j * LANES) * weights[i]", "-= *(const floats *)(row + j * LANES) * weights[i]"),
+    ],
+)
+def test_code_that_computes_something_else_is_not_used(
+    right: str, wrong: str, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = native.SOURCE.read_text()
-    assert text.count("count += rank >= floor;") == 1
+    assert text.count(right) == 1
     source = fresh / "native.c"
-    source.write_text(text.replace("count += rank >= floor;", "count += rank > floor;"))
+    source.write_text(text.replace(right, wrong))
     monkeypatch.setattr(native, "SOURCE", source)
     assert native.unavailable_reason() == "what the C compiler made of it gives wrong results"

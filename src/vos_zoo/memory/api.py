@@ -10,7 +10,7 @@ from torch import Tensor
 from vos_zoo.errors import ConfigError, EmptyMemoryError, ShapeError
 from vos_zoo.memory import native
 from vos_zoo.memory.backends import choose_backend
-from vos_zoo.memory.cpu import read_cpu
+from vos_zoo.memory.cpu import read_cpu, read_selected
 from vos_zoo.memory.reference import read_reference
 from vos_zoo.memory.sdpa import read_sdpa
 from vos_zoo.memory.tokens import MemoryTokens
@@ -90,9 +90,11 @@ def read_memory(
     elif choice.name == "triton":
         assert top_k is not None
         values, keys = read_triton(query, memory, top_k, read_keys)
+    elif choice.name == "native":
+        assert top_k is not None
+        values, keys = read_selected(query, memory, top_k, read_keys, native.select_tokens, native.weighted_rows)
     else:
-        select = native.select_tokens if choice.name == "native" else None
-        values, keys = read_cpu(query, memory, top_k, read_keys, select)
+        values, keys = read_cpu(query, memory, top_k, read_keys)
     return MemoryReadout(
         values.mT.reshape(*values.shape[::2], height, width),
         None if keys is None else keys.mT.reshape(*keys.shape[::2], height, width),

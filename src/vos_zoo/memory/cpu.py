@@ -43,13 +43,7 @@ _GATHERED_QUERIES = 26  # whose chosen keys exist at once
 _WHOLE_ROWS = 2**19  # similarities that exist at once where whole rows are searched
 
 
-def read_cpu(
-    query: Tensor,
-    memory: MemoryTokens,
-    top_k: int | None,
-    read_keys: bool,
-    select: Callable[[Tensor, MemoryTokens, int, int], tuple[Tensor, Tensor]] | None = None,
-) -> tuple[Tensor, Tensor | None]:
+def read_cpu(query: Tensor, memory: MemoryTokens, top_k: int | None, read_keys: bool) -> tuple[Tensor, Tensor | None]:
     """Read the memory without storing the affinity; with top-k, without gradients.
 
     Args:
@@ -57,20 +51,31 @@ def read_cpu(
         memory: Tokens.
         top_k: Number of tokens that share the weight of a query; None or at least N means all.
         read_keys: Also read the memory keys.
-        select: What finds the k most similar tokens; :func:`select_tokens` unless given.
 
     Returns:
         Values (B, M, D) and keys (B, M, Ck) or None, in the types of the memory's values and keys.
     """
     if top_k is None or top_k >= memory.count:
         return read_softmax(query, memory, read_keys)
+    return read_selected(query, memory, top_k, read_keys, select_tokens, weighted_rows)
+
+
+def read_selected(
+    query: Tensor,
+    memory: MemoryTokens,
+    top_k: int,
+    read_keys: bool,
+    select: Callable[[Tensor, MemoryTokens, int, int], tuple[Tensor, Tensor]],
+    sum_rows: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> tuple[Tensor, Tensor | None]:
+    """Read the tokens that ``select`` finds, as :func:`select_tokens` does, with the sums of ``sum_rows``."""
     values, keys = [], []
     with torch.autocast(query.device.type, enabled=False):
         for entry in range(query.shape[0]):
-            tokens, weights = (select or select_tokens)(query[entry], memory, entry, top_k)
-            values.append(_weighted_rows(memory.values[entry], tokens, weights))
+            tokens, weights = select(query[entry], memory, entry, top_k)
+            values.append(sum_rows(memory.values[entry], tokens, weights))
             if read_keys:
-                keys.append(_weighted_rows(memory.keys[entry], tokens, weights))
+                keys.append(sum_rows(memory.keys[entry], tokens, weights))
     return _stack(values), _stack(keys) if read_keys else None
 
 
@@ -109,6 +114,25 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
     for rows in tied.split(max(1, _WHOLE_ROWS // memory.count)) if len(tied) else ():
         best[rows], chosen[rows] = _best_of_whole_rows(scaled[rows], memory, entry, top_k)
     return chosen, best.softmax(1)
+
+
+def weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """Sum k rows of a table per query, in float32 or wider.
+
+    Args:
+        table: Shape (N, D).
+        rows: Indices, shape (M, k), int64.
+        weights: Shape (M, k), float32 or float64.
+
+    Returns:
+        Shape (M, D), in the type of the table.
+    """
+    table = table if table.stride(1) == 1 else table.contiguous()
+    narrow = weights.to(table.dtype)
+    if table.dtype in (torch.float16, torch.bfloat16):
+        # Weights have to be as narrow as the table; a second term carries the digits that they lose.
+        rows, narrow = torch.cat([rows, rows], 1), torch.cat([narrow, (weights - narrow).to(table.dtype)], 1)
+    return F.embedding_bag(rows, table, mode="sum", per_sample_weights=narrow)
 
 
 @dataclass(frozen=True)
@@ -239,16 +263,6 @@ def _keys(memory: MemoryTokens, entry: int, start: int, stop: int, room: int, dt
     keys[count:] = 0
     keys[count:, width] = -torch.inf
     return keys
-
-
-def _weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-    """Sum k rows of a table per query, shape (M, D), in float32 or wider."""
-    table = table if table.stride(1) == 1 else table.contiguous()
-    narrow = weights.to(table.dtype)
-    if table.dtype in (torch.float16, torch.bfloat16):
-        # Weights have to be as narrow as the table; a second term carries the digits that they lose.
-        rows, narrow = torch.cat([rows, rows], 1), torch.cat([narrow, (weights - narrow).to(table.dtype)], 1)
-    return F.embedding_bag(rows, table, mode="sum", per_sample_weights=narrow)
 
 
 def _stack(entries: list[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-/* The k most similar tokens of every query, exactly, in one pass over the memory.
+/* The k most similar tokens of every query, exactly, in one pass over the memory; and the weighted sum of their rows.
 
    A panel is as many queries as fill two vector registers, one query per lane; a group is as many tokens as leave the
    sums of all their products with a panel in registers. For each panel and each chunk of the memory:
@@ -390,4 +390,100 @@ int32_t vos_zoo_select_tokens(const float *query, int64_t queries, const float *
     else work(&read);
     free(last);
     return read.failed;
+}
+
+/* The weighted sum of k rows of a table for every query. Rows of a short table are needed again and again: there each
+   thread copies a slice of a few columns, which stays in L2, and serves all queries from it. In place, equal columns of
+   rows thousands of bytes apart would compete for the same places of the cache. */
+
+enum {
+    WIDTH = LANES > 8 ? 4 : 8, /* vectors of sums at once */
+    SLICE = WIDTH * LANES,     /* columns */
+    SLICE_BYTES = 1 << 19,     /* of a copy, at most */
+    QUERIES = 32,              /* that a thread takes at once from a long table */
+};
+
+typedef struct {
+    const float *table; /* rows × stride, columns of each used */
+    const int64_t *chosen;
+    const float *weights; /* queries × k, as chosen */
+    float *out;           /* queries × columns */
+    int64_t rows, stride, columns, queries, k;
+    int64_t slices, parts, columns_of_slice, queries_of_part;
+    int64_t next; /* slice and part that no thread has taken */
+    int32_t copies, failed;
+} sums;
+
+/* For one query; up to SLICE columns. */
+static __attribute__((noinline)) void sum_rows(const float *restrict table, int64_t stride,
+                                               const int64_t *restrict chosen, const float *restrict weights, int64_t k,
+                                               int64_t columns, float *restrict out)
+{
+    if (columns < SLICE) {
+        for (int64_t column = 0; column < columns; column++) {
+            float sum = 0;
+            for (int64_t i = 0; i < k; i++) sum += weights[i] * table[chosen[i] * stride + column];
+            out[column] = sum;
+        }
+        return;
+    }
+    floats sum[WIDTH];
+#pragma GCC unroll 8
+    for (int j = 0; j < WIDTH; j++) sum[j] = (floats){0};
+    for (int64_t i = 0; i < k; i++) {
+        const float *row = table + chosen[i] * stride;
+#pragma GCC unroll 8
+        for (int j = 0; j < WIDTH; j++) sum[j] += *(const floats *)(row + j * LANES) * weights[i];
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < WIDTH; j++) *(floats *)(out + j * LANES) = sum[j];
+}
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static void sum_parts(void *data)
+{
+    sums *all = data;
+    float *copy = all->copies ? allocate((size_t)(all->rows * SLICE) * sizeof *copy) : NULL;
+    int64_t copied = -1;
+    if (all->copies && !copy) {
+        all->failed = 1;
+        return;
+    }
+    for (int64_t next; (next = __atomic_fetch_add(&all->next, 1, __ATOMIC_RELAXED)) < all->slices * all->parts;) {
+        const int64_t slice = next / all->parts, part = next % all->parts;
+        const int64_t from = slice * all->columns_of_slice, to = least(from + all->columns_of_slice, all->columns);
+        const float *table = all->table + from;
+        int64_t stride = all->stride;
+        if (copy) {
+            if (copied != slice)
+                for (int64_t row = 0; row < all->rows; row++)
+                    memcpy(copy + row * (to - from), table + row * stride, (size_t)(to - from) * sizeof *copy);
+            copied = slice, table = copy, stride = to - from;
+        }
+        const int64_t end = least((part + 1) * all->queries_of_part, all->queries);
+        for (int64_t query = part * all->queries_of_part; query < end; query++)
+            for (int64_t column = from; column < to; column += SLICE)
+                sum_rows(table + column - from, stride, all->chosen + query * all->k, all->weights + query * all->k,
+                         all->k, least(SLICE, to - column), all->out + query * all->columns + column);
+    }
+    free(copy);
+}
+
+/* Returns zero if all went well; otherwise memory is short. */
+int32_t vos_zoo_sum_rows(const float *table, int64_t rows, int64_t stride, int64_t columns, const int64_t *chosen,
+                         const float *weights, int64_t queries, int64_t k, float *out, runner *run, uint32_t threads)
+{
+    sums all = {.table = table, .chosen = chosen, .weights = weights, .out = out, .rows = rows, .stride = stride,
+                .columns = columns, .queries = queries, .k = k};
+    all.copies = rows * SLICE * (int64_t)sizeof *table <= SLICE_BYTES && queries * k >= 4 * rows;
+    all.columns_of_slice = all.copies ? SLICE : columns;
+    all.slices = divide_up(columns, all.columns_of_slice);
+    /* Several parts for each thread, unless the slices are enough. */
+    const int64_t parts = all.copies ? divide_up(2 * (int64_t)threads, all.slices) : divide_up(queries, QUERIES);
+    all.queries_of_part = divide_up(queries, parts);
+    all.parts = divide_up(queries, all.queries_of_part);
+    if (run && threads > 1) run(sum_parts, &all, threads, 0);
+    else sum_parts(&all);
+    return all.failed;
 }

@@ -1,8 +1,8 @@
-"""The search for the k most similar tokens as machine code, for CPUs.
+"""The memory read with top-k as machine code, for CPUs.
 
 Its source, ``native.c``, is compiled the first time it is needed, within a second or two, by the C compiler of the
 machine, and kept in the user's cache folder. It runs on the threads of PyTorch: others would compete with them, since
-idle ones wait actively. Where there is no compiler, or anything else is missing, PyTorch operations search instead
+idle ones wait actively. Where there is no compiler, or anything else is missing, PyTorch operations read instead
 (:mod:`vos_zoo.memory.cpu`).
 """
 
@@ -45,13 +45,13 @@ class NativeError(Exception):
 
 
 @dataclass(frozen=True)
-class NativeSearch:
+class NativeCode:
     """Compiled code, and what starts PyTorch's threads to run it."""
 
     library: ctypes.CDLL
     run_on_threads: ctypes.c_void_p
 
-    def __call__(
+    def search(
         self, query: Tensor, keys: Tensor, bias: Tensor | None, top_k: int, threads: int
     ) -> tuple[Tensor, Tensor] | None:
         """Find the most similar tokens of each query.
@@ -65,7 +65,7 @@ class NativeSearch:
 
         Returns:
             Token indices in rising order, int64, and their similarities, both (M, k). Of equal tokens the first ones.
-            None if any similarity is not a number.
+            None if any similarity is not a number, or memory is short.
         """
         query, keys = query.contiguous(), keys if keys.stride(1) == 1 else keys.contiguous()
         bias = None if bias is None else bias.contiguous()
@@ -79,10 +79,32 @@ class NativeSearch:
         )
         return None if failed else (chosen, similarity)
 
+    def sum_rows(self, table: Tensor, chosen: Tensor, weights: Tensor, threads: int) -> Tensor | None:
+        """Sum rows of a table.
+
+        Args:
+            table: Shape (N, D), float32, contiguous along its rows.
+            chosen: k rows per query, shape (M, k), int64.
+            weights: Their weights, shape (M, k), float32.
+            threads: How many to use.
+
+        Returns:
+            Shape (M, D), or None if memory is short.
+        """
+        chosen, weights = chosen.contiguous(), weights.contiguous()
+        out = torch.empty(len(chosen), table.shape[1])
+        sizes = len(table), table.stride(0), table.shape[1], *chosen.shape
+        rows, stride, columns, queries, k = map(ctypes.c_int64, sizes)
+        failed = self.library.vos_zoo_sum_rows(
+            *(_address(table), rows, stride, columns, _address(chosen), _address(weights), queries, k),
+            *(_address(out), self.run_on_threads, ctypes.c_uint32(threads)),
+        )
+        return None if failed else out
+
 
 def unavailable_reason() -> str | None:
     """Say why there is no machine code on this machine; None if there is. The first call may compile it."""
-    found = _search()
+    found = _find_code()
     return found if isinstance(found, str) else None
 
 
@@ -104,22 +126,33 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
     Takes and returns what :func:`vos_zoo.memory.cpu.select_tokens` does, for reads without :func:`refusal` on machines
     without :func:`unavailable_reason`.
     """
-    search = _search()
-    assert isinstance(search, NativeSearch)
     bias = None if memory.bias is None else memory.bias[entry]
-    found = search(memory.scale * query, memory.keys[entry], bias, top_k, torch.get_num_threads())
+    found = _code().search(memory.scale * query, memory.keys[entry], bias, top_k, torch.get_num_threads())
     if found is None:
         return cpu.select_tokens(query, memory, entry, top_k)
     return found[0], found[1].softmax(1)
 
 
+def weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """Sum k rows of a table per query, as :func:`vos_zoo.memory.cpu.weighted_rows` does."""
+    fits = table.dtype == torch.float32 and table.stride(1) == 1
+    found = _code().sum_rows(table, rows, weights, torch.get_num_threads()) if fits else None
+    return cpu.weighted_rows(table, rows, weights) if found is None else found
+
+
+def _code() -> NativeCode:
+    found = _find_code()
+    assert isinstance(found, NativeCode)
+    return found
+
+
 @cache
-def _search() -> NativeSearch | str:
+def _find_code() -> NativeCode | str:
     try:
-        search = load(build(cpu_flags()))
+        code = load(build(cpu_flags()))
     except (NativeError, OSError, subprocess.SubprocessError) as error:
         return str(error)
-    return search if is_right(search) else "what the C compiler made of it gives wrong results"
+    return code if is_right(code) else "what the C compiler made of it gives wrong results"
 
 
 def cpu_flags() -> tuple[str, ...]:
@@ -157,7 +190,7 @@ def build(flags: tuple[str, ...]) -> Path:
     return library
 
 
-def load(library: Path) -> NativeSearch:
+def load(library: Path) -> NativeCode:
     """Load a compiled library.
 
     Raises:
@@ -171,19 +204,26 @@ def load(library: Path) -> NativeSearch:
         run_on_threads = ctypes.CDLL(str(torch_library)).GOMP_parallel
     except (OSError, AttributeError) as error:
         raise NativeError(f"PyTorch's OpenMP runtime was not found ({error})") from error
-    return NativeSearch(ctypes.CDLL(str(library)), ctypes.cast(run_on_threads, ctypes.c_void_p))
+    return NativeCode(ctypes.CDLL(str(library)), ctypes.cast(run_on_threads, ctypes.c_void_p))
 
 
-def is_right(search: NativeSearch) -> bool:
-    """Compare a small search with sorting: small whole numbers, exact in every order of summing, with many ties."""
+def is_right(code: NativeCode) -> bool:
+    """Compare a small read with sorting: small whole numbers, exact in every order of summing, with many ties."""
     query, keys = (torch.arange(rows * 5.0).mul_(11).fmod_(7).sub_(3).view(rows, 5) for rows in (37, 400))
     bias = torch.arange(400.0).fmod_(3)
     expected = (query @ keys.T + bias).sort(dim=1, descending=True, stable=True)
-    found = search(query, keys, bias, 9, threads=2)
+    found = code.search(query, keys, bias, 9, threads=2)
     if found is None:
         return False
     chosen, order = expected.indices[:, :9].sort(dim=1)
-    return torch.equal(found[0], chosen) and torch.equal(found[1], expected.values[:, :9].gather(1, order))
+    similarity, table = expected.values[:, :9].gather(1, order), torch.arange(400 * 70.0).fmod_(17).view(400, 70)
+    rows = code.sum_rows(table, chosen, similarity, threads=2)
+    return (
+        torch.equal(found[0], chosen)
+        and torch.equal(found[1], similarity)
+        and rows is not None
+        and torch.equal(rows, (similarity.unsqueeze(2) * table[chosen]).sum(1))
+    )
 
 
 def _address(tensor: Tensor | None) -> Any:
