@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from testing.memory_reads import has_clear_choice, random_read, read_by_loops
 from testing.native import needs_compiler
 from vos_zoo.errors import ConfigError, EmptyMemoryError, ShapeError
-from vos_zoo.memory import MemoryTokens, read_memory, similarity_terms
+from vos_zoo.memory import MemoryTokens, cpu, largest, native, read_memory, similarity_terms
 
 # Largest error of a read whose choice of tokens is clear: values are about 1, and a weight moves by the error of its
 # similarity, here below 2e-5 (float32 sums of 40 terms of size 10) or by the last bit of a half-precision output.
@@ -190,6 +190,25 @@ def test_frame_weights_get_gradients() -> None:
     assert weights.grad is not None
     assert weights.grad.abs().min() > 0
     assert abs(float(weights.grad.sum())) < 1e-3  # a common factor cancels
+
+
+@pytest.mark.parametrize(("backend", "top_k"), READS)
+def test_defaults_of_torch_do_not_matter(backend: str, top_k: int | None) -> None:
+    query, memory = random_read(queries=20, tokens=1000)
+    expected = read_memory(as_map(query), memory, top_k=top_k, backend=backend).values
+    caches = (largest._places, cpu._multiples, native._find_code)
+    for cache in caches:
+        cache.cache_clear()
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        read = read_memory(as_map(query), memory, top_k=top_k, backend=backend).values
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+        for cache in caches:
+            cache.cache_clear()
+    assert torch.equal(read, expected)
 
 
 def test_output_is_channels_last_without_a_copy() -> None:

@@ -64,4 +64,4 @@ def _select(numbers: Tensor, k: int) -> Tensor:
 @lru_cache(maxsize=64)
 def _places(count: int) -> Tensor:
     with torch.inference_mode(False):
-        return torch.arange(count)
+        return torch.arange(count, device="cpu")

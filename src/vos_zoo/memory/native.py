@@ -69,8 +69,8 @@ class NativeCode:
         """
         query, keys = query.contiguous(), keys if keys.stride(1) == 1 else keys.contiguous()
         bias = None if bias is None else bias.contiguous()
-        chosen = torch.empty(len(query), top_k, dtype=torch.int64)
-        similarity = torch.empty(len(query), top_k)
+        chosen = query.new_empty(len(query), top_k, dtype=torch.int64)
+        similarity = query.new_empty(len(query), top_k)
         sizes = len(query), keys.stride(0), len(keys), query.shape[1], top_k
         queries, stride, tokens, width, k = map(ctypes.c_int64, sizes)
         failed = self.library.vos_zoo_select_tokens(
@@ -92,7 +92,7 @@ class NativeCode:
             Shape (M, D), or None if memory is short.
         """
         chosen, weights = chosen.contiguous(), weights.contiguous()
-        out = torch.empty(len(chosen), table.shape[1])
+        out = table.new_empty(len(chosen), table.shape[1])
         sizes = len(table), table.stride(0), table.shape[1], *chosen.shape
         rows, stride, columns, queries, k = map(ctypes.c_int64, sizes)
         failed = self.library.vos_zoo_sum_rows(
@@ -135,7 +135,7 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
 
 def weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """Sum k rows of a table per query, as :func:`vos_zoo.memory.cpu.weighted_rows` does."""
-    fits = table.dtype == torch.float32 and table.stride(1) == 1
+    fits = table.dtype == weights.dtype == torch.float32 and table.stride(1) == 1
     found = _code().sum_rows(table, rows, weights, torch.get_num_threads()) if fits else None
     return cpu.weighted_rows(table, rows, weights) if found is None else found
 
@@ -209,14 +209,18 @@ def load(library: Path) -> NativeCode:
 
 def is_right(code: NativeCode) -> bool:
     """Compare a small read with sorting: small whole numbers, exact in every order of summing, with many ties."""
-    query, keys = (torch.arange(rows * 5.0).mul_(11).fmod_(7).sub_(3).view(rows, 5) for rows in (37, 400))
-    bias = torch.arange(400.0).fmod_(3)
+
+    def numbers(rows: int, columns: int, most: int) -> Tensor:
+        count = torch.arange(rows * columns, dtype=torch.float32, device="cpu")
+        return count.mul_(11).fmod_(most).sub_(most // 2).view(rows, columns)
+
+    query, keys, table, bias = numbers(37, 5, 7), numbers(400, 5, 7), numbers(400, 70, 17), numbers(400, 1, 3)[:, 0]
     expected = (query @ keys.T + bias).sort(dim=1, descending=True, stable=True)
     found = code.search(query, keys, bias, 9, threads=2)
     if found is None:
         return False
     chosen, order = expected.indices[:, :9].sort(dim=1)
-    similarity, table = expected.values[:, :9].gather(1, order), torch.arange(400 * 70.0).fmod_(17).view(400, 70)
+    similarity = expected.values[:, :9].gather(1, order)
     rows = code.sum_rows(table, chosen, similarity, threads=2)
     return (
         torch.equal(found[0], chosen)
