@@ -74,6 +74,9 @@ typedef struct {
 
 static int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
+/* For what several threads may set. */
+static void set(int32_t *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELAXED); }
+
 static inline int32_t rank_of(float number)
 {
     int32_t bits;
@@ -325,10 +328,10 @@ static void search(job *read, const space *at, int64_t tile)
         }
     }
     for (int lane = 0; lane < LANES; lane++)
-        if (sum[0][lane] != sum[0][lane] || sum[1][lane] != sum[1][lane]) read->failed = 1;
+        if (sum[0][lane] != sum[0][lane] || sum[1][lane] != sum[1][lane]) set(&read->failed);
     for (int64_t i = 0; i < queries; i++) {
         if (at->counts[i / PANEL][i % PANEL] != k) { /* never, but where something is not a number */
-            read->failed = 1;
+            set(&read->failed);
             continue;
         }
         for (int64_t j = 0; j < k; j++) {
@@ -357,7 +360,7 @@ static void work(void *data)
     if (at.panels && at.similarity && at.maxima && at.ranks && at.tokens && at.counts && at.floors)
         for (int64_t tile; (tile = __atomic_fetch_add(&read->next_tile, 1, __ATOMIC_RELAXED)) < read->tiles;)
             search(read, &at, tile);
-    else read->failed = 1;
+    else set(&read->failed);
     free(at.panels), free(at.similarity), free(at.maxima), free(at.ranks), free(at.tokens), free(at.counts),
         free(at.floors);
 }
@@ -447,7 +450,7 @@ static void sum_parts(void *data)
     float *copy = all->copies ? allocate((size_t)(all->rows * SLICE) * sizeof *copy) : NULL;
     int64_t copied = -1;
     if (all->copies && !copy) {
-        all->failed = 1;
+        set(&all->failed);
         return;
     }
     for (int64_t next; (next = __atomic_fetch_add(&all->next, 1, __ATOMIC_RELAXED)) < all->slices * all->parts;) {
