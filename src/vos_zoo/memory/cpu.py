@@ -68,7 +68,19 @@ def read_selected(
     select: Callable[[Tensor, MemoryTokens, int, int], tuple[Tensor, Tensor]],
     sum_rows: Callable[[Tensor, Tensor, Tensor], Tensor],
 ) -> tuple[Tensor, Tensor | None]:
-    """Read the tokens that ``select`` finds, as :func:`select_tokens` does, with the sums of ``sum_rows``."""
+    """Read the k most similar tokens by the given steps; without gradients.
+
+    Args:
+        query: Query keys, shape (B, M, Ck).
+        memory: Tokens, more than ``top_k``.
+        top_k: Number of tokens that share the weight of a query.
+        read_keys: Also read the memory keys.
+        select: Finds tokens and weights, as :func:`select_tokens` does.
+        sum_rows: Sums rows, as :func:`weighted_rows` does.
+
+    Returns:
+        Values (B, M, D) and keys (B, M, Ck) or None, in the types of the memory's values and keys.
+    """
     values, keys = [], []
     with torch.autocast(query.device.type, enabled=False):
         for entry in range(query.shape[0]):

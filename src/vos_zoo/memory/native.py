@@ -48,7 +48,7 @@ class NativeError(Exception):
 class NativeCode:
     """Compiled code, and what starts PyTorch's threads to run it."""
 
-    library: ctypes.CDLL
+    functions: ctypes.CDLL
     run_on_threads: ctypes.c_void_p
 
     def search(
@@ -73,7 +73,7 @@ class NativeCode:
         similarity = query.new_empty(len(query), top_k)
         sizes = len(query), keys.stride(0), len(keys), query.shape[1], top_k
         queries, stride, tokens, width, k = map(ctypes.c_int64, sizes)
-        failed = self.library.vos_zoo_select_tokens(
+        failed = self.functions.vos_zoo_select_tokens(
             *(_address(query), queries, _address(keys), stride, _address(bias), tokens, width, k),
             *(_address(chosen), _address(similarity), self.run_on_threads, ctypes.c_uint32(threads)),
         )
@@ -95,7 +95,7 @@ class NativeCode:
         out = table.new_empty(len(chosen), table.shape[1])
         sizes = len(table), table.stride(0), table.shape[1], *chosen.shape
         rows, stride, columns, queries, k = map(ctypes.c_int64, sizes)
-        failed = self.library.vos_zoo_sum_rows(
+        failed = self.functions.vos_zoo_sum_rows(
             *(_address(table), rows, stride, columns, _address(chosen), _address(weights), queries, k),
             *(_address(out), self.run_on_threads, ctypes.c_uint32(threads)),
         )
@@ -134,7 +134,16 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
 
 
 def weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-    """Sum k rows of a table per query, as :func:`vos_zoo.memory.cpu.weighted_rows` does."""
+    """Sum k rows of a table per query; takes and returns what :func:`vos_zoo.memory.cpu.weighted_rows` does.
+
+    Args:
+        table: Shape (N, D).
+        rows: Indices, shape (M, k), int64.
+        weights: Shape (M, k), float32.
+
+    Returns:
+        Shape (M, D), in the type of the table.
+    """
     fits = table.dtype == weights.dtype == torch.float32 and table.stride(1) == 1
     found = _code().sum_rows(table, rows, weights, torch.get_num_threads()) if fits else None
     return cpu.weighted_rows(table, rows, weights) if found is None else found
