@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import gc
 import os
+import re
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from vos_zoo.data import archives
+from vos_zoo.data import last_read as last_read_module
 from vos_zoo.data.clips import ClipDataset, ClipSettings
 from vos_zoo.data.davis import DavisVideos
 from vos_zoo.data.last_read import NamingLoader, last_read, note_reading
@@ -39,6 +43,19 @@ def refuse() -> None:
     raise DataError("Picture 'x' cannot be decoded. Expected a JPEG.")
 
 
+# torch raises out of the handler of a signal, wherever the process is then, and may leave a socket or a file open.
+leaves_things_open = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+def message_of_death(dataset: Dataset[int]) -> str:
+    with pytest.raises(DataError) as caught:
+        list(NamingLoader(dataset, batch_size=1, num_workers=1))
+    message = str(caught.value)
+    del caught
+    gc.collect()  # what was left open, before the test that allows it ends
+    return message
+
+
 def test_the_last_file_of_this_process():
     note_reading(Path("a") / "b.png")
     assert last_read() == str(Path("a") / "b.png")
@@ -51,9 +68,39 @@ def test_batches_are_torchs(workers):
     assert len(loader) == 2
 
 
+@leaves_things_open
 def test_a_worker_that_dies_names_its_file():
-    with pytest.raises(DataError, match=r"died \(.*It was reading 'frames/2\.jpg'"):
-        list(NamingLoader(Files(die), batch_size=1, num_workers=1))
+    assert re.search(r"died \(.*It was reading 'frames/2\.jpg'", message_of_death(Files(die)))
+
+
+@leaves_things_open
+@pytest.mark.parametrize("broken", [EOFError(), ConnectionResetError(104, "Connection reset by peer")])
+def test_a_death_that_the_pipe_tells_first(broken, monkeypatch):
+    def fetch(*_):
+        yield 0
+        raise broken
+
+    loader = NamingLoader(Files(), batch_size=1, num_workers=1)
+    monkeypatch.setattr(DataLoader, "__iter__", fetch)
+    # What torch's handler of the signal does while the process waits for it.
+    monkeypatch.setattr(last_read_module.time, "sleep", Mock(side_effect=RuntimeError("DataLoader worker is killed")))
+    monkeypatch.setattr(last_read_module, "_place", None)
+    loader.read_log(0)
+    monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # larger than any process id: a dead one
+    note_reading("frames/2.jpg")
+    with pytest.raises(DataError, match=r"died \(DataLoader worker is killed\)\. It was reading 'frames/2\.jpg'"):
+        list(loader)
+
+
+def test_a_broken_pipe_without_a_death_passes(monkeypatch):
+    def fetch(*_):
+        raise EOFError("elsewhere")
+        yield
+
+    monkeypatch.setattr(DataLoader, "__iter__", fetch)
+    monkeypatch.setattr(last_read_module.time, "sleep", Mock())
+    with pytest.raises(EOFError, match="elsewhere"):
+        list(NamingLoader(Files(), batch_size=1, num_workers=1))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -71,14 +118,14 @@ def test_other_runtime_errors_pass():
         list(NamingLoader(Files(fail), batch_size=1))
 
 
+@leaves_things_open
 def test_paths_of_any_length_are_noted():
     class Long(Files):
         def __getitem__(self, index):
             note_reading("x" * 5000 if index == 1 else "short")
             return super().__getitem__(index) if index > 1 else index
 
-    with pytest.raises(DataError, match=r"It was reading 'frames/2\.jpg'"):
-        list(NamingLoader(Long(die), batch_size=1, num_workers=1))
+    assert "It was reading 'frames/2.jpg'" in message_of_death(Long(die))
 
 
 def test_whatever_a_library_raises_becomes_an_error_with_the_file(data_root, monkeypatch):

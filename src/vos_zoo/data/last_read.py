@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -88,15 +87,17 @@ class NamingLoader(DataLoader[ItemT]):
         """
         batches = super().__iter__()
         try:
-            yield from batches
+            try:
+                yield from batches
+            except (EOFError, ConnectionError):
+                # The pipe to a worker broke. The kernel tells of its death a little later, and torch raises that, once,
+                # wherever this process is then: in here.
+                time.sleep(_GRACE)
+                raise
         except VosZooError as error:
             # torch puts the worker's traceback in front of the message.
             raise type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error
-        except (RuntimeError, EOFError, ConnectionError) as error:  # what torch raises depends on what it waited for
-            if not isinstance(error, RuntimeError):
-                # The kernel tells of a death a little after the pipe has broken; torch raises again then, once.
-                with contextlib.suppress(RuntimeError):
-                    time.sleep(_GRACE)
+        except (RuntimeError, EOFError, ConnectionError) as error:
             files = self.read_log.of_dead_workers()
             if not files:
                 raise
