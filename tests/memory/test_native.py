@@ -3,6 +3,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -125,8 +126,45 @@ def test_sums_of_rows(
     chosen = torch.randint(rows, (queries, k), generator=generator)
     weights = whole_numbers(queries, k, seed + 1)
     summed = code_of(variant).sum_rows(table, chosen, weights, threads)
-    assert summed is not None
     assert torch.equal(summed, torch.einsum("qk,qkd->qd", weights, table[chosen]))
+
+
+@pytest.mark.parametrize("rows", [50, 3000])
+def test_results_of_many_pages(rows: int) -> None:
+    """They may lie in huge pages."""
+    table, weights = whole_numbers(rows, 2560, 1), whole_numbers(1000, 3, 2)
+    chosen = torch.randint(rows, (1000, 3), generator=torch.Generator().manual_seed(3))
+    for _ in range(3):
+        summed = code_of("own").sum_rows(table, chosen, weights, threads=2)
+        assert torch.equal(summed, torch.einsum("qk,qkd->qd", weights, table[chosen]))
+
+
+def test_threads_do_not_share_their_work_space() -> None:
+    code = code_of("own")
+    keys, table = whole_numbers(900, 16, 1), whole_numbers(900, 96, 2)
+    queries = [whole_numbers(300, 16, seed) for seed in range(3, 7)]
+
+    def read(query: Tensor) -> list[Tensor]:
+        found = code.search(query, keys, None, 20, threads=1)
+        assert found is not None
+        return [*found, code.sum_rows(table, *found, threads=1)]
+
+    alone = [read(query) for query in queries]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(25):
+            for one, other in zip(alone, pool.map(read, queries), strict=True):
+                assert all(map(torch.equal, one, other))
+
+
+def test_a_small_work_space_is_kept() -> None:
+    space = native.WorkSpace()
+    small = space.at_least(1000)
+    assert space.at_least(900) is small
+    large = space.at_least(17 * 2**20)
+    assert len(large) == 17 * 2**20
+    assert space.at_least(1000) is small
+    larger = space.at_least(2000)
+    assert space.at_least(1000) is larger
 
 
 def test_zeros_of_both_signs_tie() -> None:
@@ -223,8 +261,9 @@ def test_a_broken_library_in_the_cache_is_named(fresh: Path) -> None:
     ("right", "wrong"),
     [
         ("count += rank >= floor;", "count += rank > floor;"),
-        ("for (int64_t i = 0; i < k; i++) sum += weights", "for (int64_t i = 1; i < k; i++) sum += weights"),
-        ("+= *(const floats *)(row + j * LANES) * weights[i]", "-= *(const floats *)(row + j * LANES) * weights[i]"),
+        ("for (int64_t i = 0; i < all->k; i++) sum += ", "for (int64_t i = 1; i < all->k; i++) sum += "),
+        ("row = table + chosen[i] * stride,", "row = table + chosen[0] * stride,"),
+        ("other = table + chosen[k + i] * SLICE", "other = table + chosen[i] * SLICE"),
     ],
 )
 def test_code_that_computes_something_else_is_not_used(

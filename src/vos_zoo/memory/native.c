@@ -16,8 +16,10 @@
 
 #include <math.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
@@ -38,6 +40,7 @@ enum {
     PANEL = 2 * LANES, /* queries */
     GROUP = 6,         /* tokens: 12 registers of sums, of 16 */
     CHUNK = 340,       /* groups at most; their similarities to a panel, and the keys of most of them, stay in L2 */
+    LINE = 64,         /* bytes */
     TILE = 4,          /* panels at most that meet a chunk while its keys are close */
 };
 
@@ -54,11 +57,14 @@ typedef struct {
     int64_t queries, tokens, stride, width, k;
     int64_t *chosen;   /* queries × k */
     float *similarity; /* queries × k */
-    /* Set by select_tokens: */
-    const float *last_keys; /* GROUP × width: the last, incomplete group, filled up with zeros, */
-    float last_bias[GROUP]; /* and minus infinity */
+    /* Set by plan: */
     int64_t tiles, panels_of_tile, groups_of_chunk, room;
-    int64_t next_tile; /* that no thread has taken */
+    /* Set by select_tokens: */
+    float *last_keys;       /* GROUP × width: the last, incomplete group, filled up with zeros, */
+    float last_bias[GROUP]; /* and minus infinity */
+    char *spaces;           /* one for each thread */
+    int64_t next_space;     /* that no thread has taken */
+    int64_t next_tile;      /* likewise */
     int32_t failed;
 } job;
 
@@ -341,69 +347,103 @@ static void search(job *read, const space *at, int64_t tile)
     }
 }
 
-static void *allocate(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+/* Take the next bytes of a work space, in whole cache lines. */
+static void *take(char **from, int64_t bytes)
+{
+    char *taken = *from;
+    *from += divide_up(bytes, LINE) * LINE;
+    return taken;
+}
+
+/* Lay the parts of one thread's space out, and return what follows it. */
+static char *lay_out(const job *read, char *from, space *at)
+{
+    const int64_t panels = read->panels_of_tile, groups = read->groups_of_chunk, row = PANEL * sizeof(int32_t);
+    at->panels = take(&from, panels * read->width * row);
+    at->similarity = take(&from, groups * GROUP * row);
+    at->maxima = take(&from, groups * row);
+    at->ranks = take(&from, panels * read->room * row);
+    at->tokens = take(&from, panels * read->room * row);
+    at->counts = take(&from, panels * row);
+    at->floors = take(&from, panels * row);
+    return from;
+}
+
+static int64_t bytes_of_space(const job *read)
+{
+    char start[LINE];
+    space at;
+    return lay_out(read, start, &at) - start;
+}
 
 /* Search tile after tile, as long as there are any. */
 static void work(void *data)
 {
     job *read = data;
-    const size_t panels = read->panels_of_tile, groups = read->groups_of_chunk, row = PANEL * sizeof(int32_t);
-    space at = {
-        .panels = allocate(panels * read->width * row),
-        .similarity = allocate(groups * GROUP * row),
-        .maxima = allocate(groups * row),
-        .ranks = allocate(panels * read->room * row),
-        .tokens = allocate(panels * read->room * row),
-        .counts = allocate(panels * row),
-        .floors = allocate(panels * row),
-    };
-    if (at.panels && at.similarity && at.maxima && at.ranks && at.tokens && at.counts && at.floors)
-        for (int64_t tile; (tile = __atomic_fetch_add(&read->next_tile, 1, __ATOMIC_RELAXED)) < read->tiles;)
-            search(read, &at, tile);
-    else set(&read->failed);
-    free(at.panels), free(at.similarity), free(at.maxima), free(at.ranks), free(at.tokens), free(at.counts),
-        free(at.floors);
+    space at;
+    const int64_t number = __atomic_fetch_add(&read->next_space, 1, __ATOMIC_RELAXED);
+    lay_out(read, read->spaces + number * bytes_of_space(read), &at);
+    for (int64_t tile; (tile = __atomic_fetch_add(&read->next_tile, 1, __ATOMIC_RELAXED)) < read->tiles;)
+        search(read, &at, tile);
+}
+
+static void plan(job *read, uint32_t threads)
+{
+    const int64_t groups = divide_up(read->tokens, GROUP), panels = divide_up(read->queries, PANEL);
+    read->groups_of_chunk = divide_up(groups, divide_up(groups, CHUNK)); /* of nearly equal size */
+    /* Several tiles for each thread, so that none waits long for the last one. */
+    const int64_t share = panels / (4 * (int64_t)threads);
+    read->panels_of_tile = share < 1 ? 1 : share > TILE ? TILE : share;
+    read->tiles = divide_up(panels, read->panels_of_tile);
+    /* 2 k that were left before, the tokens of 2 k groups or of a chunk with fewer than k, and one beyond. */
+    read->room = 2 * read->k + 2 * read->k * GROUP + GROUP;
+}
+
+/* Bytes of work space that a search with these sizes needs. */
+int64_t vos_zoo_select_tokens_space(int64_t queries, int64_t tokens, int64_t width, int64_t k, uint32_t threads)
+{
+    job read = {.queries = queries, .tokens = tokens, .width = width, .k = k};
+    plan(&read, threads);
+    return divide_up(GROUP * width * (int64_t)sizeof(float), LINE) * LINE + threads * bytes_of_space(&read);
 }
 
 /* Find the k most similar tokens of each query, in the order of the tokens, and their similarities. There must be at
    least k tokens and fewer than 2³¹. ``run`` starts the threads; null if there is none to start. Returns zero if all
-   went well; otherwise some similarity is not a number, or memory is short, and the results mean nothing. */
+   went well; otherwise some similarity is not a number, and the results mean nothing. */
 int32_t vos_zoo_select_tokens(const float *query, int64_t queries, const float *keys, int64_t stride, const float *bias,
-                              int64_t tokens, int64_t width, int64_t k, int64_t *chosen, float *similarity, runner *run,
-                              uint32_t threads)
+                              int64_t tokens, int64_t width, int64_t k, int64_t *chosen, float *similarity,
+                              char *work_space, runner *run, uint32_t threads)
 {
     job read = {.query = query, .keys = keys, .bias = bias, .queries = queries, .tokens = tokens, .stride = stride,
                 .width = width, .k = k, .chosen = chosen, .similarity = similarity};
-    float *last = calloc((size_t)(GROUP * width) + 1, sizeof *last);
-    if (!last) return 1;
+    plan(&read, threads);
+    read.last_keys = take(&work_space, GROUP * width * (int64_t)sizeof(float));
+    read.spaces = work_space;
     for (int64_t i = 0, place = tokens / GROUP * GROUP; i < GROUP; i++, place++) {
-        if (place < tokens) memcpy(last + i * width, keys + place * stride, (size_t)width * sizeof *last);
-        read.last_bias[i] = place >= tokens ? -INFINITY : bias ? bias[place] : 0;
+        const int is_token = place < tokens;
+        for (int64_t channel = 0; channel < width; channel++)
+            read.last_keys[i * width + channel] = is_token ? keys[place * stride + channel] : 0;
+        read.last_bias[i] = !is_token ? -INFINITY : bias ? bias[place] : 0;
     }
-    read.last_keys = last;
-    const int64_t groups = divide_up(tokens, GROUP), panels = divide_up(queries, PANEL);
-    read.groups_of_chunk = divide_up(groups, divide_up(groups, CHUNK)); /* of nearly equal size */
-    /* Several tiles for each thread, so that none waits long for the last one. */
-    const int64_t share = panels / (4 * (int64_t)threads);
-    read.panels_of_tile = share < 1 ? 1 : share > TILE ? TILE : share;
-    read.tiles = divide_up(panels, read.panels_of_tile);
-    /* 2 k that were left before, the tokens of 2 k groups or of a chunk with fewer than k, and one beyond. */
-    read.room = 2 * k + 2 * k * GROUP + GROUP;
     if (run && threads > 1) run(work, &read, threads, 0);
     else work(&read);
-    free(last);
     return read.failed;
 }
 
 /* The weighted sum of k rows of a table for every query. Rows of a short table are needed again and again: there each
-   thread copies a slice of a few columns, which stays in L2, and serves all queries from it. In place, equal columns of
-   rows thousands of bytes apart would compete for the same places of the cache. */
+   thread copies a slice of a few columns, which stays in L2, and serves all queries from it, two at once, so that there
+   are enough sums. In place, equal columns of rows thousands of bytes apart would compete for the same places of the
+   cache. Rows of a long table come from main memory, as early as possible. */
 
 enum {
-    WIDTH = LANES > 8 ? 4 : 8, /* vectors of sums at once */
-    SLICE = WIDTH * LANES,     /* columns */
-    SLICE_BYTES = 1 << 19,     /* of a copy, at most */
-    QUERIES = 32,              /* that a thread takes at once from a long table */
+    SHORT = 4096,                /* rows of a short table, at most */
+    NARROW = 4,                  /* vectors of sums of each of two queries */
+    SLICE = NARROW * LANES,      /* columns of a copy */
+    WIDE = LANES > 8 ? 4 : 8,    /* vectors of sums of one query */
+    AHEAD = WIDE * LANES,        /* columns that are fetched before their turn */
+    SOON = 8,                    /* rows that are fetched before they are copied */
+    QUERIES = 32,                /* that a thread takes at once from a long table */
+    HUGE_PAGE = 1 << 21,         /* bytes */
 };
 
 typedef struct {
@@ -412,81 +452,162 @@ typedef struct {
     const float *weights; /* queries × k, as chosen */
     float *out;           /* queries × columns */
     int64_t rows, stride, columns, queries, k;
-    int64_t slices, parts, columns_of_slice, queries_of_part;
+    float *copies;    /* rows × SLICE for each thread, or null */
+    int64_t next_copy; /* that no thread has taken */
+    int64_t slices, parts, queries_of_part;
     int64_t next; /* slice and part that no thread has taken */
-    int32_t copies, failed;
 } sums;
 
-/* For one query; up to SLICE columns. */
-static __attribute__((noinline)) void sum_rows(const float *restrict table, int64_t stride,
-                                               const int64_t *restrict chosen, const float *restrict weights, int64_t k,
-                                               int64_t columns, float *restrict out)
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* For one query and any columns. */
+static void sum_columns(const sums *all, const float *restrict table, int64_t stride, int64_t query, int64_t from,
+                        int64_t to)
 {
-    if (columns < SLICE) {
-        for (int64_t column = 0; column < columns; column++) {
-            float sum = 0;
-            for (int64_t i = 0; i < k; i++) sum += weights[i] * table[chosen[i] * stride + column];
-            out[column] = sum;
-        }
-        return;
+    const int64_t *chosen = all->chosen + query * all->k;
+    const float *weights = all->weights + query * all->k;
+    for (int64_t column = from; column < to; column++) {
+        float sum = 0;
+        for (int64_t i = 0; i < all->k; i++) sum += weights[i] * table[chosen[i] * stride + column - from];
+        all->out[query * all->columns + column] = sum;
     }
-    floats sum[WIDTH];
-#pragma GCC unroll 8
-    for (int j = 0; j < WIDTH; j++) sum[j] = (floats){0};
-    for (int64_t i = 0; i < k; i++) {
-        const float *row = table + chosen[i] * stride;
-#pragma GCC unroll 8
-        for (int j = 0; j < WIDTH; j++) sum[j] += *(const floats *)(row + j * LANES) * weights[i];
-    }
-#pragma GCC unroll 8
-    for (int j = 0; j < WIDTH; j++) *(floats *)(out + j * LANES) = sum[j];
 }
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+/* For a query and the next one, and SLICE columns that lie one after the other. */
+static __attribute__((noinline)) void sum_two(const float *restrict table, const int64_t *restrict chosen,
+                                              const float *restrict weights, int64_t k, float *restrict out,
+                                              int64_t columns)
+{
+    floats sum[NARROW], other_sum[NARROW];
+#pragma GCC unroll 4
+    for (int j = 0; j < NARROW; j++) sum[j] = other_sum[j] = (floats){0};
+    for (int64_t i = 0; i < k; i++) {
+        const float *row = table + chosen[i] * SLICE, *other = table + chosen[k + i] * SLICE;
+#pragma GCC unroll 4
+        for (int j = 0; j < NARROW; j++) {
+            sum[j] += *(const floats *)(row + j * LANES) * weights[i];
+            other_sum[j] += *(const floats *)(other + j * LANES) * weights[k + i];
+        }
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < NARROW; j++) {
+        *(floats *)(out + j * LANES) = sum[j];
+        *(floats *)(out + columns + j * LANES) = other_sum[j];
+    }
+}
+
+/* For one query and AHEAD columns; meanwhile as many are fetched from the same rows of ``later``. */
+static __attribute__((noinline)) void sum_one(const float *restrict table, int64_t stride,
+                                              const int64_t *restrict chosen, const float *restrict weights, int64_t k,
+                                              float *restrict out, const float *later,
+                                              const int64_t *restrict chosen_later)
+{
+    floats sum[WIDE];
+#pragma GCC unroll 8
+    for (int j = 0; j < WIDE; j++) sum[j] = (floats){0};
+    for (int64_t i = 0; i < k; i++) {
+        const float *row = table + chosen[i] * stride, *row_later = later + chosen_later[i] * stride;
+#pragma GCC unroll 4
+        for (int j = 0; j < AHEAD; j += LINE / 4) __builtin_prefetch(row_later + j);
+#pragma GCC unroll 8
+        for (int j = 0; j < WIDE; j++) sum[j] += *(const floats *)(row + j * LANES) * weights[i];
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < WIDE; j++) *(floats *)(out + j * LANES) = sum[j];
+}
+
+/* For some queries, in place. */
+static void sum_in_place(const sums *all, int64_t first, int64_t end)
+{
+    const int64_t k = all->k, whole = all->columns / AHEAD * AHEAD;
+    for (int64_t query = first; query < end; query++) {
+        const int64_t *chosen = all->chosen + query * k;
+        for (int64_t column = 0; column < whole; column += AHEAD) {
+            const int is_last = column + AHEAD == whole;
+            sum_one(all->table + column, all->stride, chosen, all->weights + query * k, k,
+                    all->out + query * all->columns + column, is_last ? all->table : all->table + column + AHEAD,
+                    is_last && query + 1 < end ? chosen + k : chosen);
+        }
+        sum_columns(all, all->table + whole, all->stride, query, whole, all->columns);
+    }
+}
+
+/* For some queries and the columns of a slice, from a copy of them. */
+static void sum_copy(const sums *all, const float *copy, int64_t from, int64_t width, int64_t first, int64_t end)
+{
+    const int64_t k = all->k;
+    int64_t query = first;
+    for (; width == SLICE && query + 1 < end; query += 2)
+        sum_two(copy, all->chosen + query * k, all->weights + query * k, k, all->out + query * all->columns + from,
+                all->columns);
+    for (; query < end; query++) sum_columns(all, copy, width, query, from, from + width);
+}
+
+static void copy_slice(const sums *all, int64_t from, int64_t width, float *copy)
+{
+    for (int64_t row = 0; row < all->rows; row++) {
+        const float *columns = all->table + row * all->stride + from;
+        const float *later = columns + least(SOON, all->rows - 1 - row) * all->stride;
+        for (int64_t column = 0; column < width; column += LINE / 4) __builtin_prefetch(later + column);
+        memcpy(copy + row * width, columns, (size_t)width * sizeof *copy);
+    }
+}
 
 static void sum_parts(void *data)
 {
     sums *all = data;
-    float *copy = all->copies ? allocate((size_t)(all->rows * SLICE) * sizeof *copy) : NULL;
+    float *copy = NULL;
     int64_t copied = -1;
-    if (all->copies && !copy) {
-        set(&all->failed);
-        return;
-    }
+    if (all->copies) copy = all->copies + __atomic_fetch_add(&all->next_copy, 1, __ATOMIC_RELAXED) * all->rows * SLICE;
     for (int64_t next; (next = __atomic_fetch_add(&all->next, 1, __ATOMIC_RELAXED)) < all->slices * all->parts;) {
-        const int64_t slice = next / all->parts, part = next % all->parts;
-        const int64_t from = slice * all->columns_of_slice, to = least(from + all->columns_of_slice, all->columns);
-        const float *table = all->table + from;
-        int64_t stride = all->stride;
-        if (copy) {
-            if (copied != slice)
-                for (int64_t row = 0; row < all->rows; row++)
-                    memcpy(copy + row * (to - from), table + row * stride, (size_t)(to - from) * sizeof *copy);
-            copied = slice, table = copy, stride = to - from;
+        const int64_t slice = next / all->parts, first = next % all->parts * all->queries_of_part;
+        const int64_t end = least(first + all->queries_of_part, all->queries);
+        const int64_t from = slice * SLICE, width = least(SLICE, all->columns - from);
+        if (!copy) {
+            sum_in_place(all, first, end);
+            continue;
         }
-        const int64_t end = least((part + 1) * all->queries_of_part, all->queries);
-        for (int64_t query = part * all->queries_of_part; query < end; query++)
-            for (int64_t column = from; column < to; column += SLICE)
-                sum_rows(table + column - from, stride, all->chosen + query * all->k, all->weights + query * all->k,
-                         all->k, least(SLICE, to - column), all->out + query * all->columns + column);
+        if (copied != slice) copy_slice(all, from, width, copy);
+        copied = slice;
+        sum_copy(all, copy, from, width, first, end);
     }
-    free(copy);
 }
 
-/* Returns zero if all went well; otherwise memory is short. */
-int32_t vos_zoo_sum_rows(const float *table, int64_t rows, int64_t stride, int64_t columns, const int64_t *chosen,
-                         const float *weights, int64_t queries, int64_t k, float *out, runner *run, uint32_t threads)
+/* Let the pages of a large new result come by the huge one. Each small page takes the system longer than it takes to
+   fill it here. */
+static void ask_for_huge_pages(float *out, int64_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    const uintptr_t from = ((uintptr_t)out + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    const uintptr_t to = ((uintptr_t)out + (uintptr_t)bytes) / HUGE_PAGE * HUGE_PAGE;
+    if (from < to) madvise((void *)from, to - from, MADV_HUGEPAGE); /* no harm if the system refuses */
+#else
+    (void)out, (void)bytes;
+#endif
+}
+
+static int copies(int64_t rows, int64_t queries, int64_t k) { return rows <= SHORT && queries * k >= 4 * rows; }
+
+/* Bytes of work space that sums with these sizes need. */
+int64_t vos_zoo_sum_rows_space(int64_t rows, int64_t queries, int64_t k, uint32_t threads)
+{
+    return copies(rows, queries, k) ? threads * rows * SLICE * (int64_t)sizeof(float) : 0;
+}
+
+void vos_zoo_sum_rows(const float *table, int64_t rows, int64_t stride, int64_t columns, const int64_t *chosen,
+                      const float *weights, int64_t queries, int64_t k, float *out, char *work_space, runner *run,
+                      uint32_t threads)
 {
     sums all = {.table = table, .chosen = chosen, .weights = weights, .out = out, .rows = rows, .stride = stride,
-                .columns = columns, .queries = queries, .k = k};
-    all.copies = rows * SLICE * (int64_t)sizeof *table <= SLICE_BYTES && queries * k >= 4 * rows;
-    all.columns_of_slice = all.copies ? SLICE : columns;
-    all.slices = divide_up(columns, all.columns_of_slice);
-    /* Several parts for each thread, unless the slices are enough. */
-    const int64_t parts = all.copies ? divide_up(2 * (int64_t)threads, all.slices) : divide_up(queries, QUERIES);
-    all.queries_of_part = divide_up(queries, parts);
+                .columns = columns, .queries = queries, .k = k, .slices = 1, .parts = divide_up(queries, QUERIES)};
+    if (copies(rows, queries, k)) {
+        all.copies = (float *)work_space;
+        all.slices = divide_up(columns, SLICE);
+        all.parts = divide_up(2 * (int64_t)threads, all.slices); /* several for each thread, unless slices are enough */
+    }
+    all.queries_of_part = divide_up(queries, all.parts);
     all.parts = divide_up(queries, all.queries_of_part);
+    ask_for_huge_pages(out, queries * columns * (int64_t)sizeof *out);
     if (run && threads > 1) run(sum_parts, &all, threads, 0);
     else sum_parts(&all);
-    return all.failed;
 }

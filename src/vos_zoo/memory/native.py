@@ -17,7 +17,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,27 @@ _INSTRUCTIONS = {
     "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
 }
 _SECONDS_TO_COMPILE = 120
+_MOST_KEPT = 16 * 2**20  # bytes
 
 
 class NativeError(Exception):
     """Why there is no machine code here; never reaches users."""
+
+
+class WorkSpace(threading.local):
+    """Memory that one read leaves to the next of the same thread: fresh pages would take as long as a small read."""
+
+    def __init__(self) -> None:
+        self._kept = torch.empty(0, dtype=torch.uint8, device="cpu")
+
+    def at_least(self, size: int) -> Tensor:
+        """Return ``size`` bytes or more; up to 16 MiB stay in use."""
+        if size <= len(self._kept):
+            return self._kept
+        space = torch.empty(size, dtype=torch.uint8, device="cpu")
+        if size <= _MOST_KEPT:
+            self._kept = space
+        return space
 
 
 @dataclass(frozen=True)
@@ -50,6 +68,7 @@ class NativeCode:
 
     functions: ctypes.CDLL
     run_on_threads: ctypes.c_void_p
+    work_space: WorkSpace = field(default_factory=WorkSpace)
 
     def search(
         self, query: Tensor, keys: Tensor, bias: Tensor | None, top_k: int, threads: int
@@ -65,7 +84,7 @@ class NativeCode:
 
         Returns:
             Token indices in rising order, int64, and their similarities, both (M, k). Of equal tokens the first ones.
-            None if any similarity is not a number, or memory is short.
+            None if any similarity is not a number.
         """
         query, keys = query.contiguous(), keys if keys.stride(1) == 1 else keys.contiguous()
         bias = None if bias is None else bias.contiguous()
@@ -73,13 +92,15 @@ class NativeCode:
         similarity = query.new_empty(len(query), top_k)
         sizes = len(query), keys.stride(0), len(keys), query.shape[1], top_k
         queries, stride, tokens, width, k = map(ctypes.c_int64, sizes)
+        count = ctypes.c_uint32(threads)
+        space = self.work_space.at_least(self.functions.vos_zoo_select_tokens_space(queries, tokens, width, k, count))
         failed = self.functions.vos_zoo_select_tokens(
             *(_address(query), queries, _address(keys), stride, _address(bias), tokens, width, k),
-            *(_address(chosen), _address(similarity), self.run_on_threads, ctypes.c_uint32(threads)),
+            *(_address(chosen), _address(similarity), _address(space), self.run_on_threads, count),
         )
         return None if failed else (chosen, similarity)
 
-    def sum_rows(self, table: Tensor, chosen: Tensor, weights: Tensor, threads: int) -> Tensor | None:
+    def sum_rows(self, table: Tensor, chosen: Tensor, weights: Tensor, threads: int) -> Tensor:
         """Sum rows of a table.
 
         Args:
@@ -89,17 +110,19 @@ class NativeCode:
             threads: How many to use.
 
         Returns:
-            Shape (M, D), or None if memory is short.
+            Shape (M, D).
         """
         chosen, weights = chosen.contiguous(), weights.contiguous()
         out = table.new_empty(len(chosen), table.shape[1])
         sizes = len(table), table.stride(0), table.shape[1], *chosen.shape
         rows, stride, columns, queries, k = map(ctypes.c_int64, sizes)
-        failed = self.functions.vos_zoo_sum_rows(
+        count = ctypes.c_uint32(threads)
+        space = self.work_space.at_least(self.functions.vos_zoo_sum_rows_space(rows, queries, k, count))
+        self.functions.vos_zoo_sum_rows(
             *(_address(table), rows, stride, columns, _address(chosen), _address(weights), queries, k),
-            *(_address(out), self.run_on_threads, ctypes.c_uint32(threads)),
+            *(_address(out), _address(space), self.run_on_threads, count),
         )
-        return None if failed else out
+        return out
 
 
 def unavailable_reason() -> str | None:
@@ -144,9 +167,9 @@ def weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     Returns:
         Shape (M, D), in the type of the table.
     """
-    fits = table.dtype == weights.dtype == torch.float32 and table.stride(1) == 1
-    found = _code().sum_rows(table, rows, weights, torch.get_num_threads()) if fits else None
-    return cpu.weighted_rows(table, rows, weights) if found is None else found
+    if table.dtype != torch.float32 or weights.dtype != torch.float32 or table.stride(1) != 1:
+        return cpu.weighted_rows(table, rows, weights)
+    return _code().sum_rows(table, rows, weights, torch.get_num_threads())
 
 
 def _code() -> NativeCode:
@@ -213,7 +236,10 @@ def load(library: Path) -> NativeCode:
         run_on_threads = ctypes.CDLL(str(torch_library)).GOMP_parallel
     except (OSError, AttributeError) as error:
         raise NativeError(f"PyTorch's OpenMP runtime was not found ({error})") from error
-    return NativeCode(ctypes.CDLL(str(library)), ctypes.cast(run_on_threads, ctypes.c_void_p))
+    functions = ctypes.CDLL(str(library))
+    for of_space in (functions.vos_zoo_select_tokens_space, functions.vos_zoo_sum_rows_space):
+        of_space.restype = ctypes.c_int64
+    return NativeCode(functions, ctypes.cast(run_on_threads, ctypes.c_void_p))
 
 
 def is_right(code: NativeCode) -> bool:
@@ -230,12 +256,14 @@ def is_right(code: NativeCode) -> bool:
         return False
     chosen, order = expected.indices[:, :9].sort(dim=1)
     similarity = expected.values[:, :9].gather(1, order)
-    rows = code.sum_rows(table, chosen, similarity, threads=2)
     return (
         torch.equal(found[0], chosen)
         and torch.equal(found[1], similarity)
-        and rows is not None
-        and torch.equal(rows, (similarity.unsqueeze(2) * table[chosen]).sum(1))
+        and all(
+            # Few queries of a table are read in place, more from a copy.
+            torch.equal(code.sum_rows(table, some, of_some, threads=2), (of_some.unsqueeze(2) * table[some]).sum(1))
+            for some, of_some in ((chosen, similarity), (chosen.repeat(6, 1), similarity.repeat(6, 1)))
+        )
     )
 
 
