@@ -62,7 +62,7 @@ typedef struct {
     /* Set by select_tokens: */
     float *last_keys;       /* GROUP × width: the last, incomplete group, filled up with zeros, */
     float last_bias[GROUP]; /* and minus infinity */
-    char *spaces;           /* one for each thread */
+    uintptr_t spaces;       /* one for each thread */
     int64_t next_space;     /* that no thread has taken */
     int64_t next_tile;      /* likewise */
     int32_t failed;
@@ -348,15 +348,15 @@ static void search(job *read, const space *at, int64_t tile)
 }
 
 /* Take the next bytes of a work space, in whole cache lines. */
-static void *take(char **from, int64_t bytes)
+static void *take(uintptr_t *from, int64_t bytes)
 {
-    char *taken = *from;
-    *from += divide_up(bytes, LINE) * LINE;
-    return taken;
+    const uintptr_t taken = *from;
+    *from += (uintptr_t)(divide_up(bytes, LINE) * LINE);
+    return (void *)taken;
 }
 
-/* Lay the parts of one thread's space out, and return what follows it. */
-static char *lay_out(const job *read, char *from, space *at)
+/* Lay out the parts of one thread's space, and return where it ends. */
+static uintptr_t lay_out(const job *read, uintptr_t from, space *at)
 {
     const int64_t panels = read->panels_of_tile, groups = read->groups_of_chunk, row = PANEL * sizeof(int32_t);
     at->panels = take(&from, panels * read->width * row);
@@ -371,9 +371,8 @@ static char *lay_out(const job *read, char *from, space *at)
 
 static int64_t bytes_of_space(const job *read)
 {
-    char start[LINE];
     space at;
-    return lay_out(read, start, &at) - start;
+    return (int64_t)lay_out(read, 0, &at);
 }
 
 /* Search tile after tile, as long as there are any. */
@@ -382,11 +381,12 @@ static void work(void *data)
     job *read = data;
     space at;
     const int64_t number = __atomic_fetch_add(&read->next_space, 1, __ATOMIC_RELAXED);
-    lay_out(read, read->spaces + number * bytes_of_space(read), &at);
+    lay_out(read, read->spaces + (uintptr_t)(number * bytes_of_space(read)), &at);
     for (int64_t tile; (tile = __atomic_fetch_add(&read->next_tile, 1, __ATOMIC_RELAXED)) < read->tiles;)
         search(read, &at, tile);
 }
 
+/* Choose the sizes of tiles, chunks and lists. */
 static void plan(job *read, uint32_t threads)
 {
     const int64_t groups = divide_up(read->tokens, GROUP), panels = divide_up(read->queries, PANEL);
@@ -412,13 +412,13 @@ int64_t vos_zoo_select_tokens_space(int64_t queries, int64_t tokens, int64_t wid
    went well; otherwise some similarity is not a number, and the results mean nothing. */
 int32_t vos_zoo_select_tokens(const float *query, int64_t queries, const float *keys, int64_t stride, const float *bias,
                               int64_t tokens, int64_t width, int64_t k, int64_t *chosen, float *similarity,
-                              char *work_space, runner *run, uint32_t threads)
+                              void *work_space, runner *run, uint32_t threads)
 {
     job read = {.query = query, .keys = keys, .bias = bias, .queries = queries, .tokens = tokens, .stride = stride,
                 .width = width, .k = k, .chosen = chosen, .similarity = similarity};
     plan(&read, threads);
-    read.last_keys = take(&work_space, GROUP * width * (int64_t)sizeof(float));
-    read.spaces = work_space;
+    read.spaces = (uintptr_t)work_space;
+    read.last_keys = take(&read.spaces, GROUP * width * (int64_t)sizeof(float));
     for (int64_t i = 0, place = tokens / GROUP * GROUP; i < GROUP; i++, place++) {
         const int is_token = place < tokens;
         for (int64_t channel = 0; channel < width; channel++)
@@ -436,14 +436,14 @@ int32_t vos_zoo_select_tokens(const float *query, int64_t queries, const float *
    cache. Rows of a long table come from main memory, as early as possible. */
 
 enum {
-    SHORT = 4096,                /* rows of a short table, at most */
-    NARROW = 4,                  /* vectors of sums of each of two queries */
-    SLICE = NARROW * LANES,      /* columns of a copy */
-    WIDE = LANES > 8 ? 4 : 8,    /* vectors of sums of one query */
-    AHEAD = WIDE * LANES,        /* columns that are fetched before their turn */
-    SOON = 8,                    /* rows that are fetched before they are copied */
-    QUERIES = 32,                /* that a thread takes at once from a long table */
-    HUGE_PAGE = 1 << 21,         /* bytes */
+    SHORT = 4096,             /* rows of a short table, at most */
+    NARROW = 4,               /* vectors of sums of each of two queries */
+    SLICE = NARROW * LANES,   /* columns of a copy */
+    SOON = 8,                 /* rows that are fetched before they are copied */
+    WIDE = LANES > 8 ? 4 : 8, /* vectors of sums of one query */
+    AHEAD = WIDE * LANES,     /* columns that are fetched before they are summed */
+    QUERIES = 32,             /* that a thread takes at once from a long table */
+    HUGE_PAGE = 1 << 21,      /* bytes */
 };
 
 typedef struct {
@@ -452,7 +452,7 @@ typedef struct {
     const float *weights; /* queries × k, as chosen */
     float *out;           /* queries × columns */
     int64_t rows, stride, columns, queries, k;
-    float *copies;    /* rows × SLICE for each thread, or null */
+    float *copies;     /* rows × SLICE for each thread, or null */
     int64_t next_copy; /* that no thread has taken */
     int64_t slices, parts, queries_of_part;
     int64_t next; /* slice and part that no thread has taken */
@@ -586,26 +586,26 @@ static void ask_for_huge_pages(float *out, int64_t bytes)
 #endif
 }
 
-static int copies(int64_t rows, int64_t queries, int64_t k) { return rows <= SHORT && queries * k >= 4 * rows; }
+static int is_copied(int64_t rows, int64_t queries, int64_t k) { return rows <= SHORT && queries * k >= 4 * rows; }
 
 /* Bytes of work space that sums with these sizes need. */
 int64_t vos_zoo_sum_rows_space(int64_t rows, int64_t queries, int64_t k, uint32_t threads)
 {
-    return copies(rows, queries, k) ? threads * rows * SLICE * (int64_t)sizeof(float) : 0;
+    return is_copied(rows, queries, k) ? threads * rows * SLICE * (int64_t)sizeof(float) : 0;
 }
 
 void vos_zoo_sum_rows(const float *table, int64_t rows, int64_t stride, int64_t columns, const int64_t *chosen,
-                      const float *weights, int64_t queries, int64_t k, float *out, char *work_space, runner *run,
+                      const float *weights, int64_t queries, int64_t k, float *out, void *work_space, runner *run,
                       uint32_t threads)
 {
     sums all = {.table = table, .chosen = chosen, .weights = weights, .out = out, .rows = rows, .stride = stride,
                 .columns = columns, .queries = queries, .k = k, .slices = 1, .parts = divide_up(queries, QUERIES)};
-    if (copies(rows, queries, k)) {
-        all.copies = (float *)work_space;
+    if (is_copied(rows, queries, k)) {
+        all.copies = work_space;
         all.slices = divide_up(columns, SLICE);
         all.parts = divide_up(2 * (int64_t)threads, all.slices); /* several for each thread, unless slices are enough */
     }
-    all.queries_of_part = divide_up(queries, all.parts);
+    all.queries_of_part = 2 * divide_up(queries, 2 * all.parts);
     all.parts = divide_up(queries, all.queries_of_part);
     ask_for_huge_pages(out, queries * columns * (int64_t)sizeof *out);
     if (run && threads > 1) run(sum_parts, &all, threads, 0);
