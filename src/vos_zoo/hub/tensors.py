@@ -105,6 +105,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
         elif not wrong and not broken:
             # Always a copy: what the file's reader hands out is only valid as long as the file stays as it is.
             filled[key] = torch.empty(wanted.shape, dtype=wanted.dtype).copy_(stored)
+        del stored  # which keeps its part of the file in memory, before the next one is read
     if wrong:
         raise CheckpointError(
             f"{path} has wrong shapes: {_listed(wrong)}. They have to fit {type(network).__name__} as config.json "
