@@ -129,6 +129,12 @@ def test_sums_of_rows(
     assert torch.equal(summed, torch.einsum("qk,qkd->qd", weights, table[chosen]))
 
 
+@pytest.mark.parametrize(("grid", "width"), [((0, 3), 4), ((2, 3), 0), ((20, 30), 0)])
+def test_nothing_to_read(grid: tuple[int, int], width: int) -> None:
+    memory = MemoryTokens(torch.randn(1, 30, 8), torch.zeros(1, 30), torch.randn(1, 30, width), 1.0)
+    assert read_memory(torch.randn(1, 8, *grid), memory, top_k=5).values.shape == (1, width, *grid)
+
+
 @pytest.mark.parametrize("rows", [50, 3000])
 def test_results_of_many_pages(rows: int) -> None:
     """They may lie in huge pages."""

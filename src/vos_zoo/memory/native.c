@@ -404,7 +404,9 @@ int64_t vos_zoo_select_tokens_space(int64_t queries, int64_t tokens, int64_t wid
 {
     job read = {.queries = queries, .tokens = tokens, .width = width, .k = k};
     plan(&read, threads);
-    return divide_up(GROUP * width * (int64_t)sizeof(float), LINE) * LINE + threads * bytes_of_space(&read);
+    uintptr_t shared = 0;
+    take(&shared, GROUP * width * (int64_t)sizeof(float));
+    return (int64_t)shared + threads * bytes_of_space(&read);
 }
 
 /* Find the k most similar tokens of each query, in the order of the tokens, and their similarities. There must be at
@@ -598,6 +600,7 @@ void vos_zoo_sum_rows(const float *table, int64_t rows, int64_t stride, int64_t 
                       const float *weights, int64_t queries, int64_t k, float *out, void *work_space, runner *run,
                       uint32_t threads)
 {
+    if (!queries || !columns) return;
     sums all = {.table = table, .chosen = chosen, .weights = weights, .out = out, .rows = rows, .stride = stride,
                 .columns = columns, .queries = queries, .k = k, .slices = 1, .parts = divide_up(queries, QUERIES)};
     if (is_copied(rows, queries, k)) {
