@@ -135,14 +135,25 @@ def test_nothing_to_read(grid: tuple[int, int], width: int) -> None:
     assert read_memory(torch.randn(1, 8, *grid), memory, top_k=5).values.shape == (1, width, *grid)
 
 
-@pytest.mark.parametrize("rows", [50, 3000])
-def test_results_of_many_pages(rows: int) -> None:
-    """They may lie in huge pages."""
-    table, weights = whole_numbers(rows, 2560, 1), whole_numbers(1000, 3, 2)
-    chosen = torch.randint(rows, (1000, 3), generator=torch.Generator().manual_seed(3))
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("rows", "columns", "queries", "k", "threads"),
+    [
+        pytest.param(3000, 2560, 1000, 3, 2, id="in place"),
+        pytest.param(1000, 2560, 1000, 10, 2, id="slices, each copied while another is summed"),
+        pytest.param(50, 2568, 1001, 3, 1, id="a narrow last slice, and a query without another"),
+        pytest.param(300, 2551, 1000, 5, 3, id="rows that do not start at whole vectors"),
+        pytest.param(60, 64, 35001, 1, 5, id="parts of few slices"),
+    ],
+)
+def test_large_results(variant: str, rows: int, columns: int, queries: int, k: int, threads: int) -> None:
+    """They may lie in huge pages and be written past the caches."""
+    table, weights = whole_numbers(rows, columns, 1), whole_numbers(queries, k, 2)
+    assert 4 * queries * columns > 8 * 2**20
+    chosen = torch.randint(rows, (queries, k), generator=torch.Generator().manual_seed(3))
+    expected = torch.zeros(queries, rows).scatter_add_(1, chosen, weights) @ table
     for _ in range(3):
-        summed = code_of("own").sum_rows(table, chosen, weights, threads=2)
-        assert torch.equal(summed, torch.einsum("qk,qkd->qd", weights, table[chosen]))
+        assert torch.equal(code_of(variant).sum_rows(table, chosen, weights, threads), expected)
 
 
 def test_threads_do_not_share_their_work_space() -> None:
@@ -269,7 +280,7 @@ def test_a_broken_library_in_the_cache_is_named(fresh: Path) -> None:
         ("count += rank >= floor;", "count += rank > floor;"),
         ("for (int64_t i = 0; i < all->k; i++) sum += ", "for (int64_t i = 1; i < all->k; i++) sum += "),
         ("row = table + chosen[i] * stride,", "row = table + chosen[0] * stride,"),
-        ("other = table + chosen[k + i] * SLICE", "other = table + chosen[i] * SLICE"),
+        ("other_row = table + other_chosen[I]", "other_row = table + chosen[I]"),
     ],
 )
 def test_code_that_computes_something_else_is_not_used(

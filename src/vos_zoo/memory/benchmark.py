@@ -26,6 +26,7 @@ from vos_zoo.memory.tokens import MemoryTokens, similarity_terms
 
 _GPU_REPEATS = 20  # reads between two synchronisations, so that waiting for the GPU does not count
 _CHECKED_QUERIES = 60  # compared with float64; the float64 affinity of all queries would take gigabytes
+_LARGEST_KEPT = 2**25 - 2**16  # bytes; a freed block of 32 MiB or more always goes back to the system
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,7 @@ def measure_reads(
     Returns:
         One result per case.
     """
+    _teach_allocator()
     inputs = [make_read(case, device=device, dtype=dtype) for case in cases]
     contenders: list[Callable[[], object]] = [
         partial(read_memory, part.query_key, part.memory, top_k=case.top_k)
@@ -303,6 +305,16 @@ def describe_machine(device: str | torch.device = "cpu") -> str:
     if torch.device(device).type == "cuda":
         parts.insert(0, torch.cuda.get_device_name(device))
     return "; ".join(parts)
+
+
+def _teach_allocator() -> None:
+    """Free a large block, as any session does with its feature maps.
+
+    Linux's C library keeps free memory up to twice the largest block that was freed before, and gives the rest back to
+    the system. A process that did nothing but read would get fresh pages for every result in some runs, which takes as
+    long as a small read, and never in others.
+    """
+    torch.empty(_LARGEST_KEPT, dtype=torch.uint8)
 
 
 def _error(inputs: ReadInputs, case: ReadCase) -> float:

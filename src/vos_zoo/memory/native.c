@@ -21,7 +21,7 @@
 #include <sys/mman.h>
 #endif
 
-#if defined(__AVX512F__) || defined(__AVX2__)
+#ifdef __SSE2__
 #include <immintrin.h>
 #endif
 
@@ -435,10 +435,12 @@ int32_t vos_zoo_select_tokens(const float *query, int64_t queries, const float *
 /* The weighted sum of k rows of a table for every query. Rows of a short table are needed again and again: there each
    thread copies a slice of a few columns, which stays in L2, and serves all queries from it, two at once, so that there
    are enough sums. In place, equal columns of rows thousands of bytes apart would compete for the same places of the
-   cache. Rows of a long table come from main memory, as early as possible. */
+   cache. A result that the caches cannot hold is written past them, and meanwhile the next slice is copied. Rows of a
+   long table come from main memory, as early as possible. */
 
 enum {
     SHORT = 4096,             /* rows of a short table, at most */
+    FOUR = 4,                 /* weights that are loaded at once */
     NARROW = 4,               /* vectors of sums of each of two queries */
     SLICE = NARROW * LANES,   /* columns of a copy */
     SOON = 8,                 /* rows that are fetched before they are copied */
@@ -446,6 +448,7 @@ enum {
     AHEAD = WIDE * LANES,     /* columns that are fetched before they are summed */
     QUERIES = 32,             /* that a thread takes at once from a long table */
     HUGE_PAGE = 1 << 21,      /* bytes */
+    LARGE = 1 << 23,          /* bytes of a result that is written past the caches, at least */
 };
 
 typedef struct {
@@ -454,13 +457,37 @@ typedef struct {
     const float *weights; /* queries × k, as chosen */
     float *out;           /* queries × columns */
     int64_t rows, stride, columns, queries, k;
-    float *copies;     /* rows × SLICE for each thread, or null */
-    int64_t next_copy; /* that no thread has taken */
+    float *copies;      /* two of rows × SLICE for each thread; null for a long table */
+    int64_t next_space; /* for copies, that no thread has taken */
     int64_t slices, parts, queries_of_part;
-    int64_t next; /* slice and part that no thread has taken */
+    int64_t next;       /* slice and part that no thread has taken */
+    int is_past_caches; /* whether the result is written past them */
 } sums;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Store a vector; past the caches without fetching its place first, which must then be a multiple of its size. */
+static inline void store(float *to, floats numbers, int is_past_caches)
+{
+    if (!is_past_caches) *(floats *)to = numbers;
+#if defined(__AVX512F__) && VECTOR_BYTES == 64
+    else _mm512_stream_ps(to, (__m512)numbers);
+#elif defined(__AVX2__) && VECTOR_BYTES == 32
+    else _mm256_stream_ps(to, (__m256)numbers);
+#elif defined(__SSE2__) && VECTOR_BYTES == 16
+    else _mm_stream_ps(to, (__m128)numbers);
+#else
+    else *(floats *)to = numbers;
+#endif
+}
+
+/* Let other threads see what was stored past the caches. */
+static void show_stored(void)
+{
+#ifdef __SSE2__
+    _mm_sfence();
+#endif
+}
 
 /* For one query and any columns. */
 static void sum_columns(const sums *all, const float *restrict table, int64_t stride, int64_t query, int64_t from,
@@ -475,27 +502,66 @@ static void sum_columns(const sums *all, const float *restrict table, int64_t st
     }
 }
 
+/* Four weights, again and again in all lanes. One load for each of them would take its time from those of rows. */
+static inline floats load_four(const float *weights)
+{
+#if defined(__AVX512F__) && VECTOR_BYTES == 64
+    return (floats)_mm512_broadcast_f32x4(_mm_loadu_ps(weights));
+#elif defined(__AVX2__) && VECTOR_BYTES == 32
+    return (floats)_mm256_broadcast_ps((const __m128 *)weights);
+#else
+    floats four;
+    for (int lane = 0; lane < LANES; lane++) four[lane] = weights[lane % FOUR];
+    return four;
+#endif
+}
+
+/* One of the four in all lanes; ``place`` must be known when this is compiled. */
+#if defined(__AVX512F__) && VECTOR_BYTES == 64
+#define SPREAD(FOUR, PLACE) (floats)_mm512_permute_ps((__m512)(FOUR), 0x55 * (PLACE))
+#elif defined(__AVX2__) && VECTOR_BYTES == 32
+#define SPREAD(FOUR, PLACE) (floats)_mm256_permute_ps((__m256)(FOUR), 0x55 * (PLACE))
+#else
+#define SPREAD(FOUR, PLACE) ((floats){0} + (FOUR)[PLACE])
+#endif
+
+static inline void add_row(floats sum[NARROW], const float *row, floats weight)
+{
+#pragma GCC unroll 4
+    for (int j = 0; j < NARROW; j++) sum[j] += *(const floats *)(row + j * LANES) * weight;
+}
+
 /* For a query and the next one, and SLICE columns that lie one after the other. */
 static __attribute__((noinline)) void sum_two(const float *restrict table, const int64_t *restrict chosen,
                                               const float *restrict weights, int64_t k, float *restrict out,
-                                              int64_t columns)
+                                              int64_t columns, int is_past_caches)
 {
+    const int64_t *other_chosen = chosen + k;
+    const float *other_weights = weights + k;
     floats sum[NARROW], other_sum[NARROW];
 #pragma GCC unroll 4
     for (int j = 0; j < NARROW; j++) sum[j] = other_sum[j] = (floats){0};
-    for (int64_t i = 0; i < k; i++) {
-        const float *row = table + chosen[i] * SLICE, *other = table + chosen[k + i] * SLICE;
-#pragma GCC unroll 4
-        for (int j = 0; j < NARROW; j++) {
-            sum[j] += *(const floats *)(row + j * LANES) * weights[i];
-            other_sum[j] += *(const floats *)(other + j * LANES) * weights[k + i];
-        }
+#define ADD_ROWS(I, WEIGHT, OTHER_WEIGHT)                                                              \
+    do {                                                                                               \
+        const floats weight = WEIGHT, other_weight = OTHER_WEIGHT;                                     \
+        const float *row = table + chosen[I] * SLICE, *other_row = table + other_chosen[I] * SLICE;    \
+        add_row(sum, row, weight);                                                                     \
+        add_row(other_sum, other_row, other_weight);                                                   \
+    } while (0)
+    int64_t i = 0;
+    for (; i + FOUR <= k; i += FOUR) {
+        const floats four = load_four(weights + i), other_four = load_four(other_weights + i);
+        ADD_ROWS(i, SPREAD(four, 0), SPREAD(other_four, 0));
+        ADD_ROWS(i + 1, SPREAD(four, 1), SPREAD(other_four, 1));
+        ADD_ROWS(i + 2, SPREAD(four, 2), SPREAD(other_four, 2));
+        ADD_ROWS(i + 3, SPREAD(four, 3), SPREAD(other_four, 3));
     }
+    for (; i < k; i++) ADD_ROWS(i, (floats){0} + weights[i], (floats){0} + other_weights[i]);
+#undef ADD_ROWS
 #pragma GCC unroll 4
-    for (int j = 0; j < NARROW; j++) {
-        *(floats *)(out + j * LANES) = sum[j];
-        *(floats *)(out + columns + j * LANES) = other_sum[j];
-    }
+    for (int j = 0; j < NARROW; j++) store(out + j * LANES, sum[j], is_past_caches);
+#pragma GCC unroll 4
+    for (int j = 0; j < NARROW; j++) store(out + columns + j * LANES, other_sum[j], is_past_caches);
 }
 
 /* For one query and AHEAD columns; meanwhile as many are fetched from the same rows of ``later``. */
@@ -534,44 +600,84 @@ static void sum_in_place(const sums *all, int64_t first, int64_t end)
     }
 }
 
-/* For some queries and the columns of a slice, from a copy of them. */
-static void sum_copy(const sums *all, const float *copy, int64_t from, int64_t width, int64_t first, int64_t end)
+/* Copy columns of some rows; ``left`` rows of the table are not copied yet. */
+static inline void copy_rows(const float *restrict from, int64_t stride, int64_t left, float *restrict to, int64_t rows,
+                             int64_t width)
 {
-    const int64_t k = all->k;
-    int64_t query = first;
-    for (; width == SLICE && query + 1 < end; query += 2)
-        sum_two(copy, all->chosen + query * k, all->weights + query * k, k, all->out + query * all->columns + from,
-                all->columns);
-    for (; query < end; query++) sum_columns(all, copy, width, query, from, from + width);
+    for (int64_t row = 0; row < rows; row++, left--, from += stride, to += width) {
+        const float *later = from + (left > SOON ? SOON : 0) * stride;
+        for (int64_t column = 0; column < width; column += LINE / 4) __builtin_prefetch(later + column);
+        memcpy(to, from, (size_t)width * sizeof *to);
+    }
 }
 
-static void copy_slice(const sums *all, int64_t from, int64_t width, float *copy)
+static int64_t width_of(const sums *all, int64_t slice) { return least(SLICE, all->columns - slice * SLICE); }
+
+static void copy_slice(const sums *all, int64_t slice, float *copy)
 {
-    for (int64_t row = 0; row < all->rows; row++) {
-        const float *columns = all->table + row * all->stride + from;
-        const float *later = columns + least(SOON, all->rows - 1 - row) * all->stride;
-        for (int64_t column = 0; column < width; column += LINE / 4) __builtin_prefetch(later + column);
-        memcpy(copy + row * width, columns, (size_t)width * sizeof *copy);
+    const float *from = all->table + slice * SLICE;
+    const int64_t width = width_of(all, slice), rows = all->rows;
+    if (width == SLICE) copy_rows(from, all->stride, rows, copy, rows, SLICE);
+    else copy_rows(from, all->stride, rows, copy, rows, width);
+}
+
+/* For some queries and the columns of a slice, from their copy. Meanwhile those of ``next`` are copied, unless that is
+   the same slice. */
+static void sum_copy(const sums *all, int64_t slice, const float *copy, int64_t first, int64_t end, int64_t next,
+                     float *next_copy)
+{
+    const int64_t k = all->k, columns = all->columns, stride = all->stride, width = width_of(all, slice);
+    const int64_t rows = divide_up(all->rows, divide_up(end - first, 2)); /* that are copied for two queries */
+    const float *from = all->table + next * SLICE;
+    int64_t left = next == slice ? 0 : all->rows, query = first;
+    for (; width == SLICE && query + 1 < end; query += 2) {
+        const int64_t now = least(rows, left);
+        copy_rows(from, stride, left, next_copy, now, SLICE);
+        from += now * stride, next_copy += now * SLICE, left -= now;
+        sum_two(copy, all->chosen + query * k, all->weights + query * k, k, all->out + query * columns + slice * SLICE,
+                columns, all->is_past_caches);
     }
+    for (; query < end; query++) sum_columns(all, copy, width, query, slice * SLICE, slice * SLICE + width);
+    copy_rows(from, stride, left, next_copy, left, SLICE);
+}
+
+/* The number of a slice and part that no thread has taken, if there is any. */
+static int64_t take_next(sums *all) { return __atomic_fetch_add(&all->next, 1, __ATOMIC_RELAXED); }
+
+/* For all columns, from copies of them. */
+static void sum_copies(sums *all)
+{
+    const int64_t space = __atomic_fetch_add(&all->next_space, 1, __ATOMIC_RELAXED), end = all->slices * all->parts;
+    float *copy = all->copies + 2 * space * all->rows * SLICE, *other = copy + all->rows * SLICE;
+    int64_t copied = -1;
+    for (int64_t taken = take_next(all), next; taken < end; taken = next) {
+        next = take_next(all);
+        const int64_t slice = taken / all->parts, later = next / all->parts;
+        const int64_t first = taken % all->parts * all->queries_of_part;
+        /* A result on its way through the caches leaves no room for two copies: then one after the other is faster. */
+        const int is_followed = all->is_past_caches && next < end && width_of(all, later) == SLICE;
+        if (copied != slice) copy_slice(all, slice, copy);
+        copied = is_followed ? later : slice;
+        sum_copy(all, slice, copy, first, least(first + all->queries_of_part, all->queries), copied, other);
+        if (copied != slice) {
+            float *used = copy;
+            copy = other;
+            other = used;
+        }
+    }
+    show_stored();
 }
 
 static void sum_parts(void *data)
 {
     sums *all = data;
-    float *copy = NULL;
-    int64_t copied = -1;
-    if (all->copies) copy = all->copies + __atomic_fetch_add(&all->next_copy, 1, __ATOMIC_RELAXED) * all->rows * SLICE;
-    for (int64_t next; (next = __atomic_fetch_add(&all->next, 1, __ATOMIC_RELAXED)) < all->slices * all->parts;) {
-        const int64_t slice = next / all->parts, first = next % all->parts * all->queries_of_part;
-        const int64_t end = least(first + all->queries_of_part, all->queries);
-        const int64_t from = slice * SLICE, width = least(SLICE, all->columns - from);
-        if (!copy) {
-            sum_in_place(all, first, end);
-            continue;
-        }
-        if (copied != slice) copy_slice(all, from, width, copy);
-        copied = slice;
-        sum_copy(all, copy, from, width, first, end);
+    if (all->copies) {
+        sum_copies(all);
+        return;
+    }
+    for (int64_t part; (part = take_next(all)) < all->parts;) {
+        const int64_t first = part * all->queries_of_part;
+        sum_in_place(all, first, least(first + all->queries_of_part, all->queries));
     }
 }
 
@@ -593,7 +699,7 @@ static int is_copied(int64_t rows, int64_t queries, int64_t k) { return rows <= 
 /* Bytes of work space that sums with these sizes need. */
 int64_t vos_zoo_sum_rows_space(int64_t rows, int64_t queries, int64_t k, uint32_t threads)
 {
-    return is_copied(rows, queries, k) ? threads * rows * SLICE * (int64_t)sizeof(float) : 0;
+    return is_copied(rows, queries, k) ? 2 * (int64_t)threads * rows * SLICE * (int64_t)sizeof(float) : 0;
 }
 
 void vos_zoo_sum_rows(const float *table, int64_t rows, int64_t stride, int64_t columns, const int64_t *chosen,
@@ -601,16 +707,18 @@ void vos_zoo_sum_rows(const float *table, int64_t rows, int64_t stride, int64_t 
                       uint32_t threads)
 {
     if (!queries || !columns) return;
+    const int64_t bytes = queries * columns * (int64_t)sizeof *out;
     sums all = {.table = table, .chosen = chosen, .weights = weights, .out = out, .rows = rows, .stride = stride,
                 .columns = columns, .queries = queries, .k = k, .slices = 1, .parts = divide_up(queries, QUERIES)};
     if (is_copied(rows, queries, k)) {
         all.copies = work_space;
+        all.is_past_caches = bytes >= LARGE && (uintptr_t)out % VECTOR_BYTES == 0 && columns % LANES == 0;
         all.slices = divide_up(columns, SLICE);
         all.parts = divide_up(2 * (int64_t)threads, all.slices); /* several for each thread, unless slices are enough */
     }
     all.queries_of_part = 2 * divide_up(queries, 2 * all.parts);
     all.parts = divide_up(queries, all.queries_of_part);
-    ask_for_huge_pages(out, queries * columns * (int64_t)sizeof *out);
+    ask_for_huge_pages(out, bytes);
     if (run && threads > 1) run(sum_parts, &all, threads, 0);
     else sum_parts(&all);
 }
