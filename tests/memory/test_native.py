@@ -176,12 +176,37 @@ def test_threads_do_not_share_their_work_space() -> None:
 def test_a_small_work_space_is_kept() -> None:
     space = native.WorkSpace()
     small = space.at_least(1000)
-    assert space.at_least(900) is small
-    large = space.at_least(17 * 2**20)
-    assert len(large) == 17 * 2**20
+    assert space.at_least(500) is small
+    large = space.at_least(33 * 2**20)
+    assert len(large) == 33 * 2**20
     assert space.at_least(1000) is small
     larger = space.at_least(2000)
     assert space.at_least(1000) is larger
+
+
+def test_the_memory_of_a_result_that_nobody_holds_is_used_again() -> None:
+    space = native.WorkSpace()
+    first = space.result(1000, 1000).fill_(1)
+    place, view = first.data_ptr(), first[500:].mT
+    second = space.result(1000, 1000).fill_(2)
+    assert second.data_ptr() != place
+    del first
+    third = space.result(1000, 1000).fill_(3)
+    assert view.eq(1).all()
+    assert second.eq(2).all()
+    place = third.data_ptr()
+    del third
+    assert space.result(700, 1000).data_ptr() == place
+
+
+@pytest.mark.parametrize(("rows", "is_kept"), [(10, False), (8000, True), (9000, False)])
+def test_results_of_some_size_are_kept(rows: int, is_kept: bool) -> None:
+    space = native.WorkSpace()
+    space.result(rows, 1000).fill_(1)
+    kept = space._kept_pages
+    assert (kept is not None) == is_kept
+    if kept is not None:
+        assert not kept.is_used
 
 
 def test_zeros_of_both_signs_tie() -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from vos_zoo.memory.api import read_memory
 from vos_zoo.memory.backends import choose_backend
+from vos_zoo.memory.bank import MemoryBank
 from vos_zoo.memory.reference import read_reference
 from vos_zoo.memory.tokens import MemoryTokens, similarity_terms
 
@@ -147,18 +148,18 @@ def read_textbook(query: Tensor, keys: Tensor, values: Tensor, top_k: int | None
 
 
 def make_read(case: ReadCase, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> ReadInputs:
-    """Fill a memory with random numbers, in place, so that making it leaves no free memory behind."""
+    """Fill a memory bank with random numbers, in place, so that making it leaves no free memory behind."""
     generator = torch.Generator(device).manual_seed(case.frames)
-    shapes = (
-        (1, case.key_dim, *case.grid),
-        (1, case.tokens, case.key_dim),
-        (1, case.tokens, case.objects * case.value_dim),
-    )
-    query, keys, values = (torch.empty(shape, device=device, dtype=dtype) for shape in shapes)
-    for part in (query, keys, values):
+    query = torch.empty(1, case.key_dim, *case.grid, device=device, dtype=dtype)
+    bank, nothing = MemoryBank(max_frames=case.frames, num_objects=case.objects), query.new_zeros(1, 1, 1)
+    for frame in range(case.frames):
+        keys = nothing.expand(1, case.queries, case.key_dim)
+        bank.write(keys, nothing.expand(1, case.queries, case.objects * case.value_dim), frame=frame)
+    stored = bank.tokens()
+    for part in (query, stored.keys, stored.values):
         part.normal_(generator=generator)
-    scale, bias = similarity_terms(keys)
-    return ReadInputs(query, MemoryTokens(keys, bias, values, scale))
+    scale, bias = similarity_terms(stored.keys)
+    return ReadInputs(query, MemoryTokens(stored.keys, bias, stored.values, scale))
 
 
 @dataclass(frozen=True)
@@ -311,7 +312,7 @@ def _teach_allocator() -> None:
     """Free a large block, as any session does with its feature maps.
 
     Linux's C library keeps free memory up to twice the largest block that was freed before, and gives the rest back to
-    the system. A process that did nothing but read would get fresh pages for every result in some runs, which takes as
+    the system. A process that did nothing but read would get fresh pages in every read of some runs, which takes as
     long as a small read, and never in others.
     """
     torch.empty(_LARGEST_KEPT, dtype=torch.uint8)

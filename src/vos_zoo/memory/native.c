@@ -17,9 +17,6 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
 
 #ifdef __SSE2__
 #include <immintrin.h>
@@ -447,7 +444,6 @@ enum {
     WIDE = LANES > 8 ? 4 : 8, /* vectors of sums of one query */
     AHEAD = WIDE * LANES,     /* columns that are fetched before they are summed */
     QUERIES = 32,             /* that a thread takes at once from a long table */
-    HUGE_PAGE = 1 << 21,      /* bytes */
     LARGE = 1 << 23,          /* bytes of a result that is written past the caches, at least */
 };
 
@@ -681,19 +677,6 @@ static void sum_parts(void *data)
     }
 }
 
-/* Let the pages of a large new result come by the huge one. Each small page takes the system longer than it takes to
-   fill it here. */
-static void ask_for_huge_pages(float *out, int64_t bytes)
-{
-#ifdef MADV_HUGEPAGE
-    const uintptr_t from = ((uintptr_t)out + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    const uintptr_t to = ((uintptr_t)out + (uintptr_t)bytes) / HUGE_PAGE * HUGE_PAGE;
-    if (from < to) madvise((void *)from, to - from, MADV_HUGEPAGE); /* no harm if the system refuses */
-#else
-    (void)out, (void)bytes;
-#endif
-}
-
 static int is_copied(int64_t rows, int64_t queries, int64_t k) { return rows <= SHORT && queries * k >= 4 * rows; }
 
 /* Bytes of work space that sums with these sizes need. */
@@ -707,18 +690,17 @@ void vos_zoo_sum_rows(const float *table, int64_t rows, int64_t stride, int64_t 
                       uint32_t threads)
 {
     if (!queries || !columns) return;
-    const int64_t bytes = queries * columns * (int64_t)sizeof *out;
     sums all = {.table = table, .chosen = chosen, .weights = weights, .out = out, .rows = rows, .stride = stride,
                 .columns = columns, .queries = queries, .k = k, .slices = 1, .parts = divide_up(queries, QUERIES)};
     if (is_copied(rows, queries, k)) {
         all.copies = work_space;
-        all.is_past_caches = bytes >= LARGE && (uintptr_t)out % VECTOR_BYTES == 0 && columns % LANES == 0;
+        all.is_past_caches = queries * columns * (int64_t)sizeof *out >= LARGE && (uintptr_t)out % VECTOR_BYTES == 0 &&
+                             columns % LANES == 0;
         all.slices = divide_up(columns, SLICE);
         all.parts = divide_up(2 * (int64_t)threads, all.slices); /* several for each thread, unless slices are enough */
     }
     all.queries_of_part = 2 * divide_up(queries, 2 * all.parts);
     all.parts = divide_up(queries, all.queries_of_part);
-    ask_for_huge_pages(out, bytes);
     if (run && threads > 1) run(sum_parts, &all, threads, 0);
     else sum_parts(&all);
 }

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from vos_zoo.cache import cache_folder
 from vos_zoo.memory import cpu
+from vos_zoo.memory.pages import HUGE_PAGE, Pages
 from vos_zoo.memory.tokens import MemoryTokens
 
 SOURCE = Path(__file__).with_name("native.c")
@@ -39,7 +40,7 @@ _INSTRUCTIONS = {
     "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
 }
 _SECONDS_TO_COMPILE = 120
-_MOST_KEPT = 16 * 2**20  # bytes
+_MOST_KEPT = 32 * 2**20  # bytes of work space, and as many of results
 
 
 class NativeError(Exception):
@@ -51,15 +52,28 @@ class WorkSpace(threading.local):
 
     def __init__(self) -> None:
         self._kept = torch.empty(0, dtype=torch.uint8, device="cpu")
+        self._kept_pages: Pages | None = None
 
     def at_least(self, size: int) -> Tensor:
-        """Return ``size`` bytes or more; up to 16 MiB stay in use."""
+        """Return ``size`` bytes or more; up to 32 MiB stay in use."""
         if size <= len(self._kept):
             return self._kept
         space = torch.empty(size, dtype=torch.uint8, device="cpu")
         if size <= _MOST_KEPT:
             self._kept = space
         return space
+
+    def result(self, rows: int, columns: int) -> Tensor:
+        """Return a float32 tensor for a result, where an earlier one lay that nobody holds any longer, up to 32 MiB."""
+        size = 4 * rows * columns
+        if size < HUGE_PAGE:
+            return torch.empty(rows, columns, dtype=torch.float32, device="cpu")
+        pages = self._kept_pages
+        if pages is None or pages.is_used or pages.size < size:
+            pages = Pages(size)
+            if pages.size <= _MOST_KEPT:
+                self._kept_pages = pages
+        return pages.tensor((rows, columns), torch.float32)
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,7 @@ class NativeCode:
             Shape (M, D).
         """
         chosen, weights = chosen.contiguous(), weights.contiguous()
-        out = table.new_empty(len(chosen), table.shape[1])
+        out = self.work_space.result(len(chosen), table.shape[1])
         sizes = len(table), table.stride(0), table.shape[1], *chosen.shape
         rows, stride, columns, queries, k = map(ctypes.c_int64, sizes)
         count = ctypes.c_uint32(threads)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vos_zoo.errors import ShapeError
+from vos_zoo.memory.pages import zeros
 from vos_zoo.memory.tokens import MemoryTokens
 
 _FIRST_CAPACITY = 4  # frames that an unbounded block makes room for at its first write
@@ -110,9 +111,9 @@ class BlockStorage:
         batch, size = keys.shape[0], capacity * self._height
         bias_type = torch.float64 if keys.dtype == torch.float64 else torch.float32
         with _plain_tensors():
-            self._keys = torch.zeros(batch, size, keys.shape[2], dtype=keys.dtype, device=keys.device)
+            self._keys = zeros((batch, size, keys.shape[2]), keys.dtype, keys.device)
             self._bias = torch.full((batch, size), -torch.inf, dtype=bias_type, device=keys.device)
-            self._values = torch.zeros(batch, size, values.shape[2], dtype=values.dtype, device=values.device)
+            self._values = zeros((batch, size, values.shape[2]), values.dtype, values.device)
 
     def _fill(self, span: slice, keys: Tensor, bias: Tensor | None, values: Tensor) -> None:
         with torch.no_grad():
