@@ -199,14 +199,20 @@ def test_the_memory_of_a_result_that_nobody_holds_is_used_again() -> None:
     assert space.result(700, 1000).data_ptr() == place
 
 
-@pytest.mark.parametrize(("rows", "is_kept"), [(10, False), (8000, True), (9000, False)])
-def test_results_of_some_size_are_kept(rows: int, is_kept: bool) -> None:
+def test_pages_of_results_up_to_32_mib_are_kept() -> None:
     space = native.WorkSpace()
-    space.result(rows, 1000).fill_(1)
-    kept = space._kept_pages
-    assert (kept is not None) == is_kept
-    if kept is not None:
-        assert not kept.is_used
+
+    def kept_rows() -> list[int]:
+        return [pages.size // 2**20 for pages in space._kept_pages]
+
+    space.result(10, 2**18)
+    assert kept_rows() == [10]
+    held = [space.result(rows, 2**18) for rows in (12, 14, 6)]
+    assert kept_rows() == [12, 14, 6]
+    del held
+    for rows in (1, 7, 33):
+        assert space.result(rows, 2**18).shape == (rows, 2**18)
+        assert kept_rows() == [12, 14, 6]
 
 
 def test_zeros_of_both_signs_tie() -> None:

@@ -52,7 +52,7 @@ class WorkSpace(threading.local):
 
     def __init__(self) -> None:
         self._kept = torch.empty(0, dtype=torch.uint8, device="cpu")
-        self._kept_pages: Pages | None = None
+        self._kept_pages: list[Pages] = []  # of results, the oldest first
 
     def at_least(self, size: int) -> Tensor:
         """Return ``size`` bytes or more; up to 32 MiB stay in use."""
@@ -68,11 +68,13 @@ class WorkSpace(threading.local):
         size = 4 * rows * columns
         if size < HUGE_PAGE:
             return torch.empty(rows, columns, dtype=torch.float32, device="cpu")
-        pages = self._kept_pages
-        if pages is None or pages.is_used or pages.size < size:
+        pages = next((kept for kept in self._kept_pages if kept.size >= size and not kept.is_used), None)
+        if pages is None:
             pages = Pages(size)
             if pages.size <= _MOST_KEPT:
-                self._kept_pages = pages
+                self._kept_pages.append(pages)
+            while sum(kept.size for kept in self._kept_pages) > _MOST_KEPT:
+                del self._kept_pages[0]
         return pages.tensor((rows, columns), torch.float32)
 
 
