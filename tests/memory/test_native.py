@@ -140,6 +140,7 @@ def test_nothing_to_read(grid: tuple[int, int], width: int) -> None:
     ("rows", "columns", "queries", "k", "threads"),
     [
         pytest.param(3000, 2560, 1000, 3, 2, id="in place"),
+        pytest.param(50, 2560, 1000, 3, 2, id="fewer rows than pairs of queries"),
         pytest.param(1000, 2560, 1000, 10, 2, id="slices, each copied while another is summed"),
         pytest.param(50, 2568, 1001, 3, 1, id="a narrow last slice, and a query without another"),
         pytest.param(300, 2551, 1000, 5, 3, id="rows that do not start at whole vectors"),
@@ -176,9 +177,9 @@ def test_threads_do_not_share_their_work_space() -> None:
 def test_a_small_work_space_is_kept() -> None:
     space = native.WorkSpace()
     small = space.at_least(1000)
-    assert space.at_least(500) is small
-    large = space.at_least(33 * 2**20)
-    assert len(large) == 33 * 2**20
+    assert space.at_least(900) is small
+    large = space.at_least(17 * 2**20)
+    assert len(large) == 17 * 2**20
     assert space.at_least(1000) is small
     larger = space.at_least(2000)
     assert space.at_least(1000) is larger

@@ -512,13 +512,13 @@ static inline floats load_four(const float *weights)
 #endif
 }
 
-/* One of the four in all lanes; ``place`` must be known when this is compiled. */
+/* One of the four in all lanes; its place must be known when this is compiled. */
 #if defined(__AVX512F__) && VECTOR_BYTES == 64
-#define SPREAD(FOUR, PLACE) (floats)_mm512_permute_ps((__m512)(FOUR), 0x55 * (PLACE))
+#define SPREAD(WEIGHTS, PLACE) (floats)_mm512_permute_ps((__m512)(WEIGHTS), 0x55 * (PLACE))
 #elif defined(__AVX2__) && VECTOR_BYTES == 32
-#define SPREAD(FOUR, PLACE) (floats)_mm256_permute_ps((__m256)(FOUR), 0x55 * (PLACE))
+#define SPREAD(WEIGHTS, PLACE) (floats)_mm256_permute_ps((__m256)(WEIGHTS), 0x55 * (PLACE))
 #else
-#define SPREAD(FOUR, PLACE) ((floats){0} + (FOUR)[PLACE])
+#define SPREAD(WEIGHTS, PLACE) ((floats){0} + (WEIGHTS)[PLACE])
 #endif
 
 static inline void add_row(floats sum[NARROW], const float *row, floats weight)

@@ -40,7 +40,8 @@ _INSTRUCTIONS = {
     "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
 }
 _SECONDS_TO_COMPILE = 120
-_MOST_KEPT = 32 * 2**20  # bytes of work space, and as many of results
+_MOST_KEPT = 16 * 2**20  # bytes of work space
+_MOST_KEPT_OF_RESULTS = 32 * 2**20  # bytes
 
 
 class NativeError(Exception):
@@ -55,7 +56,7 @@ class WorkSpace(threading.local):
         self._kept_pages: list[Pages] = []  # of results, the oldest first
 
     def at_least(self, size: int) -> Tensor:
-        """Return ``size`` bytes or more; up to 32 MiB stay in use."""
+        """Return ``size`` bytes or more; up to 16 MiB stay in use."""
         if size <= len(self._kept):
             return self._kept
         space = torch.empty(size, dtype=torch.uint8, device="cpu")
@@ -64,16 +65,19 @@ class WorkSpace(threading.local):
         return space
 
     def result(self, rows: int, columns: int) -> Tensor:
-        """Return a float32 tensor for a result, where an earlier one lay that nobody holds any longer, up to 32 MiB."""
+        """Return room for a result, shape (rows, columns), float32, not filled.
+
+        It lies where an earlier result lay that nobody holds any longer; up to 32 MiB stay in use.
+        """
         size = 4 * rows * columns
         if size < HUGE_PAGE:
             return torch.empty(rows, columns, dtype=torch.float32, device="cpu")
         pages = next((kept for kept in self._kept_pages if kept.size >= size and not kept.is_used), None)
         if pages is None:
             pages = Pages(size)
-            if pages.size <= _MOST_KEPT:
+            if pages.size <= _MOST_KEPT_OF_RESULTS:
                 self._kept_pages.append(pages)
-            while sum(kept.size for kept in self._kept_pages) > _MOST_KEPT:
+            while sum(kept.size for kept in self._kept_pages) > _MOST_KEPT_OF_RESULTS:
                 del self._kept_pages[0]
         return pages.tensor((rows, columns), torch.float32)
 

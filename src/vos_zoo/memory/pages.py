@@ -60,7 +60,13 @@ class Pages:
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return zeros, in huge pages if they fill several of them on a CPU under Linux."""
+    """Return zeros, in huge pages if they fill several of them on a CPU under Linux.
+
+    Args:
+        shape: Any; without numbers too.
+        dtype: Type of the numbers.
+        device: Where.
+    """
     size = math.prod(shape) * dtype.itemsize
     if sys.platform == "linux" and device.type == "cpu" and size >= 2 * HUGE_PAGE:
         return Pages(size).tensor(shape, dtype)
