@@ -62,3 +62,9 @@ def test_memory_lives_as_long_as_its_tensor() -> None:
     others = [Pages(100).tensor((5, 5), torch.float32) for _ in range(10)]
     assert tensor.eq(3).all()
     assert not any(other.any() for other in others)
+
+
+@only_linux
+def test_too_little_memory_is_told_as_pytorch_does() -> None:
+    with pytest.raises(torch.OutOfMemoryError, match="not enough memory"):
+        zeros((2**26, 2**26), torch.uint8, CPU)

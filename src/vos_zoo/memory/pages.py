@@ -25,13 +25,19 @@ class Pages:
 
     Args:
         size: Bytes, at least one.
+
+    Raises:
+        torch.OutOfMemoryError: If the system has too little, as PyTorch's own memory would be refused.
     """
 
     def __init__(self, size: int) -> None:
         assert sys.platform == "linux"
         size = -(-size // HUGE_PAGE) * HUGE_PAGE
         # Not shared with child processes: few systems have huge pages for what is.
-        self._memory = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        try:
+            self._memory = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError as error:
+            raise torch.OutOfMemoryError(f"There is not enough memory for {size:,} bytes ({error}).") from error
         with suppress(OSError):  # a kernel without huge pages
             self._memory.madvise(mmap.MADV_HUGEPAGE)
         self._start = 0
