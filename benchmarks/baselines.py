@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vos_zoo.inference.geometry import WorkingSize
-    from vos_zoo.models.module import VOSModule
+    from vos_zoo.training.module import VOSModule
 
 _PREVIOUS_FRAMES = 4
 _TOP_K = 5

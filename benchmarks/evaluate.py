@@ -33,7 +33,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from metrics import official_definition
-from vos_zoo.data.masks import read_mask, write_mask
+from vos_zoo.media.masks import read_mask, write_mask
 from vos_zoo.metrics.evaluation import evaluate, usable_cores
 
 HEIGHT, WIDTH, FRAMES = 480, 854, 20

@@ -34,7 +34,7 @@ from vos_zoo.registry import ARCHITECTURES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vos_zoo.models.base import VOSNetwork
+    from vos_zoo.network import VOSNetwork
 
 TURN = 5  # frames; one memory interval of STCN and TSN
 FULL_SUPPORT = 5  # frames until GIEL's support set is full

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from baselines import FeaturePropagation, ModelPropagator, Propagator, RepeatFirstMask, read_frame
 
-from vos_zoo.data.masks import read_mask, write_mask
-from vos_zoo.hub import load_model
+from vos_zoo.media.masks import read_mask, write_mask
 from vos_zoo.metrics import evaluate
+from vos_zoo.models.load import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

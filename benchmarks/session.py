@@ -34,13 +34,13 @@ from vos_zoo.inference.optimize import optimize_network
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.memory import MemoryReadout
 from vos_zoo.memory.benchmark import read_textbook
-from vos_zoo.models import matching
+from vos_zoo.models import grouped_memory
 from vos_zoo.registry import ARCHITECTURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vos_zoo.models.base import VOSNetwork
+    from vos_zoo.network import VOSNetwork
 
 STAGES = ("encode", "read", "decode", "memorize")
 FRAME = (480, 854)
@@ -168,12 +168,12 @@ def usual_memory_read() -> Iterator[None]:
         values = read_textbook(query_key[0].flatten(1), memory.keys[0].T, memory.values[0].T, top_k)
         return MemoryReadout(values.view(1, -1, *query_key.shape[2:]), None)
 
-    ours = matching.read_memory
-    matching.read_memory = read  # type: ignore[assignment]
+    ours = grouped_memory.read_memory
+    grouped_memory.read_memory = read  # type: ignore[assignment]
     try:
         yield
     finally:
-        matching.read_memory = ours
+        grouped_memory.read_memory = ours
 
 
 def session_at(network: VOSNetwork[Any, Any], objects: int, frame: int, *, optimize: bool, **options: Any) -> Any:

@@ -21,8 +21,8 @@ from testing.videos import clip as pictures
 from testing.videos import write_video
 from vos_zoo import VideoSession, load_model
 from vos_zoo.cli.main import main
-from vos_zoo.data.masks import mask_ids, read_mask, write_mask
 from vos_zoo.errors import OutOfMemoryError
+from vos_zoo.media.masks import mask_ids, read_mask, write_mask
 from vos_zoo.models.rde import RDENetwork
 
 

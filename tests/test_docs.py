@@ -12,9 +12,10 @@ import pytest
 import vos_zoo
 from testing.videos import clip, write_video
 from vos_zoo.cli.main import build_parser
-from vos_zoo.data.masks import write_mask
-from vos_zoo.hub import load_model
-from vos_zoo.inference import segment
+from vos_zoo.media.masks import write_mask
+from vos_zoo.models.load import load_model
+from vos_zoo.segmentation import video as segmentation_video
+from vos_zoo.weights import load_network
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -70,11 +71,18 @@ def place(tmp_path, monkeypatch, tiny_model):
     write_mask(tmp_path / "first.png", mask)
     monkeypatch.chdir(tmp_path)
 
-    def load_tiny(name, device="auto"):
+    def check(name):
         assert name in vos_zoo.list_models() or re.fullmatch(r"hf-hub:owner/name@[0-9a-f]{40}", name)
+
+    def load_tiny(name, device="auto"):
+        check(name)
         return load_model(tiny_model, device="cpu")
 
-    monkeypatch.setattr(segment, "load_model", load_tiny)
+    def load_tiny_network(name, device="cpu"):
+        check(name)
+        return load_network(tiny_model)
+
+    monkeypatch.setattr(segmentation_video, "load_network", load_tiny_network)
     monkeypatch.setattr(vos_zoo, "load_model", load_tiny, raising=False)
     return {"first_frame": pictures[0], "first_mask": mask, "next_frame": pictures[1], "more_frames": pictures[1:3]}
 

@@ -11,8 +11,8 @@ import pytest
 from vos_zoo import registry
 from vos_zoo.configs import config_from_dict
 from vos_zoo.errors import ConfigError, UnknownModelError
-from vos_zoo.hub import checkpoints_folder, locate_weight
 from vos_zoo.registry import ARCHITECTURES, WEIGHTS, HubRevision, Weight, find_architecture, find_weight, list_models
+from vos_zoo.weights import checkpoints_folder, locate_weight
 
 
 @pytest.fixture

@@ -13,38 +13,26 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vos_zoo.lazy import lazy_names
+from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
-    from vos_zoo.hub import load_model as load_model
-    from vos_zoo.inference.segment import segment_video as segment_video
     from vos_zoo.inference.session import VideoSession as VideoSession
-    from vos_zoo.metrics import evaluate as evaluate
+    from vos_zoo.metrics.evaluation import evaluate as evaluate
+    from vos_zoo.models.load import load_model as load_model
     from vos_zoo.registry import list_models as list_models
+    from vos_zoo.segmentation.video import segment_video as segment_video
 
-__version__ = "0.1.0"
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "VideoSession": "vos_zoo.inference.session",
+        "evaluate": "vos_zoo.metrics.evaluation",
+        "list_models": "vos_zoo.registry",
+        "load_model": "vos_zoo.models.load",
+        "segment_video": "vos_zoo.segmentation.video",
+    },
+)
 __all__ = ["VideoSession", "__version__", "evaluate", "list_models", "load_model", "segment_video"]
-
-# Public name -> module that defines it.
-_LAZY = {
-    "VideoSession": "vos_zoo.inference.session",
-    "evaluate": "vos_zoo.metrics",
-    "list_models": "vos_zoo.registry",
-    "load_model": "vos_zoo.hub",
-    "segment_video": "vos_zoo.inference.segment",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use."""
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
-    value = getattr(importlib.import_module(_LAZY[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the public names, loaded or not."""
-    return sorted(set(globals()) | set(__all__))

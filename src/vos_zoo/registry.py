@@ -13,8 +13,9 @@ import fnmatch
 import importlib
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from vos_zoo.configs import config_to_dict
 from vos_zoo.errors import ConfigError, UnknownModelError
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Score",
     "Variant",
     "Weight",
+    "describe_network",
     "find_architecture",
     "find_weight",
     "list_models",
@@ -243,9 +245,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             year=2021,
             url="https://doi.org/10.1109/CVPR46437.2021.01656",
         ),
-        config_class="vos_zoo.models.giel:GIELConfig",
-        network_class="vos_zoo.models.giel:GIELNetwork",
-        module_class="vos_zoo.models.giel:GIELModule",
+        config_class="vos_zoo.models.giel.config:GIELConfig",
+        network_class="vos_zoo.models.giel.network:GIELNetwork",
+        module_class="vos_zoo.models.giel.lightning_module:GIELModule",
         variants=(
             Variant("r50", "r50", "the paper's full size, two ResNet-50 encoders and an instance decoder"),
             Variant("r50_fast", "r50_fast", "the paper's fast size, coarse instance maps"),
@@ -265,9 +267,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             url="https://openaccess.thecvf.com/content/ICCV2021/html/"
             "Liang_Video_Object_Segmentation_With_Dynamic_Memory_Networks_and_Adaptive_Object_ICCV_2021_paper.html",
         ),
-        config_class="vos_zoo.models.dmn_aoa:DMNAOAConfig",
-        network_class="vos_zoo.models.dmn_aoa:DMNAOANetwork",
-        module_class="vos_zoo.models.dmn_aoa:DMNAOAModule",
+        config_class="vos_zoo.models.dmn_aoa.config:DMNAOAConfig",
+        network_class="vos_zoo.models.dmn_aoa.network:DMNAOANetwork",
+        module_class="vos_zoo.models.dmn_aoa.lightning_module:DMNAOAModule",
         variants=(
             Variant("r50", "r50", "the paper's size, ResNet-50 base features"),
             Variant("r101", "r101", "the paper's larger size, ResNet-101 base features"),
@@ -286,9 +288,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             year=2020,
             url="https://arxiv.org/abs/2010.05069",
         ),
-        config_class="vos_zoo.models.hs2s:HS2SConfig",
-        network_class="vos_zoo.models.hs2s:HS2SNetwork",
-        module_class="vos_zoo.models.hs2s:HS2SModule",
+        config_class="vos_zoo.models.hs2s.config:HS2SConfig",
+        network_class="vos_zoo.models.hs2s.network:HS2SNetwork",
+        module_class="vos_zoo.models.hs2s.lightning_module:HS2SModule",
         variants=(
             Variant("r50", "r50", "the paper's size, two ResNet-50 encoders"),
             Variant("small", "small", "ResNet-18 class, at most 15 M parameters"),
@@ -305,9 +307,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             year=2022,
             url="https://arxiv.org/abs/2205.03761",
         ),
-        config_class="vos_zoo.models.rde:RDEConfig",
-        network_class="vos_zoo.models.rde:RDENetwork",
-        module_class="vos_zoo.models.rde:RDEModule",
+        config_class="vos_zoo.models.rde.config:RDEConfig",
+        network_class="vos_zoo.models.rde.network:RDENetwork",
+        module_class="vos_zoo.models.rde.lightning_module:RDEModule",
         variants=(_R50, _SMALL, _TINY),
     ),
     "stcn": Architecture(
@@ -321,9 +323,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             year=2021,
             url="https://arxiv.org/abs/2106.05210",
         ),
-        config_class="vos_zoo.models.stcn:STCNConfig",
-        network_class="vos_zoo.models.stcn:STCNNetwork",
-        module_class="vos_zoo.models.stcn:STCNModule",
+        config_class="vos_zoo.models.stcn.config:STCNConfig",
+        network_class="vos_zoo.models.stcn.network:STCNNetwork",
+        module_class="vos_zoo.models.stcn.lightning_module:STCNModule",
         variants=(_R50, _SMALL, _TINY),
     ),
     "stm": Architecture(
@@ -336,9 +338,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             year=2019,
             url="https://arxiv.org/abs/1904.00607",
         ),
-        config_class="vos_zoo.models.stm:STMConfig",
-        network_class="vos_zoo.models.stm:STMNetwork",
-        module_class="vos_zoo.models.stm:STMModule",
+        config_class="vos_zoo.models.stm.config:STMConfig",
+        network_class="vos_zoo.models.stm.network:STMNetwork",
+        module_class="vos_zoo.models.stm.lightning_module:STMModule",
         variants=(_R50, _SMALL, _TINY),
     ),
     "tsn": Architecture(
@@ -351,9 +353,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             year=2022,
             url="https://arxiv.org/abs/2208.04026",
         ),
-        config_class="vos_zoo.models.tsn:TSNConfig",
-        network_class="vos_zoo.models.tsn:TSNNetwork",
-        module_class="vos_zoo.models.tsn:TSNModule",
+        config_class="vos_zoo.models.tsn.config:TSNConfig",
+        network_class="vos_zoo.models.tsn.network:TSNNetwork",
+        module_class="vos_zoo.models.tsn.lightning_module:TSNModule",
         variants=(
             _R50,
             Variant("swin_b", "swin_b", "the paper's larger size, Swin-B keys"),
@@ -515,6 +517,29 @@ def find_architecture(name: str) -> Architecture:
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
     raise _unknown(name)
+
+
+class Configured(Protocol):
+    """A network, as far as the registry has to know: it keeps the dataclass that it was built from."""
+
+    @property
+    def config(self) -> Any:
+        """All hyper-parameters."""
+        ...
+
+
+def describe_network(network: Configured) -> dict[str, Any]:
+    """Return what is needed to build a network again, as JSON data: ``architecture`` and ``config``.
+
+    Raises:
+        ConfigError: If no architecture of the registry has this class of network.
+    """
+    own = type(network)
+    for architecture in ARCHITECTURES.values():
+        # Compared by import path, so that no other paper's code is loaded.
+        if architecture.network_class == f"{own.__module__}:{own.__qualname__}":
+            return {"architecture": architecture.name, "config": config_to_dict(network.config)}
+    raise ConfigError(f"{own.__name__} is no network of this package. Register its architecture first.")
 
 
 def find_weight(name: str) -> Weight:

@@ -6,8 +6,8 @@ from PIL import Image
 
 from vos_zoo.cli import data
 from vos_zoo.cli.main import main
-from vos_zoo.data.check import FORMATS
-from vos_zoo.data.masks import write_mask
+from vos_zoo.data.layouts.check import FORMATS
+from vos_zoo.media.masks import write_mask
 
 
 @pytest.fixture

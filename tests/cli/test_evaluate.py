@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from vos_zoo.cli.main import main
-from vos_zoo.data.masks import read_mask, write_mask
+from vos_zoo.media.masks import read_mask, write_mask
 
 
 def test_two_results_are_compared_object_by_object(capsys, small_clip, tmp_path):

@@ -7,8 +7,8 @@ import torch
 from vos_zoo import load_model
 from vos_zoo.cli.main import main
 from vos_zoo.errors import CheckpointError, MissingFileError
-from vos_zoo.hub import export_checkpoint
 from vos_zoo.models.rde import RDEModule
+from vos_zoo.weights import export_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ def test_segment_writes_masks_and_says_where(capsys, small_clip, tiny_model, tmp
 
 
 def test_an_interrupted_segment_says_what_is_kept(monkeypatch, capsys, small_clip, tiny_model, tmp_path):
-    import vos_zoo.inference.segment as library
+    import vos_zoo.segmentation.video as library
 
     original = library.segment_video
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from vos_zoo.cli import lightning
-from vos_zoo.data.masks import read_mask
+from vos_zoo.media.masks import read_mask
 
 pytestmark = [
     pytest.mark.slow,

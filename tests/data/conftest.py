@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vos_zoo.data.masks import write_mask
-from vos_zoo.data.synthetic import moving_shapes
+from vos_zoo.data.clips.shapes import moving_shapes
+from vos_zoo.media.masks import write_mask
 
 FRAMES = 8
 _STEMS = [f"{index:05d}" for index in range(0, 30, 5)]

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vos_zoo import VideoSession
-from vos_zoo.data.synthetic import moving_shapes
+from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.errors import ConfigError, MaskError, MemoryBudgetError, OutOfMemoryError, VideoError
-from vos_zoo.models.base import MemoryPolicy
 from vos_zoo.models.rde import RDEConfig, RDENetwork
 from vos_zoo.models.stcn import STCNConfig, STCNNetwork
 from vos_zoo.models.stm import STMConfig, STMNetwork
+from vos_zoo.network import MemoryPolicy
 
 SIZE = (40, 56)
 VIDEO = moving_shapes(12, *SIZE, num_objects=3, rng=1)

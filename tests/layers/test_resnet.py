@@ -1,6 +1,7 @@
 """ResNet trunks: the papers' sizes, strides, biases and ImageNet starts."""
 
 import pytest
+import timm
 import torch
 
 from vos_zoo.errors import ConfigError
@@ -9,6 +10,37 @@ from vos_zoo.layers import ResNetTrunk
 
 def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
+def test_plain_trunks_are_timms(name):
+    """Same tensors under the same names in the same order, and with them the same features, bit for bit."""
+    torch.manual_seed(0)
+    trunk, theirs = ResNetTrunk(name, blocks=(1, 2, 2)), timm.create_model(name, pretrained=False).eval()
+    whole = {key: part.shape for key, part in ResNetTrunk(name).state_dict().items()}
+    expected = {key: part.shape for key, part in theirs.state_dict().items() if not key.startswith(("layer4", "fc"))}
+    assert list(whole.items()) == list(expected.items())
+    trunk.load_state_dict({key: theirs.state_dict()[key] for key in trunk.state_dict()})
+    for number, count in enumerate((1, 2, 2), 1):
+        setattr(theirs, f"layer{number}", getattr(theirs, f"layer{number}")[:count])
+    image = torch.randn(2, 3, 64, 96)
+    features = theirs.maxpool(theirs.act1(theirs.bn1(theirs.conv1(image))))
+    with torch.inference_mode():
+        for ours, stage in zip(trunk.eval()(image), (theirs.layer1, theirs.layer2, theirs.layer3), strict=True):
+            features = stage(features)
+            assert torch.equal(ours, features)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_plain_trunks_start_like_timms(name):
+    torch.manual_seed(0)
+    ours, theirs = ResNetTrunk(name).state_dict(), timm.create_model(name, pretrained=False).state_dict()
+    for key, tensor in ours.items():
+        if tensor.ndim < 2:
+            assert torch.equal(tensor, theirs[key])
+        else:
+            # Both are normal draws of the same deviation; the relative error of a deviation from n draws is 1/sqrt(2n).
+            assert tensor.std() == pytest.approx(float(theirs[key].std()), rel=8 / (2 * tensor.numel()) ** 0.5)
 
 
 def test_parameters_of_the_key_encoder():

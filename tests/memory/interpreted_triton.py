@@ -14,7 +14,7 @@ import torch
 from testing.memory_reads import has_clear_choice, random_read, read_by_loops
 from vos_zoo.errors import ConfigError
 from vos_zoo.memory import BACKEND_VARIABLE, MemoryTokens, available_backends, choose_backend, read_memory
-from vos_zoo.memory.triton_kernel import read_triton
+from vos_zoo.memory.backends.triton_kernel import read_triton
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3}
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from testing.memory_reads import random_read
 from testing.native import needs_compiler
-from vos_zoo.memory import MemoryTokens, cpu, native
+from vos_zoo.memory import MemoryTokens
+from vos_zoo.memory.backends import cpu, native
 
 Select = Callable[[Tensor, MemoryTokens, int, int], tuple[Tensor, Tensor]]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vos_zoo.data.masks import write_mask
+from vos_zoo.media.masks import write_mask
 
 SHAPE = (40, 52)
 

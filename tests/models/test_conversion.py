@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from testing.original import state
 from vos_zoo.errors import CheckpointError, MissingFileError, OutputExistsError, UnknownModelError
-from vos_zoo.hub import load_network
 from vos_zoo.models.conversion import convert_file, read_original, widen_mask_input
+from vos_zoo.weights import load_network
 
 FILES = {"zip": True, "legacy": False}  # the two formats of torch.save
 

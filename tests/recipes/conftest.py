@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from testing.recipes import RECIPES, load_recipe
-from vos_zoo.data.masks import write_mask
-from vos_zoo.data.synthetic import moving_shapes
-from vos_zoo.hub import save_checkpoint_folder
+from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.layers import ResNetTrunk
+from vos_zoo.media.masks import write_mask
 from vos_zoo.registry import find_architecture
+from vos_zoo.weights import save_checkpoint_folder
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ import torch
 from testing.recipes import REPOSITORY
 from testing.videos import write_frames
 from vos_zoo.cli import lightning
-from vos_zoo.data.masks import write_mask
-from vos_zoo.data.synthetic import moving_shapes
+from vos_zoo.data.clips.shapes import moving_shapes
+from vos_zoo.media.masks import write_mask
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),

@@ -10,14 +10,14 @@ from jsonargparse import ArgumentError
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.cli import LightningArgumentParser
 
-import vos_zoo.data.module
+import vos_zoo.data
 from testing.recipes import REPOSITORY
-from vos_zoo.data.layers import PasteSettings
-from vos_zoo.data.module import VideoSet
-from vos_zoo.data.motion import MotionRange
-from vos_zoo.models.module import VOSModule
+from vos_zoo.data.clips.compositing import PasteSettings
+from vos_zoo.data.clips.motion import MotionRange
+from vos_zoo.data.modules.sets import VideoSet
 from vos_zoo.models.rde import RDEModule
 from vos_zoo.registry import ARCHITECTURES
+from vos_zoo.training.module import VOSModule
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,11 @@ def test_sets_are_read_from_configurations(configure, number):
 
 
 def test_every_data_module_is_on_the_data_page():
-    modules = [name for name in vars(vos_zoo.data.module) if name.endswith("DataModule") and name != "ClipDataModule"]
+    modules = [
+        name
+        for name in vos_zoo.data.__all__
+        if name.endswith("DataModule") and name not in ("ClipDataModule", "PredictionDataModule")
+    ]
     assert len(modules) == 7
     assert all(f"`{name}`" in PAGE for name in modules)
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from vos_zoo.data.masks import read_mask, write_mask
+from vos_zoo.media.masks import read_mask, write_mask
 
 
 def davis_root(folder, clip, names=("one", "two"), lists=("2017/val",)):

@@ -3,11 +3,11 @@ import itertools
 import numpy as np
 import pytest
 
-from vos_zoo.data.masks import read_mask
 from vos_zoo.errors import ConfigError, DataError
-from vos_zoo.hub import load_model
+from vos_zoo.media.masks import read_mask
 from vos_zoo.metrics import boundary_accuracy, region_similarity
 from vos_zoo.metrics.protocols import get_protocol
+from vos_zoo.models.load import load_model
 from vos_zoo.reproduction.long_video import bounce, run_long_video
 from vos_zoo.reproduction.videos import RootVideo
 

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from reproduction.data_roots import davis_root, youtube_vos_root
-from vos_zoo.data.masks import read_mask, write_mask
 from vos_zoo.errors import ConfigError, MissingFileError, OutputExistsError
-from vos_zoo.hub import load_model
+from vos_zoo.media.masks import read_mask, write_mask
 from vos_zoo.metrics import EvaluationReport
 from vos_zoo.metrics.breakdowns import BreakdownRow
 from vos_zoo.metrics.functional import Statistics
 from vos_zoo.metrics.protocols import PROTOCOLS, ObjectScore, get_protocol
 from vos_zoo.models.dmn_aoa import DMNAOAModule
 from vos_zoo.models.dmn_aoa.precompute import propose_video
+from vos_zoo.models.load import load_model
 from vos_zoo.reproduction.runs import RowRun, VideoRecord, measured_values, new_objects
 from vos_zoo.reproduction.tables import PERCENT_MEASURES, find_table, paper_tables
 from vos_zoo.reproduction.videos import find_videos

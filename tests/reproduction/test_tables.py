@@ -6,7 +6,6 @@ import pytest
 
 from vos_zoo.configs import config_to_dict
 from vos_zoo.errors import ConfigError
-from vos_zoo.models.module import resolve_config
 from vos_zoo.registry import ARCHITECTURES, find_architecture
 from vos_zoo.reproduction.tables import (
     PERCENT_MEASURES,
@@ -16,6 +15,7 @@ from vos_zoo.reproduction.tables import (
     long_video_figures,
     paper_tables,
 )
+from vos_zoo.training.module import resolve_config
 
 ROOT = Path(__file__).parents[2]
 TABLES = [*paper_tables().values(), *long_video_figures().values()]

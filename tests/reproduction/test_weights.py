@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from vos_zoo.errors import ConfigError
-from vos_zoo.hub import save_checkpoint_folder
-from vos_zoo.models.module import resolve_config
 from vos_zoo.registry import WEIGHTS, find_architecture
 from vos_zoo.reproduction.tables import find_table
 from vos_zoo.reproduction.weights import assign_weights, configure, read_weight
+from vos_zoo.training.module import resolve_config
+from vos_zoo.weights import save_checkpoint_folder
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ def save_tiny(name: str, folder: Path) -> Path:
     """Write an untrained network of an architecture in size ``tiny`` below a folder, always the same one."""
     import torch
 
-    from vos_zoo.hub import save_checkpoint_folder
     from vos_zoo.registry import find_architecture
+    from vos_zoo.weights import save_checkpoint_folder
 
     architecture = find_architecture(name)
     torch.manual_seed(0)

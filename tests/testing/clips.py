@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vos_zoo.data.masks import write_mask
+from vos_zoo.media.masks import write_mask
 
 HEIGHT, WIDTH, FRAMES = 48, 64, 8
 LATE_FRAME = 3

@@ -11,10 +11,10 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vos_zoo import VideoSession, load_model
-from vos_zoo.data.module import SyntheticDataModule
-from vos_zoo.data.synthetic import moving_shapes
-from vos_zoo.hub import save_checkpoint_folder
+from vos_zoo.data.clips.shapes import moving_shapes
+from vos_zoo.data.modules.synthetic import SyntheticDataModule
 from vos_zoo.registry import find_architecture
+from vos_zoo.weights import save_checkpoint_folder
 
 HEIGHT, WIDTH = 48, 64
 VIDEO = moving_shapes(10, HEIGHT, WIDTH, num_objects=3, rng=1)

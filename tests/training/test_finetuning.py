@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, UnknownModelError
-from vos_zoo.hub import describe_network
 from vos_zoo.models.rde import RDEConfig, RDEModule
 from vos_zoo.models.stcn import STCNModule
-from vos_zoo.registry import list_models
+from vos_zoo.registry import describe_network, list_models
 from vos_zoo.training import pretrained
 
 

@@ -16,11 +16,11 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from testing.videos import write_frames
 from vos_zoo import VideoSession
-from vos_zoo.data.masks import read_mask, write_mask
-from vos_zoo.data.prediction import PredictionDataModule
-from vos_zoo.data.synthetic import moving_shapes
+from vos_zoo.data.clips.shapes import moving_shapes
+from vos_zoo.data.modules.prediction import PredictionDataModule
 from vos_zoo.errors import ConfigError, OutputExistsError
 from vos_zoo.inference.session import FrameResult
+from vos_zoo.media.masks import read_mask, write_mask
 from vos_zoo.models.stcn import STCNModule
 from vos_zoo.training import PredictionWriter
 

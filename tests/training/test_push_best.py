@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from testing.hub_server import READER, WRITER, LoopbackHub, card_errors
 from vos_zoo.data import SyntheticDataModule
 from vos_zoo.errors import ConfigError, HubError
-from vos_zoo.hub import load_model
+from vos_zoo.models.load import load_model
 from vos_zoo.models.stcn import STCNModule
 from vos_zoo.training import PushBestToHub
 

@@ -57,10 +57,10 @@ def _frame_seconds(arguments: argparse.Namespace, *, device: str) -> float:
     import statistics
     import time
 
-    from vos_zoo.data.masks import read_mask
-    from vos_zoo.hub import load_model
-    from vos_zoo.inference.reader import open_video
     from vos_zoo.inference.session import VideoSession
+    from vos_zoo.media.masks import read_mask
+    from vos_zoo.media.reader import open_video
+    from vos_zoo.models.load import load_model
 
     clip = demo_clip()
     session = VideoSession(load_model(arguments.model, device=device), size=arguments.size)

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, print the problems; the exit code is 1 if there are any."""
-    from vos_zoo.data.check import check_root
+    from vos_zoo.data.layouts.check import check_root
 
     with progress_bar("videos") as progress:
         report = check_root(

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"Segmenting the clip {clip.name!r} from the mask of its first frame ...", flush=True)
 
     from vos_zoo.devices import peak_memory
-    from vos_zoo.inference.segment import segment_video
+    from vos_zoo.segmentation.video import segment_video
 
     with progress_bar("frames") as progress:
         report = segment_video(
@@ -86,9 +86,9 @@ def _score(masks: Path, annotations: Path, names: Sequence[str]) -> str:
 
 def _write_sheet(frames: Path, masks: Path, names: Sequence[str], sheet: Path) -> None:
     """Lay frames out at equal distances, the first and the last among them."""
-    from vos_zoo.data.masks import read_mask
-    from vos_zoo.inference.overlay import contact_sheet, draw_overlay, write_image
-    from vos_zoo.inference.reader import read_image
+    from vos_zoo.media.masks import read_mask
+    from vos_zoo.media.overlay import contact_sheet, draw_overlay, write_image
+    from vos_zoo.media.reader import read_image
 
     count = min(_SHEET_FRAMES, len(names))
     chosen = [names[round(number * (len(names) - 1) / max(1, count - 1))] for number in range(count)]

@@ -7,9 +7,9 @@ import platform
 import sys
 from typing import TYPE_CHECKING
 
-import vos_zoo
 from vos_zoo.errors import VosZooError
 from vos_zoo.registry import WEIGHTS
+from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
     import argparse
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the report; the exit code is 1 if something is broken."""
-    print(f"vos_zoo {vos_zoo.__version__}, Python {platform.python_version()}, {platform.platform()}")
+    print(f"vos_zoo {__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(f"  at {sys.prefix}")
     problems: list[str] = []
     for title, lines in (
@@ -104,7 +104,7 @@ def _memory_read() -> Iterator[str]:
 
     from vos_zoo.devices import find_device
     from vos_zoo.memory import MemoryTokens
-    from vos_zoo.memory.backends import available_backends, choose_backend
+    from vos_zoo.memory.backends.choice import available_backends, choose_backend
 
     # A read as RDE-VOS does it: 64 channels, top 40 of the tokens of a frame.
     device = find_device("auto")
@@ -137,7 +137,7 @@ def _weights(problems: list[str]) -> Iterator[str]:
 
 
 def _weight_state(weight: Weight, problems: list[str]) -> str:
-    from vos_zoo.hub import locate_weight, verify_weight
+    from vos_zoo.weights import locate_weight, verify_weight
 
     try:
         if not weight.in_wheel and locate_weight(weight) is None:

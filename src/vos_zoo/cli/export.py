@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export and say how to use the result."""
-    from vos_zoo.hub import export_checkpoint
+    from vos_zoo.weights import export_checkpoint
 
     folder = export_checkpoint(arguments.file, arguments.out, half=not arguments.full)
     print(f"Wrote {folder}; describe the weights in its README.md.")

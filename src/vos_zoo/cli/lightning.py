@@ -86,16 +86,16 @@ def _run(arguments: list[str] | None) -> None:
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-    import vos_zoo.data.curriculum
-    import vos_zoo.data.module
-    import vos_zoo.data.prediction  # noqa: F401  # all three as the models below
-    from vos_zoo.models.module import VOSModule
+    from vos_zoo import data
     from vos_zoo.training.interruption import SaveOnInterruption
+    from vos_zoo.training.module import VOSModule
     from vos_zoo.training.overlays import SampleOverlays  # noqa: F401
     from vos_zoo.training.prediction_writer import PredictionWriter
     from vos_zoo.training.push_best import PushBestToHub  # noqa: F401
 
     # A class that is imported can be named without its module in a recipe.
+    for name in data.__all__:
+        getattr(data, name)
     for architecture in ARCHITECTURES.values():
         architecture.load_class("module")
 

@@ -7,7 +7,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-import vos_zoo
 from vos_zoo.cli import (
     benchmark,
     convert,
@@ -23,6 +22,7 @@ from vos_zoo.cli import (
     segment,
 )
 from vos_zoo.errors import VosZooError
+from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Segment objects through videos: give a video and the masks of one frame.",
         epilog="`vos-zoo COMMAND --help` explains a command. Training: `lightning fit --config recipes/rde.yaml`.",
     )
-    parser.add_argument("--version", action="version", version=f"vos-zoo {vos_zoo.__version__}")
+    parser.add_argument("--version", action="version", version=f"vos-zoo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in _COMMANDS.items():
         child = commands.add_parser(name, help=command.SUMMARY, description=command.SUMMARY)

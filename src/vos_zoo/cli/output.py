@@ -6,15 +6,15 @@ import argparse
 import contextlib
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vos_zoo.errors import OutputExistsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
-__all__ = ["byte_count", "check_new_files", "format_bytes", "frame_size", "progress_bar"]
+__all__ = ["byte_count", "check_new_files", "format_bytes", "frame_size", "named_path", "progress_bar"]
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -80,6 +80,22 @@ def frame_size(text: str) -> int | tuple[int, int] | Literal["native"]:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write it like 480 or 256x448 (height x width)")
     return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    """Read a name and a path such as ``proposals=clips/proposals``.
+
+    Raises:
+        argparse.ArgumentTypeError: If there is no ``=`` or nothing on one of its sides.
+
+    Example:
+        >>> named_path("proposals=some/folder")[0]
+        'proposals'
+    """
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} names no path; write it like proposals=FOLDER")
+    return name, Path(path)
 
 
 def format_bytes(count: int) -> str:

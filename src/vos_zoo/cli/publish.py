@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Publish and print the revision to pin."""
-    from vos_zoo.hub import publish_checkpoint
+    from vos_zoo.weights import publish_checkpoint
 
     published = publish_checkpoint(
         arguments.checkpoint,

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import byte_count, frame_size, progress_bar
+from vos_zoo.cli.output import byte_count, frame_size, named_path, progress_bar
 from vos_zoo.errors import VosZooError
 
 if TYPE_CHECKING:
     import argparse
 
-    from vos_zoo.inference.segment import SegmentationReport
+    from vos_zoo.segmentation.video import SegmentationReport
 
 SUMMARY = "Segment objects through a video, given the masks of one frame."
 
@@ -53,11 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--show",
-        choices=("routing",),
-        help="also write pictures of what the model shows, here TSN's routing map, in DIR/routing",
+        metavar="VIEW",
+        help="also write images of what the model shows beside its masks, for tsn `routing`, in DIR/VIEW",
     )
     parser.add_argument(
-        "--proposals", type=Path, metavar="FOLDER", help="proposals for dmn_aoa, made by `vos-zoo proposals`"
+        "--side-input",
+        type=named_path,
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="what the model takes beside frames and masks, such as proposals=FOLDER; repeat it for several",
     )
     parser.add_argument("--start", type=int, metavar="N", help="first frame, counted from 0")
     parser.add_argument("--end", type=int, metavar="N", help="frame to stop before")
@@ -73,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment, show progress, and say what is on the disk whatever happens."""
-    from vos_zoo.inference.segment import segment_video
+    from vos_zoo.segmentation.video import segment_video
 
     finished = (0, 0)
     try:
@@ -97,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
                 every=arguments.every,
                 overlay=arguments.overlay,
                 show=arguments.show,
-                proposals=arguments.proposals,
+                side_inputs=dict(arguments.side_input),
                 resize_mask=arguments.resize_mask,
                 memory_budget=arguments.memory_budget,
                 resume=arguments.resume,
@@ -123,7 +128,7 @@ def _summary(report: SegmentationReport) -> str:
     if report.overlay is not None:
         lines.append(f"Overlay video in {report.overlay}")
     if report.views is not None:
-        lines.append(f"Routing maps, their means as table and chart in {report.views}")
+        lines.append(f"Views, their means as table and chart in {report.views}")
     if report.segmented:
         lines.append(
             f"{report.segmented} frames in {report.seconds:.1f} s, "

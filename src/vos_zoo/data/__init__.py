@@ -1,45 +1,53 @@
-"""Data: masks in and out, training clips, data modules.
-
-Names load on first use, so that reading a mask needs neither torch nor Lightning.
-"""
+"""Training and evaluation data: layouts on disk, training clips, data modules."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vos_zoo.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vos_zoo.data.base import ClipDataModule as ClipDataModule
-    from vos_zoo.data.curriculum import GapCurriculum as GapCurriculum
-    from vos_zoo.data.module import BL30KDataModule as BL30KDataModule
-    from vos_zoo.data.module import DAVISDataModule as DAVISDataModule
-    from vos_zoo.data.module import FolderDataModule as FolderDataModule
-    from vos_zoo.data.module import MixedDataModule as MixedDataModule
-    from vos_zoo.data.module import StaticImagesDataModule as StaticImagesDataModule
-    from vos_zoo.data.module import SyntheticDataModule as SyntheticDataModule
-    from vos_zoo.data.module import YouTubeVOSDataModule as YouTubeVOSDataModule
-    from vos_zoo.data.perturbation import perturb_mask as perturb_mask
-    from vos_zoo.data.synthetic import moving_shapes as moving_shapes
+    from vos_zoo.data.clips.perturbation import perturb_mask as perturb_mask
+    from vos_zoo.data.clips.shapes import moving_shapes as moving_shapes
+    from vos_zoo.data.modules.base import ClipDataModule as ClipDataModule
+    from vos_zoo.data.modules.bl30k import BL30KDataModule as BL30KDataModule
+    from vos_zoo.data.modules.curriculum import GapCurriculum as GapCurriculum
+    from vos_zoo.data.modules.davis import DAVISDataModule as DAVISDataModule
+    from vos_zoo.data.modules.folder import FolderDataModule as FolderDataModule
+    from vos_zoo.data.modules.mixed import MixedDataModule as MixedDataModule
+    from vos_zoo.data.modules.prediction import PredictionDataModule as PredictionDataModule
+    from vos_zoo.data.modules.static_images import StaticImagesDataModule as StaticImagesDataModule
+    from vos_zoo.data.modules.synthetic import SyntheticDataModule as SyntheticDataModule
+    from vos_zoo.data.modules.youtube_vos import YouTubeVOSDataModule as YouTubeVOSDataModule
 
-# Public name -> module that defines it.
-_LAZY = {
-    "BL30KDataModule": "vos_zoo.data.module",
-    "ClipDataModule": "vos_zoo.data.base",
-    "DAVISDataModule": "vos_zoo.data.module",
-    "FolderDataModule": "vos_zoo.data.module",
-    "GapCurriculum": "vos_zoo.data.curriculum",
-    "MixedDataModule": "vos_zoo.data.module",
-    "StaticImagesDataModule": "vos_zoo.data.module",
-    "SyntheticDataModule": "vos_zoo.data.module",
-    "YouTubeVOSDataModule": "vos_zoo.data.module",
-    "moving_shapes": "vos_zoo.data.synthetic",
-    "perturb_mask": "vos_zoo.data.perturbation",
-}
-__all__ = sorted(_LAZY)
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use."""
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted(_LAZY))}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "BL30KDataModule": "vos_zoo.data.modules.bl30k",
+        "ClipDataModule": "vos_zoo.data.modules.base",
+        "DAVISDataModule": "vos_zoo.data.modules.davis",
+        "FolderDataModule": "vos_zoo.data.modules.folder",
+        "GapCurriculum": "vos_zoo.data.modules.curriculum",
+        "MixedDataModule": "vos_zoo.data.modules.mixed",
+        "PredictionDataModule": "vos_zoo.data.modules.prediction",
+        "StaticImagesDataModule": "vos_zoo.data.modules.static_images",
+        "SyntheticDataModule": "vos_zoo.data.modules.synthetic",
+        "YouTubeVOSDataModule": "vos_zoo.data.modules.youtube_vos",
+        "moving_shapes": "vos_zoo.data.clips.shapes",
+        "perturb_mask": "vos_zoo.data.clips.perturbation",
+    },
+)
+__all__ = [
+    "BL30KDataModule",
+    "ClipDataModule",
+    "DAVISDataModule",
+    "FolderDataModule",
+    "GapCurriculum",
+    "MixedDataModule",
+    "PredictionDataModule",
+    "StaticImagesDataModule",
+    "SyntheticDataModule",
+    "YouTubeVOSDataModule",
+    "moving_shapes",
+    "perturb_mask",
+]

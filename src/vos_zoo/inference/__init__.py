@@ -1,1 +1,1 @@
-"""One video at a time: sessions, readers, writers and overlays."""
+"""One video at a time: the session around a network."""

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vos_zoo.network import IMAGENET_MEAN, IMAGENET_STD
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 _LEAST_SIDE = 320  # pixels
 
 WorkingSize = int | tuple[int, int] | None
@@ -83,7 +83,7 @@ class FrameGeometry:
             interpolation = cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC
             frame = cv2.resize(frame, self.working_size[::-1], interpolation=interpolation).astype(np.uint8, copy=False)
         image = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None].float() / 255
-        mean, std = (image.new_tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
+        mean, std = (image.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         if pad_first:
             return (F.pad(image, self.padding) - mean) / std
         return F.pad((image - mean) / std, self.padding)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from vos_zoo.devices import find_device
 from vos_zoo.errors import ConfigError, MaskError, OutOfMemoryError, VideoError
@@ -16,19 +17,29 @@ from vos_zoo.layers import soft_aggregate
 from .geometry import FrameGeometry, WorkingSize
 from .objects import ObjectIds
 from .optimize import compile_network, copy_network, optimize_network
+from .side_inputs import check_side_inputs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from vos_zoo.models.base import ClipMemory, MemoryPolicy, VOSNetwork
-    from vos_zoo.models.module import VOSModule
+    from vos_zoo.network import ClipMemory, MemoryPolicy, VOSNetwork
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _LEAST_ID, _LARGEST_ID = -(2**31), 2**31 - 1  # masks come back as int32
+
+
+class NetworkHolder(Protocol):
+    """Anything with a network, such as the LightningModules of this package."""
+
+    @property
+    def network(self) -> VOSNetwork[Any, Any]:
+        """The network."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,8 @@ class VideoSession:
         policy: What the memory keeps; None means the paper's policy, bounded.
         precision: Arithmetic of the network: ``fp32``, or mixed precision in ``bf16`` or ``fp16``.
         max_memory_bytes: Budget for the memory in bytes, on top of the policy.
+        side_inputs: What the network takes beside frames and masks, opened, by its name among the network's
+            ``side_inputs``.
         optimize: Run an equal network rearranged for inference, see ``vos_zoo.inference.optimize``. The weights are
             those at this moment: later changes of the model do not reach the session. If false, the model itself is
             switched to evaluation mode, or copied if it is on another device.
@@ -128,13 +141,14 @@ class VideoSession:
 
     def __init__(
         self,
-        model: VOSModule | VOSNetwork[Any, Any],
+        model: NetworkHolder | VOSNetwork[Any, Any],
         *,
         size: WorkingSize | Literal["native"] = "native",
         device: str | torch.device | None = None,
         policy: MemoryPolicy | None = None,
         precision: Precision = "fp32",
         max_memory_bytes: int | None = None,
+        side_inputs: Mapping[str, Any] | None = None,
         optimize: bool = True,
         compile: bool = False,  # torch's own name for it
     ) -> None:
@@ -156,6 +170,9 @@ class VideoSession:
         self._size = size
         self._precision = precision
         chosen = policy or self._network.default_policy()
+        if side_inputs:
+            check_side_inputs(self._network, side_inputs)
+            chosen = self._network.with_side_inputs(chosen, side_inputs)
         self._policy = chosen if max_memory_bytes is None else replace(chosen, max_bytes=max_memory_bytes)
         self._objects = ObjectIds()
         self._geometry: FrameGeometry | None = None
@@ -233,21 +250,42 @@ class VideoSession:
         self._memory.remove_objects([self._objects.remove(object_id)])
 
     def watch(self, name: str) -> None:
-        """Compute something to look at beside the masks from the next frame on, see :meth:`view`.
+        """Compute also what costs extra for :meth:`view`, from the next frame on.
 
         Args:
-            name: What; of the models here, TSN shows its ``"routing"`` map.
+            name: One of the network's ``views``.
 
         Raises:
-            ConfigError: If this model does not show it.
+            ConfigError: If this network does not show it.
         """
-        raise ConfigError(
-            f"{type(self._network).__name__} has no {name!r} to show. Of the models here, TSN shows its routing map."
-        )
+        self._check_view(name)
+        self._network.watch(name, self._memory)
 
-    def view(self) -> FrameView | None:
-        """Return what is watched of the last frame; None if that frame was not segmented."""
-        return None
+    def view(self, name: str) -> FrameView | None:
+        """Return a view of the last frame; None if that frame was not segmented.
+
+        Args:
+            name: One of the network's ``views``.
+
+        Raises:
+            ConfigError: If this network does not show it.
+        """
+        self._check_view(name)
+        shown = self._network.view(name, self._memory)
+        if shown is None or self._geometry is None:
+            return None
+        planes = shown.map.float().unsqueeze(1)
+        padded = F.interpolate(planes, self._geometry.padded_size, mode="bilinear", align_corners=False)
+        pixels: NDArray[np.float32] = self._geometry.to_frame(self._geometry.crop(padded)[0, 0]).cpu().numpy()
+        return FrameView(pixels, shown.means)
+
+    def _check_view(self, name: str) -> None:
+        if name not in self._network.views:
+            shown = ", ".join(f"{known!r} ({about})" for known, about in self._network.views.items()) or "nothing"
+            raise ConfigError(
+                f"{type(self._network).__name__} has no view {name!r}. This network, as it is configured, shows "
+                f"{shown} beside its masks."
+            )
 
     def describe(self, frame_size: tuple[int, int], *, objects: int = 1) -> SessionEstimate:
         """Estimate memory before the first frame.
@@ -352,7 +390,7 @@ class VideoSession:
         if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
             raise MaskError(
                 f"The mask of frame {self._next_index} has shape {mask.shape} and type {mask.dtype}. Expected one "
-                "integer object id per pixel, shape (height, width); read mask files with vos_zoo.data.masks.read_mask."
+                "integer object id per pixel, shape (height, width); vos_zoo.media.masks.read_mask reads mask files."
             )
         if mask.shape != frame.shape[:2]:
             raise MaskError(

@@ -7,6 +7,7 @@ from .fusion import FusionBlock
 from .key_value import KeyValue, KeyValueFeatures
 from .mask_decoder import MaskDecoder
 from .mask_input import object_channels
+from .refine_block import RefineBlock
 from .resnet import ResNetTrunk, TrunkFeatures
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "KeyValue",
     "KeyValueFeatures",
     "MaskDecoder",
+    "RefineBlock",
     "ResNetTrunk",
     "ResidualBlock",
     "TrunkFeatures",

@@ -1,7 +1,6 @@
 """The memory read shared by every matching network, and the banks that it reads from. Knows no model."""
 
-from vos_zoo.memory.api import MemoryReadout, read_memory
-from vos_zoo.memory.backends import (
+from vos_zoo.memory.backends.choice import (
     BACKEND_VARIABLE,
     BackendChoice,
     BackendName,
@@ -10,6 +9,7 @@ from vos_zoo.memory.backends import (
     choose_backend,
 )
 from vos_zoo.memory.bank import MemoryBank, StoredFrame
+from vos_zoo.memory.read import MemoryReadout, read_memory
 from vos_zoo.memory.tokens import MemoryTokens, Similarity, similarity_terms, tokens_from_frames
 
 __all__ = [

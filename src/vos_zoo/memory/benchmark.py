@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_zoo.memory.api import read_memory
-from vos_zoo.memory.backends import choose_backend
+from vos_zoo.memory.backends.choice import choose_backend
+from vos_zoo.memory.backends.reference import read_reference
 from vos_zoo.memory.bank import MemoryBank
-from vos_zoo.memory.reference import read_reference
+from vos_zoo.memory.read import read_memory
 from vos_zoo.memory.tokens import MemoryTokens, similarity_terms
 
 _GPU_REPEATS = 20  # reads between two synchronisations, so that waiting for the GPU does not count

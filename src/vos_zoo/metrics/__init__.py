@@ -5,38 +5,49 @@ The names below load on first use; only the torchmetrics classes need torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vos_zoo.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vos_zoo.metrics.breakdowns import BreakdownRow, length_breakdown, occlusion_breakdown
-    from vos_zoo.metrics.comparison import Comparison, compare
-    from vos_zoo.metrics.evaluation import evaluate
-    from vos_zoo.metrics.functional import Statistics, boundary_accuracy, region_similarity, score_statistics
-    from vos_zoo.metrics.jf import BoundaryAccuracy, JAndF, RegionSimilarity
-    from vos_zoo.metrics.protocols import PROTOCOLS, ObjectScore
-    from vos_zoo.metrics.report import EvaluationReport
+    from vos_zoo.metrics.breakdowns import BreakdownRow as BreakdownRow
+    from vos_zoo.metrics.breakdowns import length_breakdown as length_breakdown
+    from vos_zoo.metrics.breakdowns import occlusion_breakdown as occlusion_breakdown
+    from vos_zoo.metrics.comparison import Comparison as Comparison
+    from vos_zoo.metrics.comparison import compare as compare
+    from vos_zoo.metrics.evaluation import evaluate as evaluate
+    from vos_zoo.metrics.functional import Statistics as Statistics
+    from vos_zoo.metrics.functional import boundary_accuracy as boundary_accuracy
+    from vos_zoo.metrics.functional import region_similarity as region_similarity
+    from vos_zoo.metrics.functional import score_statistics as score_statistics
+    from vos_zoo.metrics.jf import BoundaryAccuracy as BoundaryAccuracy
+    from vos_zoo.metrics.jf import JAndF as JAndF
+    from vos_zoo.metrics.jf import RegionSimilarity as RegionSimilarity
+    from vos_zoo.metrics.protocols import PROTOCOLS as PROTOCOLS
+    from vos_zoo.metrics.protocols import ObjectScore as ObjectScore
+    from vos_zoo.metrics.report import EvaluationReport as EvaluationReport
 
-# Public name -> module of this package that defines it.
-_HOMES = {
-    "BreakdownRow": "breakdowns",
-    "length_breakdown": "breakdowns",
-    "occlusion_breakdown": "breakdowns",
-    "Comparison": "comparison",
-    "compare": "comparison",
-    "evaluate": "evaluation",
-    "Statistics": "functional",
-    "boundary_accuracy": "functional",
-    "region_similarity": "functional",
-    "score_statistics": "functional",
-    "BoundaryAccuracy": "jf",
-    "JAndF": "jf",
-    "RegionSimilarity": "jf",
-    "PROTOCOLS": "protocols",
-    "ObjectScore": "protocols",
-    "EvaluationReport": "report",
-}
-
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "BoundaryAccuracy": "vos_zoo.metrics.jf",
+        "BreakdownRow": "vos_zoo.metrics.breakdowns",
+        "Comparison": "vos_zoo.metrics.comparison",
+        "EvaluationReport": "vos_zoo.metrics.report",
+        "JAndF": "vos_zoo.metrics.jf",
+        "ObjectScore": "vos_zoo.metrics.protocols",
+        "PROTOCOLS": "vos_zoo.metrics.protocols",
+        "RegionSimilarity": "vos_zoo.metrics.jf",
+        "Statistics": "vos_zoo.metrics.functional",
+        "boundary_accuracy": "vos_zoo.metrics.functional",
+        "compare": "vos_zoo.metrics.comparison",
+        "evaluate": "vos_zoo.metrics.evaluation",
+        "length_breakdown": "vos_zoo.metrics.breakdowns",
+        "occlusion_breakdown": "vos_zoo.metrics.breakdowns",
+        "region_similarity": "vos_zoo.metrics.functional",
+        "score_statistics": "vos_zoo.metrics.functional",
+    },
+)
 __all__ = [
     "PROTOCOLS",
     "BoundaryAccuracy",
@@ -55,17 +66,3 @@ __all__ = [
     "region_similarity",
     "score_statistics",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the public names, loaded or not."""
-    return sorted(set(globals()) | set(__all__))

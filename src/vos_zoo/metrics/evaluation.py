@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import cv2
 from numpy.typing import NDArray
 
-from vos_zoo.data.masks import read_mask
 from vos_zoo.errors import ConfigError, EvaluationError
+from vos_zoo.media.masks import read_mask
 from vos_zoo.metrics.breakdowns import breakdown as make_breakdown
 from vos_zoo.metrics.folders import SequenceFolders, categories, find_sequences, read_meta, read_sequence_names
 from vos_zoo.metrics.functional import DEFAULT_BOUND, VOID_ID, boundary_radius

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vos_zoo.data.files import natural_key
 from vos_zoo.errors import EvaluationError, MissingFileError
+from vos_zoo.files import natural_key
 from vos_zoo.metrics.protocols import ObjectPlan
 
 _MASK_SUFFIX = ".png"

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vos_zoo.data.files import atomic_path
 from vos_zoo.errors import EvaluationError, MissingFileError
+from vos_zoo.files import atomic_path
 from vos_zoo.metrics.breakdowns import BreakdownRow
 from vos_zoo.metrics.functional import Statistics
 from vos_zoo.metrics.protocols import ObjectScore, mean_over

@@ -1,1 +1,1 @@
-"""One folder per paper, and the two contracts they share."""
+"""One folder per paper, and ``load_model``."""

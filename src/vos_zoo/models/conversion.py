@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from vos_zoo.errors import CheckpointError, MissingFileError, UnknownModelError
-from vos_zoo.hub import describe_file, save_checkpoint_folder
 from vos_zoo.registry import find_architecture
+from vos_zoo.weights import describe_file, save_checkpoint_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

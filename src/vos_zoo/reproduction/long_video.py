@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vos_zoo.data.masks import MaskFolder
 from vos_zoo.errors import ConfigError, DataError
-from vos_zoo.inference.reader import open_video
+from vos_zoo.media.masks import MaskFolder
+from vos_zoo.media.reader import open_video
 from vos_zoo.metrics.functional import VOID_ID
 from vos_zoo.metrics.protocols import ObjectScore, Protocol, SequenceScorer, mean_over
 from vos_zoo.reproduction.runs import new_objects

@@ -12,20 +12,19 @@ from typing import Any
 
 import torch
 
-import vos_zoo
-from vos_zoo.data.files import atomic_path
 from vos_zoo.errors import ConfigError, DataError, OutputExistsError
-from vos_zoo.inference.run_file import RUN_FILE
+from vos_zoo.files import atomic_path
 from vos_zoo.metrics.evaluation import usable_cores
 from vos_zoo.metrics.protocols import get_protocol
+from vos_zoo.registry import find_architecture
 from vos_zoo.reproduction.long_video import LongVideoPoint, run_long_video
 from vos_zoo.reproduction.results import LongVideoResult, LongVideoRow, RowResult, TableResult
 from vos_zoo.reproduction.runs import RowRun, measured_values
 from vos_zoo.reproduction.tables import LongVideoFigure, PaperRow, PaperTable, choose_rows
 from vos_zoo.reproduction.videos import RootVideo, VideoSet, find_videos
 from vos_zoo.reproduction.weights import Assignment, WeightFacts, assign_weights, configure, read_weight
-
-_WITH_PROPOSALS = "dmn_aoa"  # the model whose sessions take proposals
+from vos_zoo.run_file import RUN_FILE
+from vos_zoo.version import __version__
 
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Makes a progress bar for a unit of work; called with what is done and what there is."""
@@ -89,10 +88,8 @@ def reproduce_table(
         VosZooError: If a weight, the data or a setting is wrong. What can be seen beforehand is found before any work.
     """
     chosen = choose_rows(table, rows)
-    if options.proposals is not None and all(row.model != _WITH_PROPOSALS for row in chosen):
-        raise ConfigError(
-            f"Proposals were given, but no row of {table.name} takes any; DMN-AOA's do. Leave `--proposals` out."
-        )
+    if options.proposals is not None and not any(_takes_proposals(row) for row in chosen):
+        raise ConfigError(f"Proposals were given, but no model of {table.name} takes any. Leave `--proposals` out.")
     sets = {row.data.name: find_videos(root, row.data, image_set) for row in chosen}
     assignments = assign_weights(chosen, weights)
     runs = {
@@ -125,7 +122,7 @@ def reproduce_table(
 
                 model = configure(entry.weight, entry.row, options.device)
                 protocol = get_protocol(entry.row.data.protocol)
-                proposals = options.proposals if entry.row.model == _WITH_PROPOSALS else None
+                proposals = options.proposals if _takes_proposals(entry.row) else None
                 run.segment(model, videos, protocol, options=options.session, proposals=proposals, progress=count)
     results = tuple(_row_result(entry, runs, sets, options, progress) for entry in assignments)
     devices = sorted({_device_name(run.device) for run in runs.values()})
@@ -264,7 +261,7 @@ def _settings(
         "data": row.data.name,
         "root": str(Path(root).resolve()),
         "videos": list(videos),
-        "proposals": str(options.proposals.resolve()) if options.proposals and row.model == _WITH_PROPOSALS else None,
+        "proposals": str(options.proposals.resolve()) if options.proposals and _takes_proposals(row) else None,
         **options.session,
     }
 
@@ -318,7 +315,7 @@ def _read_points(path: Path, settings: Mapping[str, Any]) -> tuple[str, tuple[Lo
 
 def _write_points(path: Path, settings: Mapping[str, Any], device: str, points: Sequence[LongVideoPoint]) -> None:
     content = {
-        "vos_zoo_version": vos_zoo.__version__,
+        "vos_zoo_version": __version__,
         "settings": settings,
         "device": device,
         "points": [asdict(point) for point in points],
@@ -349,3 +346,7 @@ def _device_name(device: str) -> str:
         threads = torch.get_num_threads()
         return f"a CPU ({platform.machine()}, {threads} thread{'s' if threads != 1 else ''})"
     return device
+
+
+def _takes_proposals(row: PaperRow) -> bool:
+    return "proposals" in find_architecture(row.model).load_class("network").side_inputs

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import vos_zoo
-from vos_zoo.data.files import atomic_path
-from vos_zoo.inference.overlay import write_image
-from vos_zoo.plots import DotPanel, LinePanel, draw_dots, draw_lines
+from vos_zoo.files import atomic_path
+from vos_zoo.media.overlay import write_image
+from vos_zoo.media.plots import DotPanel, LinePanel, draw_dots, draw_lines
 from vos_zoo.registry import find_architecture
 from vos_zoo.reproduction.long_video import LongVideoPoint
 from vos_zoo.reproduction.tables import PERCENT_MEASURES, RATE_MEASURES, LongVideoFigure, PaperRow, PaperTable
+from vos_zoo.version import __version__
 
 _PLOTTED_MEASURES = 4  # panels side by side
 _ABSENT = "-"
@@ -365,6 +365,6 @@ def _escaped(text: str) -> str:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    content = {"vos_zoo_version": vos_zoo.__version__, **content}
+    content = {"vos_zoo_version": __version__, **content}
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

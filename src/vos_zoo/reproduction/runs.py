@@ -8,28 +8,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import vos_zoo
-from vos_zoo.data.files import atomic_path
-from vos_zoo.data.masks import MaskFolder, mask_ids
 from vos_zoo.errors import ConfigError, OutputExistsError
-from vos_zoo.inference.reader import open_video
-from vos_zoo.inference.run_file import RUN_FILE
-from vos_zoo.inference.writer import MaskWriter
+from vos_zoo.files import atomic_path
+from vos_zoo.inference.side_inputs import open_side_inputs
+from vos_zoo.media.masks import MaskFolder, mask_ids
+from vos_zoo.media.reader import open_video
+from vos_zoo.media.writer import MaskWriter
 from vos_zoo.metrics import EvaluationReport, evaluate
 from vos_zoo.metrics.functional import VOID_ID
+from vos_zoo.run_file import RUN_FILE
+from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vos_zoo.metrics.protocols import Protocol
-    from vos_zoo.models.dmn_aoa.lightning_module import DMNAOAModule
-    from vos_zoo.models.module import VOSModule
     from vos_zoo.reproduction.tables import PaperData
     from vos_zoo.reproduction.videos import RootVideo, VideoSet
+    from vos_zoo.training.module import VOSModule
 
 REPORT_FILE = "report.json"
 """Scores of a row, as ``vos-zoo evaluate --json`` writes them."""
@@ -182,7 +182,7 @@ class RowRun:
     def _write(self) -> None:
         content = {
             "format_version": _FORMAT_VERSION,
-            "vos_zoo_version": vos_zoo.__version__,
+            "vos_zoo_version": __version__,
             "settings": self.settings,
             "device": self.device,
             "videos": [asdict(record) for record in self.records.values()],
@@ -275,10 +275,14 @@ def _segment_video(
     followed: list[str] = []  # frames that the session has seen since there are objects
     if proposals is not None:
         first = reader.names.index(next(iter(annotations.files)))
-        source = cast("DMNAOAModule", model).read_proposals(
-            proposals, followed, needed=reader.names[first + 1 :], size=options.get("size", "native")
+        opened = open_side_inputs(
+            model.network,
+            {"proposals": proposals},
+            followed,
+            needed=reader.names[first + 1 :],
+            size=options.get("size", "native"),
         )
-        options = {**options, "proposals": source}
+        options = {**options, "side_inputs": opened}
     session = model.session(**options)
     known: set[int] = set()
     seconds, memory_bytes, has_truth = 0.0, 0, False

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vos_zoo.errors import ConfigError, UnknownModelError
-from vos_zoo.hub import describe_network, load_model
-from vos_zoo.models.module import resolve_config
-from vos_zoo.registry import find_weight
+from vos_zoo.models.load import load_model
+from vos_zoo.registry import describe_network, find_weight
+from vos_zoo.training.module import resolve_config
 
 if TYPE_CHECKING:
     import torch
 
-    from vos_zoo.models.module import VOSModule
     from vos_zoo.reproduction.tables import PaperRow
+    from vos_zoo.training.module import VOSModule
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vos_zoo.models.initial_weights import describe_source
-from vos_zoo.models.module import VOSModule
+from vos_zoo.training.initial_weights import describe_source
+from vos_zoo.training.module import VOSModule
 
 
 def pretrained(

@@ -10,16 +10,16 @@ import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from vos_zoo.data.files import atomic_path
-from vos_zoo.inference.overlay import draw_overlay
+from vos_zoo.files import atomic_path
+from vos_zoo.media.overlay import draw_overlay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from vos_zoo.data.validation import VideoItem
-    from vos_zoo.models.module import VideoMasks
+    from vos_zoo.data.modules.validation import VideoItem
+    from vos_zoo.training.module import VideoMasks
 
 FOLDER = "overlays"
 

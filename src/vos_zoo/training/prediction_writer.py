@@ -17,17 +17,17 @@ from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from tqdm import tqdm
 
-import vos_zoo
-from vos_zoo.data.files import PARTIAL_SUFFIX, atomic_path
 from vos_zoo.errors import ConfigError, OutputExistsError
-from vos_zoo.inference.run_file import RUN_FILE, changed_settings
-from vos_zoo.inference.writer import MaskWriter
+from vos_zoo.files import PARTIAL_SUFFIX, atomic_path
+from vos_zoo.media.writer import MaskWriter
+from vos_zoo.run_file import RUN_FILE, changed_settings
+from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from vos_zoo.data.prediction import Layout, PredictionVideo
-    from vos_zoo.inference.prediction import VideoPrediction
+    from vos_zoo.data.modules.prediction import Layout, PredictionVideo
+    from vos_zoo.training.prediction import VideoPrediction
 
 ARCHIVE_FILE = "submission.zip"
 """All masks as the benchmark's server takes them."""
@@ -71,7 +71,7 @@ class PredictionWriter(BasePredictionWriter):
         trainer.strategy.barrier("predictions are checked")
         if trainer.is_global_zero:
             self._root.mkdir(parents=True, exist_ok=True)
-            content = {"vos_zoo_version": vos_zoo.__version__, "settings": settings}
+            content = {"vos_zoo_version": __version__, "settings": settings}
             with atomic_path(self._root / RUN_FILE) as partial:
                 partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             rank_zero_info("Predictions go to %s", self._root)

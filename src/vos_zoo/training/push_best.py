@@ -11,18 +11,18 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-import vos_zoo
 from vos_zoo.errors import ConfigError, VosZooError
-from vos_zoo.hub import client
-from vos_zoo.hub.card import CardFacts, new_card
-from vos_zoo.hub.checkpoint import CARD_FILE, describe_network
-from vos_zoo.hub.export import export_checkpoint
-from vos_zoo.hub.publish import publish_checkpoint
-from vos_zoo.registry import Score, find_architecture
+from vos_zoo.registry import Score, describe_network, find_architecture
+from vos_zoo.version import __version__
+from vos_zoo.weights import hub
+from vos_zoo.weights.card import CardFacts, new_card
+from vos_zoo.weights.checkpoint import CARD_FILE
+from vos_zoo.weights.export import export_checkpoint
+from vos_zoo.weights.publish import publish_checkpoint
 
 if TYPE_CHECKING:
-    from vos_zoo.hub.publish import Publication
-    from vos_zoo.models.module import VOSModule
+    from vos_zoo.training.module import VOSModule
+    from vos_zoo.weights.publish import Publication
 
 __all__ = ["PushBestToHub"]
 
@@ -68,7 +68,7 @@ class PushBestToHub(pl.Callback):
                 "PushBestToHub publishes a checkpoint of the run, but checkpoints are switched off. Leave "
                 "`trainer.enable_checkpointing` on, or publish by hand with `vos-zoo publish`."
             )
-        client.open_remote(self.repo_id, private=self.private)
+        hub.open_remote(self.repo_id, private=self.private)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember what the model reaches at this iteration."""
@@ -114,7 +114,7 @@ class PushBestToHub(pl.Callback):
         protocol = f"{module.val_scores.protocol.name}, videos at size {module.evaluation_size}"
         scores = () if values is None else (Score("validation videos", *values, protocol),)
         facts = CardFacts(self.repo_id.rpartition("/")[2], architecture, self.licence, scores=scores)
-        story = f"Trained with vos_zoo {vos_zoo.__version__}; these are the weights after {step} iterations."
+        story = f"Trained with vos_zoo {__version__}; these are the weights after {step} iterations."
         with tempfile.TemporaryDirectory() as place:
             folder = export_checkpoint(best, Path(place) / "checkpoint")
             (folder / CARD_FILE).write_text(new_card(facts, story=story), encoding="utf-8")

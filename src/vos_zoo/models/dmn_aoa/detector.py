@@ -11,15 +11,13 @@ from torch import Tensor
 
 from vos_zoo.errors import CheckpointError, MissingFileError
 from vos_zoo.inference.geometry import FrameGeometry
+from vos_zoo.network import IMAGENET_MEAN, IMAGENET_STD
 
 from .proposal_files import StoredProposals, place_proposals
 from .proposals import ProposalRequest, Proposals, tidy_proposals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 
 
 class MaskRCNNProposals:
@@ -80,7 +78,7 @@ class MaskRCNNProposals:
     @torch.no_grad()
     def __call__(self, request: ProposalRequest) -> Proposals:
         """Find instances in the frame as the network sees it."""
-        mean, std = (request.image.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
+        mean, std = (request.image.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         image = (request.image.detach() * std + mean).clamp(0, 1)
         geometry = FrameGeometry(request.size, request.size, (0, 0, 0, 0))
         found = place_proposals(self._detect(image.to(self.device)), geometry, request.image)

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vos_zoo.errors import MissingFileError
-from vos_zoo.models.clips import aggregate_objects, object_planes
-from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.training.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.training.unroll import aggregate_objects, object_planes
 
 from .config import DMNAOAConfig
 from .memory import DMNPolicy
 from .network import DMNAOANetwork
-from .proposal_files import FolderProposals
 from .proposals import JoinedProposals, PropagatedProposals, ProposalSource, TrueProposals
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from vos_zoo.inference.geometry import WorkingSize
-    from vos_zoo.inference.session import VideoSession
 
 
 class DMNAOAModule(VOSModule):
@@ -76,46 +67,6 @@ class DMNAOAModule(VOSModule):
             for part in self.network.modules():
                 if isinstance(part, _BatchNorm):
                     part.requires_grad_(False)
-
-    def session(self, *, proposals: ProposalSource | None = None, **options: Any) -> VideoSession:
-        """Start a session for one video.
-
-        Args:
-            proposals: Where proposals come from; None means the source that needs nothing but the video.
-            **options: Those of ``vos_zoo.VideoSession``.
-        """
-        if proposals is not None:
-            options["policy"] = self.network.full_policy(options.get("policy"), source=proposals)
-        return super().session(**options)
-
-    def read_proposals(
-        self,
-        folder: str | Path,
-        frame_names: Sequence[str],
-        *,
-        needed: Sequence[str] = (),
-        size: WorkingSize | Literal["native"] = "native",
-    ) -> FolderProposals:
-        """Open a video's folder of proposals for a session.
-
-        Args:
-            folder: Holds one ``.npz`` per frame, see ``vos-zoo proposals``.
-            frame_names: Names of the frames that the session sees, from the first annotated one on.
-            needed: Names of frames that must have a file; looked for now.
-            size: Working size of the session.
-
-        Raises:
-            MissingFileError: If there is no such folder, or a needed file is missing.
-            DataError: If the folder's index is damaged.
-        """
-        source = FolderProposals.open(folder, frame_names, self.network.working_size if size == "native" else size)
-        missing = [name for name in needed if not (source.folder / f"{name}.npz").is_file()]
-        if missing:
-            raise MissingFileError(
-                f"{source.folder} has no proposals for {len(missing)} of {len(needed)} frames, the first of them "
-                f"{missing[0]}.npz. Make them for every frame with `vos-zoo proposals`."
-            )
-        return source
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """Unroll clips; the mean of the predicted frames' losses."""

@@ -9,7 +9,7 @@ import torch
 
 from vos_zoo.errors import EmptyMemoryError, MemoryBudgetError, ShapeError
 from vos_zoo.memory import MemoryBank
-from vos_zoo.models.base import ClipMemory, MemoryPolicy
+from vos_zoo.network import ClipMemory, MemoryPolicy
 
 from .proposals import PropagatedProposals, ProposalSource
 

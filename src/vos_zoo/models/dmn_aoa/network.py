@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.memory import read_memory
-from vos_zoo.models.base import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
+from vos_zoo.network import MemoryCost, MemoryPolicy, SideInput, VOSNetwork, reference_planes
 
 from .alignment import ObjectAlignment
 from .assignment import keep_assignments, mask_overlap, pad_columns, relaxed_assignment
@@ -25,12 +26,13 @@ from .features import (
     tight_boxes,
 )
 from .memory import DMNMemory, DMNPolicy
+from .proposal_files import open_proposals
 from .proposals import ProposalRequest, Proposals, paste_masks
 from .refinement import MaskRefinement
 from .template import MemoryEncoder, QueryEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .config import DMNAOAConfig
     from .proposals import ProposalSource
@@ -62,6 +64,10 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
 
     Source: DMN-AOA, Liang et al., ICCV 2021.
     """
+
+    side_inputs: ClassVar[Mapping[str, SideInput]] = MappingProxyType(
+        {"proposals": SideInput("a folder of object proposals, see `vos-zoo proposals`", open_proposals)}
+    )
 
     def __init__(self, config: DMNAOAConfig) -> None:
         super().__init__()
@@ -109,6 +115,10 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
         A plain policy gets the configuration's choice of frames and the proposals that need nothing but the video.
         """
         return DMNMemory(self.full_policy(policy), differentiable=torch.is_grad_enabled())
+
+    def with_side_inputs(self, policy: MemoryPolicy, side_inputs: Mapping[str, Any]) -> DMNPolicy:
+        """Return a policy whose proposals come from ``side_inputs["proposals"]``, a ``ProposalSource``."""
+        return self.full_policy(policy, source=side_inputs.get("proposals"))
 
     def full_policy(self, policy: MemoryPolicy | None = None, *, source: ProposalSource | None = None) -> DMNPolicy:
         """Complete a plain policy with this model's choices.

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from vos_zoo.data.masks import MaskFolder
 from vos_zoo.devices import find_device
 from vos_zoo.errors import ConfigError, DataError, OutputExistsError
-from vos_zoo.hub import load_model
 from vos_zoo.inference.geometry import FrameGeometry
-from vos_zoo.inference.reader import open_video
-from vos_zoo.inference.segment import Annotations
+from vos_zoo.media.annotations import Annotations
+from vos_zoo.media.masks import MaskFolder
+from vos_zoo.media.reader import open_video
+from vos_zoo.models.load import load_model
 
 from .detector import MaskRCNNProposals
 from .features import fit_boxes, label_masks, tight_boxes
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from vos_zoo.inference.frames import VideoFrame, VideoReader
     from vos_zoo.inference.geometry import WorkingSize
+    from vos_zoo.media.frames import VideoFrame, VideoReader
 
 __all__ = ["SOURCES", "ProposalReport", "propose_video"]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from vos_zoo.data.files import atomic_path
 from vos_zoo.errors import DataError, MissingFileError
+from vos_zoo.files import atomic_path
 from vos_zoo.inference.geometry import FrameGeometry
 
 from .features import pool_masks
@@ -221,6 +221,31 @@ class FolderProposals:
             files = sorted(folder.glob("*.npz"))
             return files[index] if index < len(files) else None
         return folder / f"{self.frame_names[index]}.npz" if index < len(self.frame_names) else None
+
+
+def open_proposals(
+    path: str | Path, frames: Sequence[str], *, needed: Sequence[str], size: WorkingSize
+) -> FolderProposals:
+    """Open a video's folder of proposals for a session; see ``vos_zoo.network.OpenSideInput``.
+
+    Args:
+        path: Folder that holds one ``.npz`` per frame, see ``vos-zoo proposals``.
+        frames: Names of the frames that the session sees, from the first annotated one on.
+        needed: Names of frames that must have a file; looked for now.
+        size: Working size of the session.
+
+    Raises:
+        MissingFileError: If there is no such folder, or a needed file is missing.
+        DataError: If the folder's index is damaged.
+    """
+    source = FolderProposals.open(path, frames, size)
+    missing = [name for name in needed if not (source.folder / f"{name}.npz").is_file()]
+    if missing:
+        raise MissingFileError(
+            f"{source.folder} has no proposals for {len(missing)} of {len(needed)} frames, the first of them "
+            f"{missing[0]}.npz. Make them for every frame with `vos-zoo proposals`."
+        )
+    return source
 
 
 def place_proposals(stored: StoredProposals, geometry: FrameGeometry, like: torch.Tensor) -> Proposals:

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vos_zoo.errors import CheckpointError, MissingFileError
-from vos_zoo.layers.log_odds import aggregate_log_odds
-from vos_zoo.models.base import MemoryPolicy
-from vos_zoo.models.clips import object_planes, split_frames
-from vos_zoo.models.initial_weights import read_checkpoint
-from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.models.giel.log_odds import aggregate_log_odds
+from vos_zoo.network import MemoryPolicy
+from vos_zoo.training.initial_weights import read_checkpoint
+from vos_zoo.training.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.training.unroll import object_planes, split_frames
 
 from .config import GIELConfig
 from .convert import mask_rcnn_body, start_from_stcn

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from vos_zoo.errors import EmptyMemoryError, MemoryBudgetError, ShapeError
-from vos_zoo.models.base import ClipMemory
+from vos_zoo.network import ClipMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
-    from vos_zoo.models.base import MemoryPolicy
+    from vos_zoo.network import MemoryPolicy
 
 _LOGGER = logging.getLogger(__name__)
 _LEAST_FRAMES = 2  # the first and the previous one

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vos_zoo.layers import KeyValue, KeyValueFeatures, ResNetTrunk
-from vos_zoo.layers.log_odds import product_log_odds
 from vos_zoo.memory import MemoryTokens, read_memory, similarity_terms
-from vos_zoo.models.base import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
-from vos_zoo.models.matching import matching_working_bytes
+from vos_zoo.models.giel.log_odds import product_log_odds
+from vos_zoo.models.grouped_memory import matching_working_bytes
+from vos_zoo.network import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
 
 from .memory import GIELMemory, SupportFrame, stack_tokens
 from .parts import CoarseHead, Decoder, LabelEncoder, TemporalAttention, label_maps

@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.layers import ResidualBlock
+from vos_zoo.layers import RefineBlock, ResidualBlock
 from vos_zoo.layers.blocks import upsample
-from vos_zoo.models.stm.network import RefineBlock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

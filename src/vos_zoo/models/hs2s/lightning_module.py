@@ -12,9 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from vos_zoo.errors import ConfigError
-from vos_zoo.models.clips import object_planes, split_frames
-from vos_zoo.models.initial_weights import read_checkpoint
-from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.training.initial_weights import read_checkpoint
+from vos_zoo.training.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.training.unroll import object_planes, split_frames
 
 from .config import HS2SConfig
 from .convert import start_from_giel

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from vos_zoo.errors import EmptyMemoryError, MemoryBudgetError, ShapeError
-from vos_zoo.models.base import ClipMemory
+from vos_zoo.network import ClipMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
-    from vos_zoo.models.base import MemoryPolicy
+    from vos_zoo.network import MemoryPolicy
 
 #: One tensor (B, O, ...) per name; which names exist depends on the configuration.
 ObjectState = dict[str, "Tensor"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vos_zoo.models.base import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
+from vos_zoo.network import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
 
 from .decoder import Decoder
 from .encoder import EncoderFeatures, MaskedEncoder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vos_zoo.models.base import MemoryEntry
 from vos_zoo.models.stcn.config import STCNConfig
+from vos_zoo.network import MemoryEntry
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from vos_zoo.losses import distribution_distance
-from vos_zoo.models.base import MemoryPolicy
-from vos_zoo.models.clips import aggregate_objects, object_planes
-from vos_zoo.models.module import TrainingBatch, resolve_config
 from vos_zoo.models.stcn.lightning_module import STCNModule
+from vos_zoo.network import MemoryPolicy
+from vos_zoo.training.module import TrainingBatch, resolve_config
+from vos_zoo.training.unroll import aggregate_objects, object_planes
 
 from .config import RDEConfig
+from .losses import distribution_distance
 from .network import RDENetwork
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from vos_zoo.memory import MemoryBank, MemoryTokens, similarity_terms
-from vos_zoo.models.matching import MatchingMemory, ObjectGroup
+from vos_zoo.models.grouped_memory import MatchingMemory, ObjectGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vos_zoo.memory import Similarity
-    from vos_zoo.models.base import MemoryEntry, MemoryPolicy
+    from vos_zoo.network import MemoryEntry, MemoryPolicy
 
 
 def stored_frames(entries: tuple[MemoryEntry, ...]) -> tuple[int, int]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from vos_zoo.models.base import MemoryCost, MemoryPolicy
 from vos_zoo.models.stcn.network import STCNFeatures, STCNNetwork
+from vos_zoo.network import MemoryCost, MemoryPolicy
 
 from .aggregation import Aggregation
 from .memory import FrameTokens, RDEMemory, stored_frames
@@ -17,7 +17,7 @@ from .memory import FrameTokens, RDEMemory, stored_frames
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vos_zoo.models.matching import MatchingMemory
+    from vos_zoo.models.grouped_memory import MatchingMemory
 
     from .config import RDEConfig
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from vos_zoo.models.clips import propagation_loss, split_frames
-from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.training.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.training.unroll import propagation_loss, split_frames
 
 from .config import STCNConfig
 from .network import STCNFeatures, STCNNetwork

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from vos_zoo.layers import FusionBlock, MaskDecoder, ResNetTrunk, object_channels
 from vos_zoo.memory import MemoryBank
-from vos_zoo.models.base import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
-from vos_zoo.models.matching import MatchingMemory, matching_working_bytes
+from vos_zoo.models.grouped_memory import MatchingMemory, matching_working_bytes
+from vos_zoo.network import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,7 @@ import torch
 
 from vos_zoo.errors import CheckpointError
 from vos_zoo.models.conversion import rename_tensors
+from vos_zoo.network import IMAGENET_MEAN, IMAGENET_STD
 
 from .config import STMConfig
 from .network import STMNetwork
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["PREFIXES", "convert_state_dict"]
 
 # Image statistics that the release registers as buffers; the zoo's images are normalised before the network.
-_IMAGE_STATISTICS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_IMAGE_STATISTICS = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 _ENCODERS = ("Encoder_M", "Encoder_Q")
 
 

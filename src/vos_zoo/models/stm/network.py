@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.layers import KeyValue, KeyValueFeatures, ResidualBlock, ResNetTrunk, object_channels
-from vos_zoo.layers.blocks import add_per_object, upsample
+from vos_zoo.layers import KeyValue, KeyValueFeatures, RefineBlock, ResidualBlock, ResNetTrunk, object_channels
+from vos_zoo.layers.blocks import upsample
 from vos_zoo.memory import MemoryBank
-from vos_zoo.models.base import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
-from vos_zoo.models.matching import MatchingMemory, matching_working_bytes
+from vos_zoo.models.grouped_memory import MatchingMemory, matching_working_bytes
+from vos_zoo.network import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,25 +40,6 @@ class MemoryEncoder(nn.Module):
         offset = self.mask_stem(own) + self.others_stem(others.clamp(0, 1))
         stride16: Tensor = self.trunk(images, stem_offset=offset).stride16
         return stride16
-
-
-class RefineBlock(nn.Module):
-    """Add the refined skip feature of the frame to the enlarged object features (paper, Section 3.3).
-
-    The skip path does not depend on the object, so it runs once per frame.
-    """
-
-    def __init__(self, skip_channels: int, channels: int) -> None:
-        super().__init__()
-        self.skip_conv = nn.Conv2d(skip_channels, channels, 3, padding=1)
-        self.skip_block = ResidualBlock(channels, channels)
-        self.out_block = ResidualBlock(channels, channels)
-
-    def forward(self, skip: Tensor, features: Tensor) -> Tensor:
-        """Merge ``skip`` (B, Cs, 2h, 2w) into ``features`` (B*O, C, h, w) at twice their size."""
-        refined: Tensor = self.skip_block(self.skip_conv(skip))
-        merged: Tensor = self.out_block(add_per_object(refined, upsample(features, 2)))
-        return merged
 
 
 class STMDecoder(nn.Module):

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import timm
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vos_zoo.layers.swin import SwinTrunk
-from vos_zoo.models.clips import propagation_loss, split_frames
-from vos_zoo.models.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.models.tsn.swin import SwinTrunk
+from vos_zoo.training.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.training.unroll import propagation_loss, split_frames
 
 from .config import TSNConfig
 from .losses import mask_iou_loss
 from .network import TSNNetwork
-from .session import TSNSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,6 +74,8 @@ class TSNModule(VOSModule):
         trunk = self.network.key_encoder
         is_new = stage == "fit" and self.trainer.ckpt_path is None and self.initial_weights is None
         if is_new and self.backbone_weights == "timm" and isinstance(trunk, SwinTrunk):
+            import timm
+
             trunk.load_imagenet(timm.create_model(f"{trunk.name}.{self.swin_tag}", pretrained=True).state_dict())
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
@@ -121,10 +121,6 @@ class TSNModule(VOSModule):
             total = self.trainer.estimated_stepping_batches
             factor *= max(0.0, 1 - iteration / total) ** self.poly_power
         return factor
-
-    def session(self, **options: Any) -> TSNSession:
-        """Start a session for one video, which also shows the routing map; options of ``vos_zoo.VideoSession``."""
-        return TSNSession(self, **options)
 
     @staticmethod
     def _build(config: TSNConfig | str, overrides: Mapping[str, Any] | None) -> TSNNetwork:

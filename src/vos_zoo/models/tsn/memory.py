@@ -9,7 +9,7 @@ import torch
 
 from vos_zoo.errors import EmptyMemoryError
 from vos_zoo.memory import MemoryBank, MemoryTokens
-from vos_zoo.models.matching import MatchingMemory, ObjectGroup
+from vos_zoo.models.grouped_memory import MatchingMemory, ObjectGroup
 
 from .heads import Heads
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vos_zoo.memory import Similarity
-    from vos_zoo.models.base import MemoryPolicy
+    from vos_zoo.network import MemoryPolicy
 
 _BIAS_BYTES = 4
 

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from vos_zoo.layers import MaskDecoder, ResNetTrunk
 from vos_zoo.layers.blocks import upsample
-from vos_zoo.layers.swin import SwinTrunk
 from vos_zoo.memory import read_memory
-from vos_zoo.models.base import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
 from vos_zoo.models.stcn.network import STCNFeatures, STCNNetwork, ValueEncoder
+from vos_zoo.models.tsn.swin import SwinTrunk
+from vos_zoo.network import MemoryCost, MemoryPolicy, View, VOSNetwork, reference_planes
 
 from .instance import InstanceStream, PixelDivision
 from .memory import TSNMemory, bank_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from vos_zoo.models.matching import ObjectGroup
+    from vos_zoo.models.grouped_memory import ObjectGroup
 
     from .config import TSNConfig
     from .heads import Heads
@@ -142,14 +142,30 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
         """Read the memory at the frame's positions: (B, O, Cv, h, w)."""
         return memory.read(features.key, top_k=self._top_k(memory))
 
-    def routing_map(self, memory: TSNMemory) -> Tensor | None:
-        """Return the routing map of the frame that was segmented last.
+    @property
+    def views(self) -> Mapping[str, str]:
+        """``routing``: weight of the instance stream (Figure 5), unless it was configured without a routing map."""
+        return {} if self.pixel_division is None else {"routing": "weight of the instance stream per pixel"}
 
-        Returns:
-            Weight of the instance stream in (0, 1), shape (B, O, h, w) at stride 16; objects with the same memory
-            frames share one map. None before the first segmentation and without a routing map.
+    def watch(self, name: str, memory: TSNMemory) -> None:
+        """Also compare every frame with the first annotated one alone (Figure 6)."""
+        memory.compares_first = True
+
+    def view(self, name: str, memory: TSNMemory) -> View | None:
+        """Return the routing map of the frame segmented last, 0-1, and its mean.
+
+        The map is the mean over objects, which differ only if they joined on different frames. None if the last frame
+        was not segmented because all objects were annotated, and after an object was removed until the next frame.
+        Once watched, the mean against the first annotated frame is there, too.
         """
-        return memory.routing
+        routing = memory.routing
+        if routing is None:
+            return None
+        pixels = routing.float().mean(dim=1)
+        means = {"memory": float(pixels.mean())}
+        if memory.first_routing is not None:
+            means["first frame"] = float(memory.first_routing.float().mean())
+        return View(pixels, means)
 
     @property
     def _head_size(self) -> int:

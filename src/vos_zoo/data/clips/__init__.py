@@ -1,0 +1,1 @@
+"""Training clips from videos, pictures and generated shapes."""

@@ -1,0 +1,89 @@
+"""Training clips synthesised from single pictures with masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vos_zoo.data.clips import motion
+from vos_zoo.data.clips.colour import STATIC_CLIP_COLOUR, STATIC_FRAME_COLOUR, jitter_clip, jitter_frames
+from vos_zoo.data.clips.compositing import (
+    DEFAULT_PASTE,
+    MAX_LABELS,
+    PasteSettings,
+    cut_random_sprite,
+    paste_sprite,
+    random_object_pixel,
+    warp_frames,
+)
+from vos_zoo.data.clips.dataset import LabelledClip
+from vos_zoo.data.clips.motion import FrameSize, MotionRange
+from vos_zoo.data.layouts.pictures import LabelledPictures
+from vos_zoo.data.layouts.videos import Image
+
+
+@dataclass(frozen=True)
+class StaticImageClips:
+    """Clips from pairs: the picture moves as a whole, cut-out objects of other pairs move over it.
+
+    Attributes:
+        pairs: Pictures and masks.
+        motion: Movement of the picture.
+        zoom: Range of the clip's scale; at 1 the picture just covers the crop.
+        paste: Pasted objects, or None for none.
+
+    Source: synthetic clips of STM (ICCV 2019), augmentation of STCN and RDE-VOS; pasted objects are our addition,
+    since a picture that moves as a whole shows neither occlusion nor objects that move against each other.
+    """
+
+    pairs: LabelledPictures
+    motion: MotionRange = motion.CHAINED_STATIC
+    zoom: tuple[float, float] = (0.8, 1.5)
+    paste: PasteSettings | None = DEFAULT_PASTE
+
+    def sample(
+        self,
+        rng: np.random.Generator,
+        *,
+        num_frames: int,
+        crop_size: FrameSize,
+        max_gap: int,
+        max_objects: int = MAX_LABELS,
+    ) -> LabelledClip:
+        """Draw one clip; ``max_gap`` has no meaning for pictures."""
+        index = int(rng.integers(len(self.pairs)))
+        image, mask = self.pairs.read(index)
+        place = _place_picture(mask, self.zoom, crop_size, rng)
+        moves = motion.about_centre(motion.sample_motion(rng, num_frames, self.motion), crop_size)
+        warps = motion.sample_warps(rng, num_frames, self.motion)
+        images, labels = warp_frames([image], [mask], moves @ place, warps, crop_size, rng, max_labels=max_objects)
+        if self.paste is not None:
+            shares = np.asarray(self.paste.counts)
+            for _ in range(int(rng.choice(len(shares), p=shares / shares.sum()))):
+                sprite = cut_random_sprite(self.pairs, rng)
+                if sprite is not None:
+                    paste_sprite(images, labels, sprite, int(labels.max()) + 1, self.paste, rng)
+        images = jitter_clip(images, STATIC_CLIP_COLOUR, rng)
+        images = jitter_frames(images, STATIC_FRAME_COLOUR, rng)
+        return LabelledClip(images, labels, self.pairs.keys[index])
+
+
+def _place_picture(mask: Image, zoom: tuple[float, float], size: FrameSize, rng: np.random.Generator) -> motion.Matrix:
+    """Scale, flip and shift the picture so that the crop shows an object, and no border if that is possible."""
+    height, width = mask.shape
+    crop_height, crop_width = motion.height_and_width(size)
+    crop = np.array([crop_width, crop_height])
+    factor = rng.uniform(*zoom)
+    scale = max(factor * crop_height / height, factor * crop_width / width)
+    flip = -1 if rng.random() < 0.5 else 1
+    focus = random_object_pixel(mask, rng)
+    if focus is None:
+        focus = rng.random(2) * [width, height]
+    corner = focus * scale - rng.uniform(0.25, 0.75, 2) * crop
+    room = np.array([width, height]) * scale - crop
+    corner = np.where(room > 0, np.clip(corner, 0, np.maximum(room, 0)), room * rng.random(2))
+    placed = motion.translation(-corner[0], -corner[1]) @ motion.scaling(scale, scale)
+    if flip < 0:
+        placed = motion.translation(crop_width - 1, 0) @ motion.scaling(-1, 1) @ placed
+    return placed

@@ -1,0 +1,1 @@
+"""How annotated videos and pictures lie on disk, one file per layout."""

@@ -1,0 +1,1 @@
+"""Data modules of Lightning, one file each."""

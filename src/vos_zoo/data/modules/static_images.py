@@ -1,0 +1,70 @@
+"""Clips from pictures with masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vos_zoo.data.clips.compositing import PasteSettings
+from vos_zoo.data.clips.dataset import ClipSource
+from vos_zoo.data.clips.from_pictures import StaticImageClips
+from vos_zoo.data.clips.motion import CHAINED_STATIC, PAPER_STATIC, MotionRange
+from vos_zoo.data.layouts.pictures import ImageMaskPairs
+from vos_zoo.data.modules.base import ClipDataModule
+from vos_zoo.data.modules.options import check_repeats, existing_root, paste_settings
+from vos_zoo.data.modules.sets import PictureSet
+from vos_zoo.errors import ConfigError
+
+
+class StaticImagesDataModule(ClipDataModule):
+    """Clips synthesised from pictures with masks.
+
+    Args:
+        root: Folder that contains ``pairs/``, or the folder of the pairs itself: plain files or zip shards.
+        sets: Sets of pictures below the root, of which every picture is equally likely but for its ``repeat``; null
+            means the pairs alone.
+        paste: Whether cut-out objects move over the clips, or how.
+        is_chained: Whether frames follow a random walk; false draws the motion of each frame on its own, as in the
+            papers.
+        motion: How far frames move; null means the ranges of STCN and RDE-VOS, or steps alike with ``is_chained``.
+        pair_sources: Sources of the pairs to use, as in their index; null means all.
+        options: Arguments of :class:`ClipDataModule`.
+
+    Raises:
+        ConfigError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        sets: list[PictureSet] | None = None,
+        paste: bool | PasteSettings = True,
+        is_chained: bool = True,
+        motion: MotionRange | None = None,
+        pair_sources: list[str] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_repeats([entry.repeat for entry in sets or []])
+        if sets is not None and pair_sources is not None:
+            raise ConfigError("Both sets and pair_sources are given. Expected one: pair_sources chooses among pairs.")
+        self.root = Path(root)
+        self.sets = sets
+        self.paste = paste_settings(paste)
+        self.motion = motion or (CHAINED_STATIC if is_chained else PAPER_STATIC)
+        self.pair_sources = pair_sources
+
+    def clip_sources(self) -> list[tuple[ClipSource, float]]:
+        """The sets, each weighted by its number of pictures and its ``repeat``."""
+        folder = existing_root(self.root)
+        if self.sets is None:
+            pairs = ImageMaskPairs(
+                folder / "pairs" if (folder / "pairs").exists() else folder, sources=self.pair_sources
+            )
+            return [(StaticImageClips(pairs, self.motion, paste=self.paste), 1.0)]
+        opened = [(entry.open(folder), entry.repeat) for entry in self.sets]
+        return [
+            (StaticImageClips(pictures, self.motion, paste=self.paste), len(pictures) * repeat)
+            for pictures, repeat in opened
+        ]

@@ -1,0 +1,1 @@
+"""Frames, masks, videos and pictures: reading, writing, drawing."""

@@ -1,0 +1,62 @@
+"""The user's masks of a video, checked against its frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vos_zoo.errors import MaskError
+from vos_zoo.media.masks import check_mask_size, mask_ids
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vos_zoo.media.masks import MaskFolder
+
+__all__ = ["Annotations"]
+
+
+class Annotations:
+    """The user's masks, each checked against its frame's size.
+
+    Args:
+        folder: The masks.
+        size: (H, W) of the frames.
+        resize: Whether masks of another size are resampled.
+
+    Attributes:
+        objects: Ids seen so far.
+    """
+
+    def __init__(self, folder: MaskFolder, size: tuple[int, int], resize: bool) -> None:
+        self.objects: set[int] = set()
+        self._folder = folder
+        self._size = size
+        self._resize = resize
+
+    @property
+    def first_frame(self) -> str:
+        """Name of the first frame that has a mask."""
+        return next(iter(self._folder.files))
+
+    def get(self, frame_name: str) -> NDArray[Any] | None:
+        """Read the mask of a frame; None if it has none."""
+        mask = self._folder.get(frame_name)
+        if mask is None:
+            return None
+        mask = check_mask_size(mask, self._size, resize=self._resize, name=f"Mask `{self._folder.files[frame_name]}`")
+        self.objects.update(mask_ids(mask))
+        return mask
+
+    def check_first(self) -> None:
+        """Read the first mask, so that a wrong one is found early.
+
+        Raises:
+            MaskError: If it is unreadable, does not fit, or is the only mask and empty.
+        """
+        first = self.first_frame
+        self.get(first)
+        if not self.objects and len(self._folder) == 1:
+            raise MaskError(
+                f"Mask `{self._folder.files[first]}` is empty: every pixel is 0. It has to mark at least one object "
+                "with an id above 0. Draw the object, or give the mask of a frame that shows it."
+            )

@@ -1,0 +1,364 @@
+"""Masks in and out: files of object ids, their colours, and matching them to frames.
+
+Convention: a mask is an (H, W) integer array, 0 is background, every other value is the id of one object.
+Pillow reads and writes them, since OpenCV turns palette ids into grey levels.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vos_zoo.errors import MaskError, MissingFileError, ShapeError
+from vos_zoo.files import atomic_path, natural_key
+from vos_zoo.media.mask_decoding import MAX_ID, DecodedMask, Mask, decode_mask
+
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+"""Endings of the files that a folder of masks may hold; JPEG is none of them, since it changes ids."""
+
+_PALETTE_MAX_ID = 255
+_logger = logging.getLogger(__name__)
+_notes_given: set[str] = set()
+
+
+def davis_palette() -> NDArray[np.uint8]:
+    """Give the colours of the DAVIS and PASCAL VOC masks.
+
+    Returns:
+        RGB colours, shape (256, 3); row 0 (background) is black and all rows differ.
+
+    Source: the colour map of the PASCAL VOC development kit: bit 3k+c of the id is bit 7-k of channel c.
+
+    Example:
+        >>> davis_palette()[:4].tolist()
+        [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    """
+    ids = np.arange(256)
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    for bit in range(8):
+        colours[:, bit % 3] |= ((ids >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
+    return colours
+
+
+def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, void: int | None = None) -> Mask:
+    """Read a file of object ids.
+
+    Palette, grey (8 or 16 bit) and 1-bit images are read. An 8-bit grey mask that holds only 0 and 255 is taken as
+    one object with id 1, which is said once through logging; with ``void`` given, all values stay as they are.
+
+    Args:
+        path: The image file.
+        size: (H, W) to resample the mask to, nearest neighbour; None keeps its own size.
+        void: The value that marks pixels without an answer in data-set annotations (255 in DAVIS).
+
+    Returns:
+        Object ids, shape (H, W); uint8 when all ids fit, int32 otherwise.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        MaskError: If the file is no readable image, has colour or alpha channels, is anti-aliased, or JPEG-compressed.
+    """
+    ids = _named_ids(decode_mask(Path(path)), Path(path), void)
+    return ids if size is None else resize_mask(ids, size)
+
+
+def write_mask(path: str | Path, mask: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> None:
+    """Write object ids as a PNG that ``read_mask`` reads back exactly.
+
+    Ids up to 255 give a palette PNG, larger ids a 16-bit grey PNG. The file appears complete or not at all.
+
+    Args:
+        path: Where to write; must end in .png. Missing folders are made.
+        mask: Object ids 0..65535, shape (H, W), integer or bool.
+        palette: RGB colours of the ids, shape (K, 3) with K <= 256; None means ``davis_palette()``.
+
+    Raises:
+        MaskError: If the mask is not a two-dimensional array of ids in range, or the name does not end in .png.
+        ShapeError: If the palette has another shape.
+    """
+    path = Path(path)
+    ids = _checked_ids(mask)
+    if path.suffix.lower() != ".png":
+        raise MaskError(
+            f"Mask path `{path}` ends in `{path.suffix}`. Masks are written as PNG; use a name ending in .png."
+        )
+    if ids.max() > _PALETTE_MAX_ID:
+        image = Image.fromarray(ids.astype(np.uint16))
+    else:
+        image = Image.fromarray(ids.astype(np.uint8))
+        # putpalette turns a grey image into a palette image without touching its values.
+        image.putpalette(_palette_bytes(palette))
+    with atomic_path(path) as partial:
+        image.save(partial, format="PNG")
+
+
+def mask_ids(mask: NDArray[Any], *, void: int | None = None) -> list[int]:
+    """List the objects of a mask.
+
+    Args:
+        mask: Object ids, shape (H, W).
+        void: A value that is no object; None if there is none.
+
+    Returns:
+        Ids in rising order, without 0 and ``void``.
+
+    Example:
+        >>> mask_ids(np.array([[0, 7], [2, 255]]), void=255)
+        [2, 7]
+    """
+    ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if mask.dtype == np.uint8 else np.unique(mask)
+    return [int(i) for i in ids if i != 0 and i != void]
+
+
+def resize_mask(mask: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Resample a mask with nearest neighbour, pixel centres aligned; no new ids appear.
+
+    Args:
+        mask: Object ids, shape (H, W).
+        size: (H, W) of the result.
+
+    Returns:
+        Object ids, shape ``size``, in the type of ``mask``. The mask itself if it already has that size.
+
+    Raises:
+        ShapeError: If the mask is not two-dimensional, or a size is below 1.
+
+    Example:
+        >>> resize_mask(np.array([[1, 2]]), (2, 4)).tolist()
+        [[1, 1, 2, 2], [1, 1, 2, 2]]
+    """
+    if mask.ndim != 2 or min(mask.shape) < 1 or min(size) < 1:
+        raise ShapeError(f"Cannot resample a mask of shape {mask.shape} to {size}. Both must be (H, W) of at least 1.")
+    if mask.shape == tuple(size):
+        return mask
+    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(mask.shape, size, strict=True))
+    return np.ascontiguousarray(mask[rows[:, None], columns[None, :]])
+
+
+def check_mask_size(
+    mask: NDArray[Any], frame_size: tuple[int, int], *, resize: bool = False, name: str = "The mask"
+) -> NDArray[Any]:
+    """Make sure that a mask fits its frame.
+
+    Args:
+        mask: Object ids, shape (H, W).
+        frame_size: (H, W) of the frame.
+        resize: Resample a mask of another size (nearest neighbour) instead of refusing it.
+        name: What messages call the mask, such as "Mask `masks/00000.png`".
+
+    Returns:
+        The mask, resampled if it had to be.
+
+    Raises:
+        MaskError: If the sizes differ and ``resize`` is off.
+    """
+    height, width = frame_size
+    if mask.shape == (height, width):
+        return mask
+    mask_height, mask_width = mask.shape
+    sizes = f"{name} is {mask_width}x{mask_height} (width x height), its frame {width}x{height}."
+    if not resize:
+        rotated = " It looks as if one of the two were turned by 90 degrees." if mask.shape == (width, height) else ""
+        raise MaskError(
+            f"{sizes}{rotated} Mask and frame must have the same size; draw the mask on a frame of this video, "
+            "or let it be resampled with resize_mask=True (`--resize-mask`)."
+        )
+    if abs(mask_width * height - mask_height * width) > max(mask_width, mask_height, width, height):
+        _logger.warning("%s The shapes differ too, so the resampled mask is stretched.", sizes)
+    return resize_mask(mask, frame_size)
+
+
+class MaskFolder:
+    """The annotated masks of one video, matched to its frames by name.
+
+    A single file belongs to the first frame. The files of a folder belong to the frames of the same stem; leading
+    zeros may differ ("5.png" for frame "00005") as long as only one frame can be meant. Masks are read when asked for.
+
+    Args:
+        path: One mask file, or a folder of masks named like the frames.
+        frame_names: Names of the frames to segment, in their order.
+        all_names: Names of all frames of the video, where only some of them are segmented; None means ``frame_names``.
+            Masks of the other frames are left out, which is logged.
+        void: The value that marks pixels without an answer; see ``read_mask``.
+
+    Attributes:
+        path: Where the masks are.
+        files: Mask file of every annotated frame, by frame name, in the order of the frames.
+
+    Raises:
+        MissingFileError: If there is no such file or folder.
+        MaskError: If the folder holds no masks, a mask matches no frame or more than one, two masks match one frame,
+            or no frame to segment has a mask.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        frame_names: Sequence[str],
+        *,
+        all_names: Sequence[str] | None = None,
+        void: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._void = void
+        self._black_and_white: Path | None = None
+        self._with_white: Path | None = None
+        if not self.path.exists():
+            raise MissingFileError(f"There is no mask file or folder `{self.path}`. Give a PNG or a folder of masks.")
+        if not frame_names:
+            raise MaskError(f"No frames were given to match the masks in `{self.path}` with. Give at least one name.")
+        all_names = frame_names if all_names is None else all_names
+        matched = self._match_folder(all_names) if self.path.is_dir() else self._match_file(frame_names, all_names)
+        self.files: dict[str, Path] = {name: matched[name] for name in frame_names if name in matched}
+        left_out = len(matched) - len(self.files)
+        if not self.files:
+            raise MaskError(
+                f"None of the masks in `{self.path}` belongs to a frame that is segmented "
+                f"({_some(frame_names)}). Start at a frame with a mask (such as {next(iter(matched))}), or segment all."
+            )
+        if left_out:
+            _logger.warning("%d of the masks in `%s` belong to frames that are left out.", left_out, self.path)
+
+    def __len__(self) -> int:
+        """Count the annotated frames."""
+        return len(self.files)
+
+    def __contains__(self, frame_name: str) -> bool:
+        """Tell whether a frame has a mask."""
+        return frame_name in self.files
+
+    def get(self, frame_name: str) -> Mask | None:
+        """Read the mask of a frame.
+
+        Args:
+            frame_name: The name of a frame.
+
+        Returns:
+            Object ids, shape (H, W), or None if the frame has no mask.
+
+        Raises:
+            MaskError: If the file holds no mask (see ``read_mask``), or if black-and-white masks (one object, id 1)
+                stand beside masks in which 255 is an id, so that 255 has two meanings.
+        """
+        path = self.files.get(frame_name)
+        if path is None:
+            return None
+        decoded = decode_mask(path)
+        if self._void is None:
+            if decoded.is_black_and_white:
+                self._black_and_white = path
+            elif (decoded.ids == _PALETTE_MAX_ID).any():
+                self._with_white = path
+            if self._black_and_white and self._with_white:
+                raise MaskError(
+                    f"Mask `{self._black_and_white}` is black and white (one object), but in `{self._with_white}` 255 "
+                    "is one id of several. Save all masks of a video with the same ids."
+                )
+        return _named_ids(decoded, path, self._void)
+
+    def _match_file(self, frame_names: Sequence[str], all_names: Sequence[str]) -> dict[str, Path]:
+        stem = self.path.stem
+        if stem in all_names and stem != frame_names[0]:
+            _logger.warning(
+                "Mask `%s` is named like frame %s, but a single mask belongs to the first frame, %s. "
+                "Give a folder of masks if that is not meant.", self.path, stem, frame_names[0],
+            )  # fmt: skip
+        return {frame_names[0]: self.path}
+
+    def _match_folder(self, all_names: Sequence[str]) -> dict[str, Path]:
+        by_number: defaultdict[str, list[str]] = defaultdict(list)
+        for name in all_names:
+            by_number[_without_zeros(name)].append(name)
+        known = set(all_names)
+        matched: dict[str, Path] = {}
+        strangers: list[str] = []
+        for path in _mask_files(self.path):
+            names = [path.stem] if path.stem in known else by_number[_without_zeros(path.stem)]
+            if not names:
+                strangers.append(path.name)
+                continue
+            if len(names) > 1:
+                raise MaskError(
+                    f"Mask `{path}` could belong to frames {_some(names)}. Name it exactly like one of them."
+                )
+            if names[0] in matched:
+                raise MaskError(
+                    f"Frame {names[0]} has two masks, `{matched[names[0]]}` and `{path}`. Remove one of them."
+                )
+            matched[names[0]] = path
+        if strangers:
+            raise MaskError(
+                f"{len(strangers)} of the masks in `{self.path}` match no frame: {_some(strangers)}. Masks are named "
+                f"like their frames: {_some(all_names)}. Rename or remove them."
+            )
+        return matched
+
+
+def _mask_files(folder: Path) -> list[Path]:
+    entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
+    masks = [p for p in entries if p.suffix.lower() in MASK_SUFFIXES and p.is_file()]
+    if masks:
+        return masks
+    folders = [p.name for p in entries if p.is_dir()]
+    if folders:
+        hint = f"It holds folders ({_some(folders)}); give the one with the masks of this video."
+    elif any(p.suffix.lower() in (".jpg", ".jpeg") for p in entries):
+        hint = "It holds JPEG files, which cannot keep object ids; are these the frames?"
+    else:
+        hint = "Give a folder of palette or greyscale PNG files, named like the frames."
+    raise MaskError(f"Folder `{folder}` holds no masks. {hint}")
+
+
+def _without_zeros(stem: str) -> str:
+    return re.sub(r"[0-9]+", lambda digits: digits[0].lstrip("0") or "0", stem)
+
+
+def _some(names: Sequence[str]) -> str:
+    """List a few names: the first three, and the last of many."""
+    shown = list(names[:3])
+    return ", ".join(shown) + (f" … {names[-1]}" if len(names) > len(shown) else "")
+
+
+def _named_ids(decoded: DecodedMask, path: Path, void: int | None) -> Mask:
+    if not decoded.is_black_and_white or void is not None:
+        return decoded.ids
+    if "black and white" not in _notes_given:
+        _notes_given.add("black and white")
+        _logger.warning("Mask `%s` is black and white: taken as one object with id 1 (said once).", path)
+    is_object: NDArray[np.bool_] = decoded.ids != 0
+    return is_object.astype(np.uint8)
+
+
+def _checked_ids(mask: NDArray[Any]) -> NDArray[Any]:
+    ids: NDArray[Any] = np.asarray(mask)
+    if ids.ndim != 2 or ids.size == 0:
+        raise MaskError(
+            f"The mask has shape {ids.shape}. Masks are arrays of object ids of shape (H, W), at least 1x1."
+        )
+    if ids.dtype.kind not in "bui":
+        raise MaskError(f"The mask is of type {ids.dtype}. Object ids are integers; threshold or round it first.")
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high > MAX_ID:
+        raise MaskError(
+            f"The mask holds ids from {low} to {high}. Ids from 0 to {MAX_ID} can be written; renumber them."
+        )
+    return ids
+
+
+def _palette_bytes(palette: NDArray[np.uint8] | None) -> bytes:
+    if palette is None:
+        return davis_palette().tobytes()
+    if palette.ndim != 2 or palette.shape[1] != 3 or not 1 <= len(palette) <= 256 or palette.dtype != np.uint8:
+        raise ShapeError(
+            f"The palette has shape {palette.shape} and type {palette.dtype}; expected uint8 (up to 256, 3)."
+        )
+    # All 256 colours, so that the file keeps 8 bits per pixel whatever ids it holds.
+    return palette.tobytes() + bytes(3 * (256 - len(palette)))

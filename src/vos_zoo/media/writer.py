@@ -1,0 +1,248 @@
+"""Writing results: folders of masks that can be continued, and videos that browsers play."""
+
+from __future__ import annotations
+
+import contextlib
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vos_zoo.errors import ConfigError, MaskError, MissingExtraError, OutputExistsError, ShapeError, VideoError
+from vos_zoo.files import PARTIAL_SUFFIX, atomic_path
+from vos_zoo.media.masks import write_mask
+
+try:
+    import av
+except ImportError:  # an optional extra; only VideoWriter needs it
+    av = None
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov")
+"""Endings of the video files that can be written."""
+
+# PyAV's own wheels bring the first, conda's the second, and macOS has the third.
+_ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox")
+_BITS_PER_PIXEL = 0.15  # for encoders without a constant-quality mode; generous for H.264
+_BT709, _LIMITED_RANGE = 1, 1  # ISO/IEC 23091-2 codes; what players assume of H.264 video
+_PNG_HEAD, _PNG_TAIL = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
+
+
+class MaskWriter:
+    """A folder of masks, one PNG per frame, named like the frame.
+
+    Every file appears complete or not at all, so a run that is interrupted loses nothing and can be continued.
+
+    Args:
+        folder: Where to write; made if it does not exist.
+        palette: Colours of the ids, shape (K, 3); None means ``davis_palette()``.
+        resume: Continue an earlier run: complete masks in the folder count as done.
+        overwrite: Replace masks of the same names; other files stay as they are.
+
+    Attributes:
+        folder: As given.
+        done: Names of the frames whose masks are complete, from this run and, with ``resume``, from earlier ones.
+
+    Raises:
+        OutputExistsError: If the folder has files in it and neither ``resume`` nor ``overwrite`` is on, or if
+            ``folder`` is a file.
+        ConfigError: If both are on.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     MaskWriter(folder).write("00000", np.zeros((2, 2), np.uint8)).name
+        ...     sorted(MaskWriter(folder, resume=True).done)
+        '00000.png'
+        ['00000']
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        palette: NDArray[np.uint8] | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        self.folder = Path(folder)
+        self._palette = palette
+        if resume and overwrite:
+            raise ConfigError(
+                "Both resume and overwrite were asked for. Continue the earlier run or replace it, not both."
+            )
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputExistsError(
+                f"`{self.folder}` is a file where an output folder was expected. Choose a new name."
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        entries = list(self.folder.iterdir())
+        visible = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+        if visible and not (resume or overwrite):
+            more = f" and {len(visible) - 1} more" if len(visible) > 1 else ""
+            raise OutputExistsError(
+                f"Output folder `{self.folder}` is not empty: it holds {visible[0]}{more}. "
+                "Choose a new folder, continue the earlier run with resume=True (`--resume`), or replace its masks "
+                "with overwrite=True (`--overwrite`)."
+            )
+        for entry in entries:
+            if entry.name.startswith(".") and entry.name.endswith(PARTIAL_SUFFIX):
+                entry.unlink()
+        self.done: set[str] = set()
+        if resume:
+            self.done = {entry.stem for entry in entries if entry.suffix == ".png" and _is_complete_png(entry)}
+
+    def path(self, name: str) -> Path:
+        """Give the file of a frame's mask, whether it exists or not.
+
+        Args:
+            name: The frame's name.
+
+        Raises:
+            MaskError: If the name is empty or would lead out of the folder.
+        """
+        if not name or name.startswith(".") or "/" in name or "\\" in name:
+            raise MaskError(f"Frame name {name!r} cannot name a mask file. Use a plain name such as '00012'.")
+        return self.folder / f"{name}.png"
+
+    def write(self, name: str, mask: NDArray[Any]) -> Path:
+        """Write the mask of one frame.
+
+        Args:
+            name: The frame's name.
+            mask: Object ids 0..65535, shape (H, W).
+
+        Returns:
+            The file that was written.
+
+        Raises:
+            MaskError: If the mask holds no ids that can be written, or the name is no file name.
+        """
+        path = self.path(name)
+        write_mask(path, mask, self._palette)
+        self.done.add(name)
+        return path
+
+
+class VideoWriter:
+    """An H.264 video (yuv420p, index first) that browsers and phones play, written frame by frame.
+
+    The file appears, or replaces an older one, when the writer is closed. Leaving the ``with`` block closes it, after
+    an error too, so that the frames written until then can be watched. Frames of odd size grow by a copied row or
+    column, since H.264 stores colours for blocks of 2x2 pixels.
+
+    Args:
+        path: Where to write; ends in .mp4, .m4v or .mov.
+        size: (H, W) of the frames.
+        fps: Frames per second.
+        quality: Constant rate factor of x264: 0 is lossless, 51 is worst. Other encoders ignore it.
+
+    Attributes:
+        path: As given.
+        frames: Number of frames written so far.
+
+    Raises:
+        MissingExtraError: If PyAV is not installed.
+        ConfigError: If ``fps``, ``size`` or ``quality`` are out of range, or the name has another ending.
+        VideoError: If the installed PyAV has no H.264 encoder.
+    """
+
+    def __init__(self, path: str | Path, size: tuple[int, int], *, fps: float, quality: int = 20) -> None:
+        if av is None:
+            raise MissingExtraError(
+                "Writing a video needs PyAV, which is not installed. Install it with `pip install av`."
+            )
+        self.path = Path(path)
+        self.frames = 0
+        if self.path.suffix.lower() not in VIDEO_SUFFIXES:
+            raise ConfigError(f"Video `{path}` must end in one of {', '.join(VIDEO_SUFFIXES)}. Rename it.")
+        if not 0 < fps <= 1000 or min(size) < 1 or not 0 <= quality <= 51:
+            raise ConfigError(
+                f"A video with fps={fps}, size={tuple(size)}, quality={quality} was asked for. Expected "
+                "0 < fps <= 1000, (H, W) of at least 1, and a quality from 0 to 51."
+            )
+        self._rate = Fraction(fps).limit_denominator(1001)  # 29.97 becomes 30000/1001
+        self._size = tuple(size)
+        self._quality = quality
+        self._encoder = _find_encoder()
+        self._container: Any = None
+        self._stream: Any = None
+        self._cleanup = contextlib.ExitStack()
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def write(self, image: NDArray[np.uint8]) -> None:
+        """Append one frame.
+
+        Args:
+            image: RGB, uint8, shape (H, W, 3).
+
+        Raises:
+            ShapeError: If the image has another size or type.
+        """
+        if image.shape != (*self._size, 3) or image.dtype != np.uint8:
+            raise ShapeError(
+                f"The frame has shape {image.shape} and type {image.dtype}; this video takes uint8 {(*self._size, 3)}. "
+                "Resize or convert it first."
+            )
+        if self._container is None:
+            self._open()
+        odd_rows, odd_columns = (length % 2 for length in self._size)
+        even = np.pad(image, ((0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format="yuv420p", dst_colorspace="itu709")
+        frame.pts, frame.time_base = self.frames, 1 / self._rate
+        self._container.mux(self._stream.encode(frame))
+        self.frames += 1
+
+    def close(self) -> None:
+        """Finish the file; without any frame there is no file. Closing twice does no harm."""
+        if self._container is None:
+            return
+        container, self._container = self._container, None
+        with self._cleanup, container:
+            container.mux(self._stream.encode())
+
+    def _open(self) -> None:
+        partial = self._cleanup.enter_context(atomic_path(self.path))
+        self._container = av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"})
+        stream = self._container.add_stream(self._encoder, rate=self._rate)
+        stream.height, stream.width = (length + length % 2 for length in self._size)
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.color_range, context.colorspace = _LIMITED_RANGE, _BT709
+        context.color_primaries, context.color_trc = _BT709, _BT709
+        if self._encoder == "libx264":
+            stream.options = {"crf": str(self._quality), "preset": "veryfast"}
+        else:
+            stream.bit_rate = round(stream.height * stream.width * float(self._rate) * _BITS_PER_PIXEL)
+        self._stream = stream
+
+
+def _find_encoder() -> str:
+    for name in _ENCODERS:
+        try:
+            av.codec.Codec(name, "w")
+        except ValueError:  # PyAV's UnknownCodecError
+            continue
+        return name
+    raise VideoError(
+        f"The installed PyAV {av.__version__} has no H.264 encoder (looked for {', '.join(_ENCODERS)}). "
+        "Install its official wheel with `pip install --force-reinstall av`."
+    )
+
+
+def _is_complete_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(len(_PNG_HEAD))
+        if head != _PNG_HEAD:
+            return False
+        file.seek(max(0, path.stat().st_size - len(_PNG_TAIL)))
+        return file.read() == _PNG_TAIL

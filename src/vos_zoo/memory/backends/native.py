@@ -1,0 +1,291 @@
+"""The memory read with top-k as machine code, for CPUs.
+
+Its source, ``native.c``, is compiled the first time it is needed, within a second or two, by the C compiler of the
+machine, and kept in the user's cache folder. It runs on the threads of PyTorch: others would compete with them, since
+idle ones wait actively. Where there is no compiler, or anything else is missing, PyTorch operations read instead
+(:mod:`vos_zoo.memory.backends.cpu`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vos_zoo.cache import cache_folder
+from vos_zoo.memory.backends import cpu
+from vos_zoo.memory.pages import HUGE_PAGE, Pages
+from vos_zoo.memory.tokens import MemoryTokens
+
+SOURCE = Path(__file__).with_name("native.c")
+
+_FLAGS = ("-O3", "-fPIC", "-shared", "-Wno-psabi")
+# What PyTorch found on this processor, and the instructions to compile for; others get those that all have.
+_INSTRUCTIONS = {
+    "AVX2": ("-mavx2", "-mfma"),
+    "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
+}
+_SECONDS_TO_COMPILE = 120
+_MOST_KEPT = 16 * 2**20  # bytes of work space
+_MOST_KEPT_OF_RESULTS = 32 * 2**20  # bytes
+
+
+class NativeError(Exception):
+    """Why there is no machine code here; never reaches users."""
+
+
+class WorkSpace(threading.local):
+    """Memory that one read leaves to the next of the same thread: fresh pages would take as long as a small read."""
+
+    def __init__(self) -> None:
+        self._kept = torch.empty(0, dtype=torch.uint8, device="cpu")
+        self._kept_pages: list[Pages] = []  # of results, the oldest first
+
+    def at_least(self, size: int) -> Tensor:
+        """Return ``size`` bytes or more; up to 16 MiB stay in use."""
+        if size <= len(self._kept):
+            return self._kept
+        space = torch.empty(size, dtype=torch.uint8, device="cpu")
+        if size <= _MOST_KEPT:
+            self._kept = space
+        return space
+
+    def result(self, rows: int, columns: int) -> Tensor:
+        """Return room for a result, shape (rows, columns), float32, not filled.
+
+        It lies where an earlier result lay that nobody holds any longer; up to 32 MiB stay in use.
+        """
+        size = 4 * rows * columns
+        if size < HUGE_PAGE:
+            return torch.empty(rows, columns, dtype=torch.float32, device="cpu")
+        pages = next((kept for kept in self._kept_pages if kept.size >= size and not kept.is_used), None)
+        if pages is None:
+            pages = Pages(size)
+            if pages.size <= _MOST_KEPT_OF_RESULTS:
+                self._kept_pages.append(pages)
+            while sum(kept.size for kept in self._kept_pages) > _MOST_KEPT_OF_RESULTS:
+                del self._kept_pages[0]
+        return pages.tensor((rows, columns), torch.float32)
+
+
+@dataclass(frozen=True)
+class NativeCode:
+    """Compiled code, and what starts PyTorch's threads to run it."""
+
+    functions: ctypes.CDLL
+    run_on_threads: ctypes.c_void_p
+    work_space: WorkSpace = field(default_factory=WorkSpace)
+
+    def search(
+        self, query: Tensor, keys: Tensor, bias: Tensor | None, top_k: int, threads: int
+    ) -> tuple[Tensor, Tensor] | None:
+        """Find the most similar tokens of each query.
+
+        Args:
+            query: Scaled queries, shape (M, Ck), float32.
+            keys: Shape (N, Ck), float32, fewer than 2³¹ rows.
+            bias: Shape (N,), float32, or None for zeros.
+            top_k: At most N.
+            threads: How many to use.
+
+        Returns:
+            Token indices in rising order, int64, and their similarities, both (M, k). Of equal tokens the first ones.
+            None if any similarity is not a number.
+        """
+        query, keys = query.contiguous(), keys if keys.stride(1) == 1 else keys.contiguous()
+        bias = None if bias is None else bias.contiguous()
+        chosen = query.new_empty(len(query), top_k, dtype=torch.int64)
+        similarity = query.new_empty(len(query), top_k)
+        sizes = len(query), keys.stride(0), len(keys), query.shape[1], top_k
+        queries, stride, tokens, width, k = map(ctypes.c_int64, sizes)
+        count = ctypes.c_uint32(threads)
+        space = self.work_space.at_least(self.functions.vos_zoo_select_tokens_space(queries, tokens, width, k, count))
+        failed = self.functions.vos_zoo_select_tokens(
+            *(_address(query), queries, _address(keys), stride, _address(bias), tokens, width, k),
+            *(_address(chosen), _address(similarity), _address(space), self.run_on_threads, count),
+        )
+        return None if failed else (chosen, similarity)
+
+    def sum_rows(self, table: Tensor, chosen: Tensor, weights: Tensor, threads: int) -> Tensor:
+        """Sum rows of a table.
+
+        Args:
+            table: Shape (N, D), float32, contiguous along its rows.
+            chosen: k rows per query, shape (M, k), int64.
+            weights: Their weights, shape (M, k), float32.
+            threads: How many to use.
+
+        Returns:
+            Shape (M, D).
+        """
+        chosen, weights = chosen.contiguous(), weights.contiguous()
+        out = self.work_space.result(len(chosen), table.shape[1])
+        sizes = len(table), table.stride(0), table.shape[1], *chosen.shape
+        rows, stride, columns, queries, k = map(ctypes.c_int64, sizes)
+        count = ctypes.c_uint32(threads)
+        space = self.work_space.at_least(self.functions.vos_zoo_sum_rows_space(rows, queries, k, count))
+        self.functions.vos_zoo_sum_rows(
+            *(_address(table), rows, stride, columns, _address(chosen), _address(weights), queries, k),
+            *(_address(out), _address(space), self.run_on_threads, count),
+        )
+        return out
+
+
+def unavailable_reason() -> str | None:
+    """Say why there is no machine code on this machine; None if there is. The first call may compile it."""
+    found = _find_code()
+    return found if isinstance(found, str) else None
+
+
+def refusal(query: Tensor, memory: MemoryTokens) -> str | None:
+    """Say why this read is not for the machine code; None if it is."""
+    for part in (query, memory.keys):
+        if part.device.type != "cpu":
+            return f"the tensors are on {part.device.type}"
+        if part.dtype != torch.float32:
+            return f"it compares float32 keys, not {part.dtype}"
+    if memory.bias is not None and memory.bias.dtype != torch.float32:
+        return f"it adds float32 biases, not {memory.bias.dtype}"
+    return None if memory.count < 2**31 else "the memory has more than 2³¹ tokens"
+
+
+def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -> tuple[Tensor, Tensor]:
+    """Find the k most similar tokens of each query and their softmax weights.
+
+    Takes and returns what :func:`vos_zoo.memory.backends.cpu.select_tokens` does, for reads without :func:`refusal` on
+    machines without :func:`unavailable_reason`.
+    """
+    bias = None if memory.bias is None else memory.bias[entry]
+    found = _code().search(memory.scale * query, memory.keys[entry], bias, top_k, torch.get_num_threads())
+    if found is None:
+        return cpu.select_tokens(query, memory, entry, top_k)
+    return found[0], found[1].softmax(1)
+
+
+def weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """Sum k rows of a table per query; takes and returns what :func:`vos_zoo.memory.backends.cpu.weighted_rows` does.
+
+    Args:
+        table: Shape (N, D).
+        rows: Indices, shape (M, k), int64.
+        weights: Shape (M, k), float32.
+
+    Returns:
+        Shape (M, D), in the type of the table.
+    """
+    if table.dtype != torch.float32 or weights.dtype != torch.float32 or table.stride(1) != 1:
+        return cpu.weighted_rows(table, rows, weights)
+    return _code().sum_rows(table, rows, weights, torch.get_num_threads())
+
+
+def _code() -> NativeCode:
+    found = _find_code()
+    assert isinstance(found, NativeCode)
+    return found
+
+
+@cache
+def _find_code() -> NativeCode | str:
+    try:
+        code = load(build(cpu_flags()))
+    except (NativeError, OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return code if is_right(code) else "what the C compiler made of it gives wrong results"
+
+
+def cpu_flags() -> tuple[str, ...]:
+    """Return the compiler's names for the instructions of this processor."""
+    return _INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ())
+
+
+def build(flags: tuple[str, ...]) -> Path:
+    """Compile the source, unless the cache has it compiled with these flags, and return the library.
+
+    Raises:
+        NativeError: If something is missing or the compiler fails.
+    """
+    if sys.platform != "linux":
+        raise NativeError("it is for Linux so far")
+    command = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or ""]
+    if not shutil.which(command[0]):
+        raise NativeError("there is no C compiler (`cc`, `gcc` or what CC names)")
+    folder = cache_folder("native")
+    if folder is None:
+        raise NativeError("there is no cache folder; name one by XDG_CACHE_HOME")
+    text = "\0".join([SOURCE.read_text(encoding="utf-8"), platform.machine(), *command, *_FLAGS, *flags])
+    library = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
+    if library.exists():
+        return library
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # In a folder of its own, because other processes may compile at the same time or load what is there.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".compiling-") as place:
+        made = Path(place) / library.name
+        call = [*command, *_FLAGS, *flags, str(SOURCE), "-o", str(made)]
+        result = subprocess.run(call, capture_output=True, text=True, timeout=_SECONDS_TO_COMPILE)  # noqa: S603
+        if result.returncode:
+            raise NativeError(f"`{shlex.join(call)}` failed: {result.stderr.strip()[:500]}")
+        made.replace(library)
+    return library
+
+
+def load(library: Path) -> NativeCode:
+    """Load a compiled library.
+
+    Raises:
+        NativeError: If PyTorch has no threads for it.
+        OSError: If it is not a library.
+    """
+    # Looked up through PyTorch's library, the function comes from the OpenMP runtime that PyTorch itself runs on, which
+    # may be GNU's, LLVM's or Intel's; all of them offer GNU's interface.
+    torch_library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        run_on_threads = ctypes.CDLL(str(torch_library)).GOMP_parallel
+    except (OSError, AttributeError) as error:
+        raise NativeError(f"PyTorch's OpenMP runtime was not found ({error})") from error
+    functions = ctypes.CDLL(str(library))
+    for of_space in (functions.vos_zoo_select_tokens_space, functions.vos_zoo_sum_rows_space):
+        of_space.restype = ctypes.c_int64
+    return NativeCode(functions, ctypes.cast(run_on_threads, ctypes.c_void_p))
+
+
+def is_right(code: NativeCode) -> bool:
+    """Compare a small read with sorting: small whole numbers, exact in every order of summing, with many ties."""
+
+    def numbers(rows: int, columns: int, most: int) -> Tensor:
+        count = torch.arange(rows * columns, dtype=torch.float32, device="cpu")
+        return count.mul_(11).fmod_(most).sub_(most // 2).view(rows, columns)
+
+    query, keys, table, bias = numbers(37, 5, 7), numbers(400, 5, 7), numbers(400, 70, 17), numbers(400, 1, 3)[:, 0]
+    expected = (query @ keys.T + bias).sort(dim=1, descending=True, stable=True)
+    found = code.search(query, keys, bias, 9, threads=2)
+    if found is None:
+        return False
+    chosen, order = expected.indices[:, :9].sort(dim=1)
+    similarity = expected.values[:, :9].gather(1, order)
+    return (
+        torch.equal(found[0], chosen)
+        and torch.equal(found[1], similarity)
+        and all(
+            # Few queries of a table are read in place, more from a copy.
+            torch.equal(code.sum_rows(table, some, of_some, threads=2), (of_some.unsqueeze(2) * table[some]).sum(1))
+            for some, of_some in ((chosen, similarity), (chosen.repeat(6, 1), similarity.repeat(6, 1)))
+        )
+    )
+
+
+def _address(tensor: Tensor | None) -> Any:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())

@@ -1,0 +1,287 @@
+"""Contract 1: what every paper's network and its memory look like from outside."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
+
+from torch import nn
+
+from vos_zoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+#: Mean and standard deviation of RGB in 0-1 over ImageNet, with which every network's images are normalised.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+MemoryEntry = Literal["all", "first", "latest", "rde"]
+MEMORY_ENTRIES: tuple[MemoryEntry, ...] = ("all", "first", "latest", "rde")
+
+
+@dataclass(frozen=True)
+class MemoryPolicy:
+    """What a clip's memory keeps, how much and how often.
+
+    Args:
+        every: Frames between two memorised frames, counted from the last reference frame.
+        max_frames: Most frames that one group of objects keeps; None lets the memory grow with the clip. Reference
+            frames and the latest frame always stay, the others are thinned out evenly.
+        max_bytes: Budget for the whole memory in bytes; it lowers ``max_frames`` as objects join.
+        keep_latest: Also keep the previous frame, replaced on every frame.
+        entries: Which memories are read, with multiplicity: ``all`` memorised frames, the ``first`` (reference) frame,
+            the ``latest`` memorised frame, or RDE's aggregated slot ``rde``.
+
+    Raises:
+        ConfigError: If a number is not positive or an entry is unknown.
+    """
+
+    every: int = 5
+    max_frames: int | None = None
+    max_bytes: int | None = None
+    keep_latest: bool = False
+    entries: tuple[MemoryEntry, ...] = ("all",)
+
+    def __post_init__(self) -> None:
+        for name in ("every", "max_frames", "max_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"Memory policy has {name}={value}. Expected a positive number; raise it.")
+        if self.max_frames is not None and self.max_frames < 2:
+            raise ConfigError(
+                "Memory policy has max_frames=1. A reference frame and the latest frame need 2; raise it."
+            )
+        unknown = [entry for entry in self.entries if entry not in MEMORY_ENTRIES]
+        if unknown or not self.entries:
+            raise ConfigError(
+                f"Memory policy has entries={self.entries!r}. Expected one or more of {', '.join(MEMORY_ENTRIES)}."
+            )
+
+
+class ClipMemory(ABC):
+    """State of one clip, made by ``VOSNetwork.new_memory`` and understood by that network alone.
+
+    The memory has a clock: ``tick`` counts frames since the last kept frame, ``is_due`` says whether the frame just
+    segmented has to be memorised. Counting restarts at every reference frame, which equals counting absolute frame
+    indices when the only annotation is frame 0.
+    """
+
+    def __init__(self, policy: MemoryPolicy) -> None:
+        self.policy = policy
+        self.clock = 0
+        self.frames_since_kept = 0
+
+    def tick(self) -> None:
+        """Move on by one frame."""
+        self.clock += 1
+        self.frames_since_kept += 1
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Put the clock back if what happens inside fails, so that the frame counts once however often it is tried."""
+        before = (self.clock, self.frames_since_kept)
+        try:
+            yield
+        except BaseException:
+            self.clock, self.frames_since_kept = before
+            raise
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the policy wants the current frame memorised."""
+        return self.policy.keep_latest or self.frames_since_kept >= self.policy.every
+
+    @property
+    @abstractmethod
+    def num_objects(self) -> int:
+        """Objects known so far, one plane each."""
+
+    @property
+    @abstractmethod
+    def num_frames(self) -> int:
+        """Most frames any object has in memory."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes that the memory holds on its device."""
+
+    @abstractmethod
+    def remove_objects(self, planes: Iterable[int]) -> None:
+        """Forget objects; the remaining planes close up in order."""
+
+
+@dataclass(frozen=True)
+class MemoryCost:
+    """Bytes that a clip will take in float32, known before the first frame.
+
+    Args:
+        bytes_per_frame: Bytes of one memorised frame with all its objects.
+        max_frames: Memorised frames at most; None if the memory grows with the clip.
+        working_bytes: Activations while one frame is processed, an estimate.
+    """
+
+    bytes_per_frame: int
+    max_frames: int | None
+    working_bytes: int
+
+    @property
+    def max_bytes(self) -> int | None:
+        """Bytes at most; None if the memory grows with the clip."""
+        return None if self.max_frames is None else self.bytes_per_frame * self.max_frames
+
+
+class View(NamedTuple):
+    """Something that a network shows beside the masks of the frame segmented last.
+
+    Attributes:
+        map: Numbers of 0-1 at any resolution of the padded frame, shape (B, h, w).
+        means: Means over the frame that are worth a curve over time, by what they are called.
+    """
+
+    map: Tensor
+    means: dict[str, float]
+
+
+class OpenSideInput(Protocol):
+    """Opens what a user gives beside a video's frames and masks."""
+
+    def __call__(self, path: str | Path, frames: Sequence[str], *, needed: Sequence[str], size: Any) -> Any:
+        """Open it for one session.
+
+        Args:
+            path: What the user gave: a file or a folder.
+            frames: Names of the frames that the session sees, from the first annotated one on. The sequence grows as
+                the session goes.
+            needed: Names of frames that must be in it; looked for now.
+            size: Working size of the session: a short side, (height, width), or None.
+
+        Raises:
+            MissingFileError: If it does not exist, or has nothing for a needed frame.
+            DataError: If it is damaged.
+        """
+        ...
+
+
+class SideInput(NamedTuple):
+    """Something that a network takes beside a video's frames and masks.
+
+    Attributes:
+        about: What it is, in a few words for a message.
+        open: Opens it from the disk; the result goes to ``VOSNetwork.with_side_inputs``.
+    """
+
+    about: str
+    open: OpenSideInput
+
+
+FeaturesT = TypeVar("FeaturesT")
+MemoryT = TypeVar("MemoryT", bound=ClipMemory)
+
+
+class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
+    """A stateless network with four verbs; what belongs to one video lives in the memory it made.
+
+    ``B`` clips run side by side in training, one in a session. ``O`` counts object planes without background.
+    """
+
+    #: Frames are padded to multiples of this.
+    stride: ClassVar[int] = 16
+    #: Size at which a session shows frames to the network, unless it is told another: the short side in pixels that
+    #: larger frames are scaled to, or the (height, width) that all frames are scaled to, turned for upright videos.
+    working_size: int | tuple[int, int] = 480
+    #: Whether padding zeros are added before the image is normalised (STM) or after it (all others).
+    pads_before_normalisation: ClassVar[bool] = False
+    #: What it takes beside frames and masks, by name.
+    side_inputs: ClassVar[Mapping[str, SideInput]] = MappingProxyType({})
+
+    @property
+    def views(self) -> Mapping[str, str]:
+        """What this network can show beside masks: name -> what it is, in a few words."""
+        return {}
+
+    def watch(self, name: str, memory: MemoryT) -> None:
+        """Compute also what costs extra for a view, from the next frame on.
+
+        Args:
+            name: One of ``views``.
+            memory: The clip's memory.
+        """
+
+    def view(self, name: str, memory: MemoryT) -> View | None:
+        """Return a view of the frame segmented last; None if that frame was not segmented.
+
+        Args:
+            name: One of ``views``.
+            memory: The clip's memory.
+        """
+        raise NotImplementedError
+
+    def with_side_inputs(self, policy: MemoryPolicy, side_inputs: Mapping[str, Any]) -> MemoryPolicy:
+        """Return a policy whose memories use opened side inputs.
+
+        Args:
+            policy: What is kept.
+            side_inputs: What was opened, by its name among ``side_inputs``.
+        """
+        return policy
+
+    @abstractmethod
+    def default_policy(self) -> MemoryPolicy:
+        """The paper's memory policy, bounded so that a session's memory cannot grow without end."""
+
+    @abstractmethod
+    def memory_cost(self, policy: MemoryPolicy, size: tuple[int, int], objects: int) -> MemoryCost:
+        """Estimate the memory of a clip with padded frames of ``size`` = (H, W) pixels and ``objects`` objects."""
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> FeaturesT:
+        """Compute a frame's features, once for all objects.
+
+        Args:
+            image: ImageNet-normalised RGB, shape (B, 3, H, W), H and W multiples of ``stride``.
+        """
+
+    @abstractmethod
+    def new_memory(self, policy: MemoryPolicy | None = None) -> MemoryT:
+        """Make an empty memory for one clip; None means ``default_policy()``."""
+
+    @abstractmethod
+    def segment(self, features: FeaturesT, memory: MemoryT) -> Tensor:
+        """Segment the current frame and move the memory's clock.
+
+        Returns:
+            One mask logit per object before aggregation, shape (B, O, H, W).
+
+        Raises:
+            EmptyMemoryError: If no frame has been memorised.
+        """
+
+    @abstractmethod
+    def memorize(
+        self, features: FeaturesT, probabilities: Tensor, memory: MemoryT, *, reference: bool | Sequence[int] = False
+    ) -> None:
+        """Add a frame to the memory.
+
+        Args:
+            features: What ``encode`` gave for this frame.
+            probabilities: Aggregated object probabilities in [0, 1] without background, shape (B, O, H, W). Planes
+                beyond the memory's objects are new objects.
+            memory: The clip's memory.
+            reference: Whether a user annotated this frame: True for all objects, or the planes that were annotated.
+                New objects have to be among them.
+        """
+
+
+def reference_planes(reference: bool | Sequence[int], objects: int) -> frozenset[int]:
+    """Return the annotated planes among ``objects`` planes."""
+    if isinstance(reference, bool):
+        return frozenset(range(objects)) if reference else frozenset()
+    return frozenset(reference)

@@ -1,0 +1,1 @@
+"""From a video and prompts to masks on disk: the loop around a session."""

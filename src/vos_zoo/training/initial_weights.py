@@ -1,0 +1,192 @@
+"""Weights that training starts from: ImageNet trunks, a zoo checkpoint, or the stage before."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from vos_zoo.configs import config_from_dict
+from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError
+from vos_zoo.layers import ResNetTrunk
+from vos_zoo.registry import ARCHITECTURES, WEIGHTS, find_architecture
+from vos_zoo.weights import describe_weight
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from vos_zoo.registry import Architecture
+
+_LOGGER = logging.getLogger(__name__)
+_LIGHTNING_SUFFIX = ".ckpt"
+_NO_CHECKPOINT = "is no readable Lightning checkpoint. Give a .ckpt file that training wrote, or a checkpoint folder."
+# Every way in which the bytes of something else can fail.
+_UNREADABLE = (pickle.PickleError, RuntimeError, EOFError, LookupError, TypeError, AttributeError, ValueError)
+_FRAME_ENCODERS = ("key_encoder.", "query_encoder.")  # of the zoo's networks; they see the frame alone
+
+
+def load_trunks(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
+    """Load trained weights into every ResNet trunk of a network.
+
+    Args:
+        network: Any network of the zoo.
+        source: A safetensors file in torchvision's names, ``timm`` for timm's pretrained weights, or the checkpoint
+            folder of a zoo model, whose encoder of frames is taken.
+        roots: Folders that a relative path is looked up in.
+
+    Raises:
+        MissingFileError: If the file or folder does not exist.
+        CheckpointError: If it is no safetensors file.
+        ConfigError: If no trunk takes it.
+    """
+    trunks = {name: part for name, part in network.named_modules() if isinstance(part, ResNetTrunk)}
+    fitting = 0
+    for name, trunk in trunks.items():
+        if source == "timm":
+            import timm
+
+            state = timm.create_model(trunk.name, pretrained=True).state_dict()
+        else:
+            state = _read_trunk(_find(source, roots))
+        try:
+            trunk.load_imagenet(state)
+        except ConfigError as error:
+            # The two encoders of a network may have different trunks; a file fits the one or the other.
+            _LOGGER.warning("%s keeps its initial weights: %s", name, error)
+        else:
+            fitting += 1
+    if not fitting:
+        raise ConfigError(
+            f"{source} fits none of the encoders {', '.join(trunks)}. Give weights of one of their ResNets."
+        )
+
+
+def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path], *, is_whole: bool = False) -> None:
+    """Start from a zoo checkpoint folder or a Lightning checkpoint.
+
+    Parameters that the source lacks (RDE's aggregation when starting from STCN) keep their initial values and are
+    logged.
+
+    Args:
+        network: The network to load into.
+        source: A name of ``vos-zoo list --weights``, a folder with ``model.safetensors``, or a ``.ckpt`` file.
+        roots: Folders that a relative path is looked up in.
+        is_whole: Whether the source must hold all parameters, as it must where nothing is trained.
+
+    Raises:
+        MissingFileError: If the path does not exist.
+        CheckpointError: If it cannot be read, or holds parameters that the network lacks, or of other shapes; or if
+            ``is_whole`` and it lacks some.
+    """
+    path, state = _find(source, roots), read_checkpoint(source, roots)
+    own = network.state_dict()
+    wrong = sorted(key for key, tensor in state.items() if key not in own or own[key].shape != tensor.shape)
+    if wrong:
+        raise CheckpointError(
+            f"{path} holds {len(wrong)} parameters that do not fit this network, first {wrong[0]}. Start from weights "
+            "of the same model and size."
+        )
+    fresh = sorted({key.partition(".")[0] for key in own.keys() - state.keys()})
+    if fresh and is_whole:
+        raise CheckpointError(
+            f"{path} has no {', '.join(fresh)}, so this network would not be a trained one. Name a checkpoint of its "
+            "own training with `--ckpt_path FILE.ckpt`, or other weights with `--model.initial_weights`."
+        )
+    if fresh:
+        _LOGGER.warning("%s has no %s; these parts start from their initialisation.", path, ", ".join(fresh))
+    network.load_state_dict({key: tensor.to(own[key].dtype) for key, tensor in state.items()}, strict=False)
+
+
+def read_checkpoint(source: str, roots: Sequence[Path]) -> dict[str, Tensor]:
+    """Return the tensors of a zoo checkpoint folder or a Lightning checkpoint, by the names of its network.
+
+    Args:
+        source: A name of ``vos-zoo list --weights``, a folder with ``model.safetensors``, or a ``.ckpt`` file.
+        roots: Folders that a relative path is looked up in.
+
+    Raises:
+        MissingFileError: If the path does not exist.
+        CheckpointError: If it cannot be read.
+    """
+    path = _find(source, roots)
+    return _read_safetensors(path / "model.safetensors") if path.is_dir() else _read_lightning(path)
+
+
+def _read_trunk(path: Path) -> dict[str, Tensor]:
+    """Read a trunk's tensors from a file of its own, or from among those of a whole network."""
+    if not path.is_dir():
+        return _read_safetensors(path)
+    state = _read_safetensors(path / "model.safetensors")
+    for name in _FRAME_ENCODERS:
+        trunk = {key.removeprefix(name): tensor for key, tensor in state.items() if key.startswith(name)}
+        if trunk:
+            return trunk
+    raise ConfigError(
+        f"{path} holds no {' or '.join(name.rstrip('.') for name in _FRAME_ENCODERS)}. Give the folder of a model that "
+        "encodes frames by a ResNet, such as STCN, or a file of ImageNet weights."
+    )
+
+
+def describe_source(source: str) -> tuple[Architecture, Any]:
+    """Tell which network initial weights belong to.
+
+    Args:
+        source: A name of ``vos-zoo list --weights``, a checkpoint folder, or a ``.ckpt`` file.
+
+    Returns:
+        The architecture and its configuration.
+
+    Raises:
+        UnknownModelError: If no weight has this name.
+        MissingFileError: If the path does not exist.
+        CheckpointError: If the file was not written by training of this package.
+    """
+    if not source.endswith(_LIGHTNING_SUFFIX):
+        return describe_weight(source)[1:]
+    path = _find(source, [Path()])
+    try:
+        described = torch.load(path, map_location="cpu", weights_only=True)["vos_zoo"]
+        name, values = str(described["architecture"]), described["config"]
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{path} {_NO_CHECKPOINT}") from error
+    architecture = find_architecture(name)
+    return architecture, config_from_dict(architecture.load_class("config"), values, where=f"{path}: config")
+
+
+def _find(source: str, roots: Sequence[Path]) -> Path:
+    if source in WEIGHTS or source in ARCHITECTURES or source.startswith("hf-hub:"):
+        return describe_weight(source)[0]
+    candidates = [root / source for root in roots]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    places = " or ".join(map(str, candidates))
+    raise MissingFileError(
+        f"{source} was not found as {places}. Give the path of the weights, or a name of `vos-zoo list --weights`."
+    )
+
+
+def _read_lightning(path: Path) -> dict[str, Tensor]:
+    prefix = "network."
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        network = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{path} {_NO_CHECKPOINT}") from error
+    if not network:
+        raise CheckpointError(f"{path} holds no network of this package. Give a .ckpt file that training wrote.")
+    return network
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is no readable safetensors file ({error}).") from error

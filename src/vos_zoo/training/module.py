@@ -1,0 +1,350 @@
+"""Contract 2: the LightningModule around a network."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from vos_zoo.data.modules.prediction import Newcomers
+from vos_zoo.devices import computes_bf16
+from vos_zoo.errors import ConfigError
+from vos_zoo.inference.session import VideoSession
+from vos_zoo.layers import ResNetTrunk
+from vos_zoo.metrics import JAndF
+from vos_zoo.registry import describe_network
+from vos_zoo.training.initial_weights import load_initial_weights, load_trunks
+from vos_zoo.training.losses import BootstrappedCrossEntropy
+from vos_zoo.training.prediction import VideoPrediction
+from vos_zoo.training.pretrained import Pretrained
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytorch_lightning.utilities.types import OptimizerLRScheduler
+
+    from vos_zoo.data.modules.prediction import PredictionVideo
+    from vos_zoo.data.modules.validation import VideoItem
+    from vos_zoo.inference.session import Precision
+    from vos_zoo.network import VOSNetwork
+
+ConfigT = TypeVar("ConfigT")
+
+_RANDOM_STATE = "random_state"
+
+# Of the Trainer's names; the rest of them train and evaluate in float32.
+_SESSION_PRECISION: dict[str, Precision] = {"bf16-mixed": "bf16", "16-mixed": "fp16"}
+
+
+class TrainingBatch(TypedDict):
+    """What the DataModules give to a training step.
+
+    ``images`` (B, T, 3, H, W) normalised; ``masks`` (B, T, H, W) with 0 for background and plane + 1 for objects;
+    ``valid_objects`` (B, O), existing planes first; ``first_masks`` (B, O, H, W) in [0, 1], the masks the first frame
+    is memorised with, perturbed if the data source perturbs; ``name`` of every clip.
+    """
+
+    images: Tensor
+    masks: Tensor
+    valid_objects: Tensor
+    first_masks: Tensor
+    name: list[str]
+
+
+class VideoMasks(TypedDict):
+    """Predicted masks of a video.
+
+    ``frames`` are the numbers of the frames that were scored, from 0; ``masks`` are their object ids, int32, shape
+    (len(frames), H, W).
+    """
+
+    frames: list[int]
+    masks: NDArray[np.int32]
+
+
+def resolve_config(
+    config_class: type[ConfigT], config: ConfigT | str, overrides: Mapping[str, Any] | None = None
+) -> ConfigT:
+    """Return a configuration from an object or the name of a variant, with some fields replaced.
+
+    Raises:
+        ConfigError: If the variant or a field does not exist.
+    """
+    if isinstance(config, str):
+        variant = getattr(config_class, config, None)
+        if config.startswith("_") or not callable(variant):
+            raise ConfigError(f"{config_class.__name__} has no variant {config!r}. Expected r50, small or tiny.")
+        resolved: ConfigT = variant()
+    else:
+        resolved = config
+    if not overrides:
+        return resolved
+    known = {field.name for field in dataclasses.fields(resolved)}  # type: ignore[arg-type]
+    unknown = sorted(set(overrides) - known)
+    if unknown:
+        raise ConfigError(
+            f"{config_class.__name__} has no field {', '.join(unknown)}. Fields: {', '.join(sorted(known))}."
+        )
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in overrides.items()}
+    return dataclasses.replace(resolved, **values)  # type: ignore[type-var]
+
+
+class VOSModule(Pretrained, pl.LightningModule):
+    """A network with its training, validation and prediction.
+
+    Args:
+        network: The paper's network.
+        learning_rate: Adam's learning rate.
+        backbone_rate: Learning rate of the ResNet trunks as a share of ``learning_rate``.
+        weight_decay: L2 term added to gradients (not decoupled, as in the papers' code).
+        milestones: Iterations at which the learning rate falls to a tenth.
+        warmup_steps: Iterations of linear warm-up.
+        final_decay: Share of training at its end over which the learning rate falls linearly to zero.
+        backbone_weights: ImageNet weights of the encoders for training from scratch: a safetensors file, relative to
+            the data root or the working directory; ``timm`` downloads timm's. None keeps random ones.
+        initial_weights: Weights to start from: a name of ``vos-zoo list --weights``, a zoo checkpoint folder or a
+            Lightning checkpoint. Validation, test and prediction use them too, unless a checkpoint is given.
+        frozen: Parts of the network that keep their weights, by name (``key_encoder``); ``batch_norm`` means the scales
+            and offsets of all batch normalisations.
+        channels_last: Store convolution weights channels-last while training, faster on most devices.
+        bootstrap_start: Iteration at which easy pixels begin to be left out of the loss.
+        bootstrap_end: Iteration at which only the hardest 15 % count.
+        evaluation_size: Size of validation and test videos as the network sees them, see ``vos_zoo.VideoSession``.
+        evaluation_frames: Which of their frames are segmented: ``all``, or only the ``annotated`` ones, which is quick
+            where few are, and harder, since objects jump.
+        evaluation_protocol: Which frames and objects of them count: ``davis2017``, ``davis2016`` or ``youtube-vos``.
+
+    Attributes:
+        network: The network; everything else of this class is about training and convenience.
+
+    Raises:
+        ConfigError: If the network has no part of a name in ``frozen``.
+    """
+
+    #: Batch normalisation keeps its ImageNet statistics; its affine parameters are trained (STM, STCN, RDE-VOS).
+    freezes_batch_norm: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        network: VOSNetwork[Any, Any],
+        *,
+        learning_rate: float = 1e-5,
+        backbone_rate: float = 1.0,
+        weight_decay: float = 1e-7,
+        milestones: Sequence[int] = (),
+        warmup_steps: int = 0,
+        final_decay: float = 0.0,
+        backbone_weights: str | None = None,
+        initial_weights: str | None = None,
+        frozen: Sequence[str] = (),
+        channels_last: bool = True,
+        bootstrap_start: int = 20_000,
+        bootstrap_end: int = 70_000,
+        evaluation_size: int | tuple[int, int] | Literal["native"] | None = "native",
+        evaluation_frames: Literal["all", "annotated"] = "all",
+        evaluation_protocol: Literal["davis2017", "davis2016", "youtube-vos"] = "davis2017",
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.learning_rate = learning_rate
+        self.backbone_rate = backbone_rate
+        self.weight_decay = weight_decay
+        self.milestones = tuple(milestones)
+        self.warmup_steps = warmup_steps
+        self.final_decay = final_decay
+        self.backbone_weights = backbone_weights
+        self.initial_weights = initial_weights
+        self.channels_last = channels_last
+        self.cross_entropy = BootstrappedCrossEntropy(bootstrap_start, bootstrap_end)
+        self.evaluation_size = evaluation_size
+        self.evaluation_frames = evaluation_frames
+        self.val_scores = JAndF(protocol=evaluation_protocol)
+        self.test_scores = JAndF(protocol=evaluation_protocol)
+        self._has_weights = False
+        self._random_state: Tensor | None = None
+        for name in frozen:
+            self._freeze(name)
+
+    def setup(self, stage: str) -> None:
+        """Load the weights to start from, unless a checkpoint will replace them, or weights have been trained since."""
+        if stage == "fit" and self.channels_last:
+            for part in self.network.modules():
+                if isinstance(part, nn.Conv2d):
+                    part.to(memory_format=torch.channels_last)
+        if self._has_weights or self.trainer.ckpt_path is not None:
+            self._has_weights = True
+            return
+        data_root = getattr(getattr(self.trainer, "datamodule", None), "root", None)
+        roots = [Path(root) for root in (data_root, ".") if root is not None]
+        if self.initial_weights is not None:
+            load_initial_weights(self.network, self.initial_weights, roots, is_whole=stage != "fit")
+            self._has_weights = True
+        elif self.backbone_weights is not None and stage == "fit":
+            load_trunks(self.network, self.backbone_weights, roots)
+            self._has_weights = True
+
+    def on_fit_start(self) -> None:
+        """Say so before hours are lost, if the processor has to emulate the run's precision."""
+        precision = str(self.trainer.precision)
+        if precision.startswith("bf16") and not computes_bf16(self.device):
+            rank_zero_info(
+                "This processor has no bfloat16: precision %s is many times slower on it than float32. Stop and add "
+                "--trainer.precision 32-true.",
+                precision,
+            )
+
+    def on_train_start(self) -> None:
+        """Freeze batch statistics: Lightning keeps the mode it finds and calls no ``train()`` of its own."""
+        self.train()
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state)
+            self._random_state = None
+
+    def train(self, mode: bool = True) -> VOSModule:
+        """Switch to training; frozen batch normalisation stays in evaluation mode."""
+        super().train(mode)
+        if self.freezes_batch_norm:
+            for part in self.network.modules():
+                if isinstance(part, _BatchNorm):
+                    part.eval()
+        return self
+
+    def segmentation_loss(self, logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
+        """Average the bootstrapped cross-entropy over clips; planes that hold no object are left out.
+
+        Args:
+            logits: Aggregated, shape (B, O + 1, H, W).
+            masks: Object per pixel, shape (B, H, W).
+            valid: Which planes hold an object, existing ones first, shape (B, O).
+        """
+        counts = valid.sum(dim=1).tolist()
+        return torch.stack(
+            [
+                self.cross_entropy(sample[: 1 + int(count)], mask, self.global_step)
+                for sample, mask, count in zip(logits, masks, counts, strict=True)
+            ]
+        ).mean()
+
+    def log_loss(self, loss: Tensor) -> Tensor:
+        """Log the total training loss and return it."""
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
+        return loss
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam, with a rate of their own for the trunks, and a schedule that is stepped on every iteration."""
+        trunks = [part for part in self.network.modules() if isinstance(part, ResNetTrunk)]
+        if self.backbone_rate == 1:
+            trunks = []
+        slow = {id(parameter) for trunk in trunks for parameter in trunk.backbone_parameters()}
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [part for part in trained if id(part) not in slow]},
+            {"params": [part for part in trained if id(part) in slow], "lr": self.learning_rate * self.backbone_rate},
+        ]
+        optimizer = torch.optim.Adam(
+            [group for group in groups if group["params"]], lr=self.learning_rate, weight_decay=self.weight_decay
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def validation_step(self, batch: VideoItem, batch_idx: int) -> VideoMasks:
+        """Segment a whole video and score it; returns the masks that were scored."""
+        return self._score(batch, self.val_scores)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log J, F and J&F in 0-1 over all validation videos."""
+        self._log_scores(self.val_scores, "val")
+
+    def test_step(self, batch: VideoItem, batch_idx: int) -> VideoMasks:
+        """Segment a whole video and score it; returns the masks that were scored."""
+        return self._score(batch, self.test_scores)
+
+    def on_test_epoch_end(self) -> None:
+        """Log J, F and J&F in 0-1 over all test videos."""
+        self._log_scores(self.test_scores, "test")
+
+    def predict_step(self, batch: PredictionVideo, batch_idx: int) -> VideoPrediction:
+        """Give the masks of a whole video, which are computed while they are taken, as ``PredictionWriter`` does."""
+        return VideoPrediction(batch, self._evaluation_session)
+
+    def session(self, **options: Any) -> VideoSession:
+        """Start a session for one video; ``options`` are those of ``vos_zoo.VideoSession``."""
+        return VideoSession(self, **options)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note the architecture, so that the network can be rebuilt from the file alone, and what is random."""
+        checkpoint["vos_zoo"] = describe_network(self.network)
+        checkpoint[_RANDOM_STATE] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the state of the random choices of training steps until training goes on."""
+        self._random_state = checkpoint.get(_RANDOM_STATE)
+
+    def _evaluation_session(self) -> VideoSession:
+        trainer = self._trainer  # the public attribute raises an error where there is none
+        precision: Precision = "fp32" if trainer is None else _SESSION_PRECISION.get(str(trainer.precision), "fp32")
+        return self.session(size=self.evaluation_size, precision=precision)
+
+    def _score(self, video: VideoItem, scores: JAndF) -> VideoMasks:
+        session = self._evaluation_session()
+        newcomers = Newcomers()
+        annotated = set(video["annotated"])
+        predictions, frames = [], []
+        for index, (frame, annotation) in enumerate(zip(video["frames"], video["masks"], strict=True)):
+            is_annotated = index in annotated
+            if not is_annotated and self.evaluation_frames == "annotated":
+                continue
+            prediction = session.step(frame, newcomers.given(annotation) if is_annotated else None).mask
+            if is_annotated:
+                predictions.append(prediction)
+                frames.append(index)
+        masks = np.stack(predictions)
+        scores.update(masks, np.stack([video["masks"][frame] for frame in frames]), sequence=video["name"])
+        return {"frames": frames, "masks": masks}
+
+    def _log_scores(self, scores: JAndF, stage: str) -> None:
+        if scores.update_called:
+            values = scores.compute()
+            if values["jf_mean"].isnan():
+                left_out = "first and the last annotated frame" if scores.protocol.skips_last else "first one"
+                rank_zero_warn(
+                    f"The {stage} videos have no frame that counts: protocol {scores.protocol.name} leaves the "
+                    f"{left_out} of an object out. Expected more frames with its mask; give longer videos, or raise "
+                    "validation_frames."
+                )
+            for name in ("jf_mean", "j_mean", "f_mean"):
+                # The metric has gathered the scores of all devices; equal values need no further reduction.
+                self.log(f"{stage}/{name}", values[name].float(), prog_bar=name == "jf_mean", sync_dist=True)
+            scores.reset()
+
+    def _freeze(self, name: str) -> None:
+        if name == "batch_norm":
+            parts = [part for part in self.network.modules() if isinstance(part, _BatchNorm)]
+        else:
+            parts = [part for path, part in self.network.named_modules() if path == name]
+        if not parts:
+            known = ", ".join(path for path, _ in self.network.named_children())
+            raise ConfigError(
+                f"{type(self.network).__name__} has no part {name!r} that could be frozen. Its parts: {known}; "
+                "batch_norm means all batch normalisations."
+            )
+        for part in parts:
+            part.requires_grad_(False)
+
+    def learning_rate_factor(self, iteration: int) -> float:
+        """Return the factor on the learning rate at an iteration (0-based)."""
+        factor: float = 0.1 ** sum(iteration >= milestone for milestone in self.milestones)
+        if iteration < self.warmup_steps:
+            factor *= (iteration + 1) / self.warmup_steps
+        if self.final_decay > 0:
+            total = self.trainer.estimated_stepping_batches
+            factor *= min(1.0, max(0.0, (total - iteration) / (self.final_decay * total)))
+        return factor

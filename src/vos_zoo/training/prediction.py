@@ -1,0 +1,40 @@
+"""The prediction of a whole video: a loop around a session that runs while its masks are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from vos_zoo.data.modules.prediction import PredictionVideo
+    from vos_zoo.inference.session import VideoSession
+
+
+class VideoPrediction:
+    """Masks of one video; iterating segments it, one frame at a time, and gives (frame name, mask).
+
+    Nothing is computed before the first mask is taken, so that a video whose results exist costs nothing, and no more
+    than one frame and the memory is ever held. Every iteration is a session of its own.
+
+    Args:
+        video: The video and what is given of it.
+        new_session: Makes a session.
+
+    Attributes:
+        video: As given.
+    """
+
+    def __init__(self, video: PredictionVideo, new_session: Callable[[], VideoSession]) -> None:
+        self.video = video
+        self._new_session = new_session
+
+    def __iter__(self) -> Iterator[tuple[str, NDArray[np.int32]]]:
+        """Segment the video and give the masks that belong to its result; ids int32, shape (H, W)."""
+        session = self._new_session()
+        for frame in self.video:
+            mask = session.step(frame.image, frame.mask).mask
+            if frame.is_written:
+                yield frame.name, mask

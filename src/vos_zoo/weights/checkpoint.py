@@ -1,0 +1,173 @@
+"""The checkpoint folder: what ``config.json`` says, the network it describes, and how a folder is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save
+
+from vos_zoo.configs import config_from_dict
+from vos_zoo.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingFileError,
+    OutputExistsError,
+    UnknownModelError,
+    VosZooError,
+)
+from vos_zoo.files import atomic_path
+from vos_zoo.registry import describe_network, find_architecture
+from vos_zoo.version import __version__
+from vos_zoo.weights.tensors import TensorFile, fill, without_storage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vos_zoo.network import VOSNetwork
+    from vos_zoo.registry import Architecture
+
+__all__ = [
+    "CARD_FILE",
+    "CONFIG_FILE",
+    "WEIGHTS_FILE",
+    "build",
+    "read_config",
+    "read_model",
+    "save_checkpoint_folder",
+]
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+CARD_FILE = "README.md"
+FORMAT_VERSION = 1
+
+
+def read_model(folder: Path, kind: str, *, file: str = WEIGHTS_FILE) -> Any:
+    """Build what a checkpoint folder describes, fill it, and return it on the CPU, in float32 and eval mode.
+
+    Args:
+        folder: Folder with the tensors and ``config.json``.
+        kind: ``network`` or ``module``.
+        file: Name of the file with the tensors.
+
+    Raises:
+        MissingFileError: If the folder or one of the two files is missing.
+        CheckpointError: If the weights are damaged or do not fit the configuration.
+        ConfigError: If ``config.json`` is not what the architecture expects.
+    """
+    for path in (folder, folder / CONFIG_FILE, folder / file):
+        if not path.exists():
+            raise MissingFileError(
+                f"{path} does not exist. A checkpoint is a folder with {file} and {CONFIG_FILE}. "
+                "Check the path, or write one with `vos-zoo convert`."
+            )
+    architecture, config = read_config(folder / CONFIG_FILE)
+    tensors = TensorFile(folder / file)
+    with without_storage():
+        model = build(architecture, kind, config, folder / CONFIG_FILE)
+    fill(model if kind == "network" else model.network, tensors, folder / file)
+    return model.eval()
+
+
+def read_config(path: Path) -> tuple[Architecture, Any]:
+    """Read ``config.json`` and build the architecture's config from it.
+
+    Raises:
+        ConfigError: If it is no JSON, has unknown or missing keys, wrong types, or a newer format.
+        UnknownModelError: If the registry does not hold the architecture.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except ValueError as error:  # also a wrong encoding
+        raise ConfigError(f"{path} is no JSON: {error}. Restore the file of the checkpoint.") from error
+    if not isinstance(data, dict) or not isinstance(data.get("config"), dict):
+        raise ConfigError(
+            f"{path} has no object 'config'. Expected a configuration written by this package, with the keys "
+            "format_version, architecture and config."
+        )
+    version = data.get("format_version")
+    if type(version) is not int or version < 1:
+        raise ConfigError(f"{path} has format_version {version!r}. Expected {FORMAT_VERSION}.")
+    if version > FORMAT_VERSION:
+        raise ConfigError(
+            f"{path} has format_version {version}; this vos_zoo {__version__} reads up to {FORMAT_VERSION}. "
+            "Update vos_zoo."
+        )
+    unknown = sorted(set(data) - {"format_version", "architecture", "config", "weights", "vos_zoo_version"})
+    if unknown:
+        raise ConfigError(f"{path} has unknown key {unknown[0]!r}. Remove it; hyper-parameters belong under 'config'.")
+    try:
+        architecture = find_architecture(str(data.get("architecture")))
+    except UnknownModelError as error:
+        raise UnknownModelError(f"{path} needs another or a newer vos_zoo: {error}") from error
+    return architecture, config_from_dict(architecture.load_class("config"), data["config"], where=f"{path}: config")
+
+
+def build(architecture: Architecture, kind: str, config: Any, path: Path) -> Any:
+    """Build a class of the architecture; a configuration of impossible values is the fault of the file at ``path``."""
+    try:
+        return architecture.load_class(kind)(config)
+    except VosZooError:
+        raise
+    except (RuntimeError, ValueError, TypeError, KeyError, ZeroDivisionError, AssertionError) as error:
+        raise ConfigError(
+            f"{path} describes no {architecture.title} that can be built: {error}. Restore the file of the checkpoint."
+        ) from error
+
+
+def save_checkpoint_folder(network: VOSNetwork[Any, Any], folder: str | Path, *, card: str, half: bool = True) -> Path:
+    """Write a network as a checkpoint folder that :func:`vos_zoo.load_model` accepts.
+
+    Args:
+        network: The network; its ``config`` is stored beside its tensors.
+        folder: Where to write. It is made if it does not exist.
+        card: Text of the model card.
+        half: Store floating-point tensors as float16, half the bytes. Batch normalisation statistics stay float32,
+            because a variance may leave the range of float16.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OutputExistsError: If the folder already holds one of the three files.
+    """
+    folder = Path(folder)
+    for name in (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE):
+        if (folder / name).exists():
+            raise OutputExistsError(
+                f"{folder / name} exists. A checkpoint is never replaced. Choose another folder or remove this one."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {key: _stored(key, tensor, half=half) for key, tensor in network.state_dict().items()}
+    # Written by us, since the library's own writer makes files that only their owner may read.
+    _write(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    config = {
+        "format_version": FORMAT_VERSION,
+        **describe_network(network),
+        "weights": {"dtype": "float16" if half else "float32"},
+        "vos_zoo_version": __version__,
+    }
+    _write(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+    _write(folder / CARD_FILE, card.encode())
+    return folder
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
+
+
+def _stored(key: str, tensor: Tensor, *, half: bool) -> Tensor:
+    tensor = tensor.detach().to("cpu")
+    if half and tensor.dtype == torch.float32 and not key.endswith(("running_mean", "running_var")):
+        tensor = tensor.half()
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{key} leaves the range of float16. Store the checkpoint with half=False.")
+    return tensor.contiguous().clone()  # safetensors refuses tensors that share memory

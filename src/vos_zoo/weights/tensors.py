@@ -1,0 +1,225 @@
+"""The tensors of a checkpoint: read a safetensors file and fill a network with it, without a second copy in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
+
+from vos_zoo.errors import CheckpointError
+from vos_zoo.files import file_kind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["TensorFile", "describe_file", "fill", "without_storage"]
+
+_SHOWN_KEYS = 5  # keys named in a message before it says how many more there are
+_DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)  # what the functions of torch.nn.init end in
+_MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+
+
+class TensorFile(Mapping[str, "Tensor"]):
+    """The tensors of a safetensors file by their names, read from the disk each time one is asked for.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: If it is no whole safetensors file; the message says what it is instead.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _check_length(path)
+        with self._open() as file:
+            self._keys = dict.fromkeys(file.keys())  # in order, and quick to look up
+
+    def __getitem__(self, key: str) -> Tensor:
+        # Opened anew for every tensor: the library maps the file into memory, and what was read of it stays resident
+        # until the mapping goes, which would be a second copy of all weights.
+        with self._open() as file:
+            tensor: Tensor = file.get_tensor(key)
+        return tensor
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Any]:
+        try:
+            with safe_open(self.path, framework="pt", device="cpu") as file:
+                yield file
+        except (SafetensorError, ValueError, TypeError, KeyError, OSError) as error:
+            raise CheckpointError(
+                f"{self.path} is no valid safetensors file: {error}. It is damaged; fetch it again."
+            ) from error
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load tensors into a network; every key and every shape has to fit.
+
+    The network's own tensors need no storage (see :func:`without_storage`); they are replaced one at a time.
+
+    Args:
+        network: The network to fill.
+        tensors: Its state by the names of ``state_dict``, in any precision.
+        path: The file, for messages.
+
+    Raises:
+        CheckpointError: If a key is missing or unknown, a shape differs, or a value is no finite number of the
+            expected kind. The network is then as it was.
+    """
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in tensors]
+    surplus = [key for key in tensors if key not in expected]
+    if missing or surplus:
+        found = [f"{verb} {_listed(keys)}" for verb, keys in (("lacks", missing), ("has the unknown", surplus)) if keys]
+        raise CheckpointError(
+            f"{path} {' and '.join(found)}. Expected the {len(expected)} tensors of {type(network).__name__} as "
+            "config.json describes it. Use the config.json that came with the file."
+        )
+    filled: dict[str, Tensor] = {}
+    wrong: list[str] = []
+    broken: list[str] = []
+    for key, wanted in expected.items():
+        stored = tensors[key]
+        if stored.shape != wanted.shape:
+            wrong.append(f"{key} {tuple(stored.shape)} instead of {tuple(wanted.shape)}")
+        elif not _is_sound(stored, wanted):
+            broken.append(key)
+        elif not wrong and not broken:
+            # Always a copy: what the file's reader hands out is only valid as long as the file stays as it is.
+            filled[key] = torch.empty(wanted.shape, dtype=wanted.dtype).copy_(stored)
+        del stored  # which keeps its part of the file in memory, before the next one is read
+    if wrong:
+        raise CheckpointError(
+            f"{path} has wrong shapes: {_listed(wrong)}. They have to fit {type(network).__name__} as config.json "
+            "describes it. Use the config.json that came with the file."
+        )
+    if broken:
+        raise CheckpointError(
+            f"{path} has values that are not finite numbers of the expected kind in {_listed(broken)}. Fetch it again, "
+            "or go back to an earlier checkpoint of the training run."
+        )
+    network.load_state_dict(filled, strict=True, assign=True)
+
+
+@contextlib.contextmanager
+def without_storage() -> Iterator[None]:
+    """Build modules whose parameters have shapes and types but no memory and no initial values.
+
+    Buffers are built as usual: they are small, and some are no part of the state that a file could bring back.
+    Modules that other threads build at the same time are not affected.
+
+    Example:
+        >>> with without_storage():
+        ...     layer = nn.Linear(3, 2)
+        >>> layer.weight.device
+        device(type='meta')
+    """
+    builder = threading.get_ident()
+
+    def drop(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter | None:
+        if threading.get_ident() != builder or parameter.is_meta:
+            return None
+        return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+
+    # The type stub claims that the hook returns nothing; the documentation says that it may return a parameter.
+    handle = register_module_parameter_registration_hook(drop)  # type: ignore[arg-type]
+    try:
+        with _WithoutDraws():
+            yield
+    finally:
+        handle.remove()
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Draw no random numbers for tensors without memory: torch would load its whole compiler for it, in seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _DRAWS and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def describe_file(path: str | Path) -> str:
+    """Say in a few words what a file is, from its first bytes; nothing in it is executed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     page = Path(folder) / "model.safetensors"
+        ...     _ = page.write_text("<!DOCTYPE html><html>")
+        ...     describe_file(page)
+        'an HTML page'
+    """
+    with Path(path).open("rb") as file:
+        head = file.read(9)
+    if head.startswith(b"PK\x03\x04"):
+        return "a zip archive, as torch.save writes it"
+    if len(head) > 1 and head[0] == 0x80 and head[1] <= 5:  # opcode PROTO and the protocol's number
+        return "a Python pickle, as older versions of torch.save write it"
+    if head[8:] == b"{":  # eight bytes of length, then the header's JSON
+        return "a safetensors file"
+    return file_kind(path).name
+
+
+def _is_sound(stored: Tensor, wanted: Tensor) -> bool:
+    if stored.is_floating_point() != wanted.is_floating_point():
+        return False
+    if not stored.is_floating_point() or stored.numel() == 0:
+        return True
+    # Extremes instead of torch.isfinite, which makes two copies of the tensor; NaN comes through as either.
+    return all(bool(extreme.isfinite()) for extreme in torch.aminmax(stored))
+
+
+def _check_length(path: Path) -> None:
+    """Say what is wrong with a file that is no safetensors file or not a whole one."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        header_bytes = struct.unpack("<Q", head)[0] if len(head) == 8 else size
+        if header_bytes > min(size - 8, _MAX_HEADER_BYTES):
+            kind = describe_file(path)
+            cut_off = ", but cut off" if kind == "a safetensors file" else ""
+            raise CheckpointError(
+                f"{path} is {kind}{cut_off} ({size} bytes). Expected a whole safetensors file. "
+                "Fetch it again; files of torch.save go through `vos-zoo convert`."
+            )
+        header = file.read(header_bytes)
+    try:
+        entries: dict[str, Any] = json.loads(header)
+        end = max((entry["data_offsets"][1] for key, entry in entries.items() if key != "__metadata__"), default=0)
+        is_short = end > size - 8 - header_bytes
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is no valid safetensors file: {error}. It is damaged; fetch it again."
+        ) from error
+    if is_short:
+        raise CheckpointError(
+            f"{path} is cut off: it has {size} bytes and its header promises {end + 8 + header_bytes}. Fetch it again."
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _SHOWN_KEYS
+    return ", ".join(names[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import contextlib
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from testing.videos import QUADRANTS, clip, quadrants, turn, write_frames, write_video
+from vos_zoo.errors import ConfigError, MissingFileError, VideoError
+from vos_zoo.media import reader as reader_module
+from vos_zoo.media.reader import FrameFolder, OpenCVVideo, PyAVVideo, open_video
+
+TOLERANCE = 12  # levels; near-lossless H.264 with colours at half resolution
+
+
+@pytest.fixture(params=["PyAV", "OpenCV"])
+def backend(request, monkeypatch):
+    if request.param == "OpenCV":
+        monkeypatch.setattr(reader_module, "av", None)
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4", clip())
+
+
+def test_opens_what_fits(video, tmp_path, backend):
+    assert isinstance(open_video(video), {"PyAV": PyAVVideo, "OpenCV": OpenCVVideo}[backend])
+    assert isinstance(open_video(write_frames(tmp_path, clip(1))), FrameFolder)
+
+
+def test_frames_of_a_video(video, backend):
+    reader = open_video(video)
+    assert (len(reader), reader.size, reader.fps) == (8, (48, 64), 25.0)
+    assert list(reader.names) == [f"{index:05d}" for index in range(8)]
+    frames = list(reader)
+    assert [(frame.index, frame.name) for frame in frames] == list(enumerate(reader.names))
+    for frame, picture in zip(frames, clip(), strict=True):
+        assert frame.image.dtype == np.uint8
+        assert frame.image.flags.c_contiguous
+        # Inside the moving block, where halved colour resolution plays no part.
+        inside = slice(14, 22), slice(frame.index + 2, frame.index + 14)
+        assert np.abs(frame.image[inside].astype(int) - picture[inside]).max() < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("selection", "indices"),
+    [
+        ({"start": 3}, range(3, 8)),
+        ({"end": 2}, range(2)),
+        ({"every": 3, "end": 50}, [0, 3, 6]),
+        ({"start": 1, "end": 6, "every": 2}, [1, 3, 5]),
+    ],
+)
+def test_selected_frames(video, backend, selection, indices):
+    whole = list(open_video(video))
+    reader = open_video(video, **selection)
+    for _ in range(2):  # every loop starts from the beginning
+        frames = list(reader)
+        assert [frame.index for frame in frames] == list(indices)
+    for frame in frames:
+        np.testing.assert_array_equal(frame.image, whole[frame.index].image)
+    assert list(reader.names) == [frame.name for frame in frames]
+    assert len(reader.all_names) == 8
+    assert reader.fps == pytest.approx(25 / selection.get("every", 1))
+
+
+def test_selection_is_checked(video, backend):
+    with pytest.raises(ConfigError, match="every 0"):
+        open_video(video, every=0)
+    with pytest.raises(VideoError, match="has 8 frames, so it cannot start at frame 8"):
+        open_video(video, start=8)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pixels", "size"),
+    [
+        (".mkv", "libx264", "yuv420p", (48, 64)),
+        (".webm", "libvpx-vp9", "yuv420p", (48, 64)),
+        (".avi", "mpeg4", "yuv420p", (48, 64)),
+        (".ts", "libx264", "yuv420p", (48, 64)),
+        (".mp4", "libx264", "yuv420p10le", (48, 64)),
+        (".mp4", "libx264", "yuv444p", (47, 63)),
+        (".gif", "gif", "rgb8", (48, 64)),
+    ],
+)
+def test_formats(tmp_path, backend, suffix, codec, pixels, size):
+    write_video(tmp_path / f"clip{suffix}", clip(size=size), codec=codec, pixels=pixels)
+    reader = open_video(tmp_path / f"clip{suffix}")
+    frames = list(reader)
+    assert len(reader) == len(frames) == 8
+    assert reader.size == size
+    assert reader.fps == pytest.approx(25)
+    rough = 40 if suffix in (".gif", ".webm", ".avi") else TOLERANCE
+    assert np.abs(frames[7].image[16:20, 9:20].astype(int) - clip(size=size)[7][16:20, 9:20]).mean() < rough
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_phone_videos_are_upright(tmp_path, backend, degrees):
+    path = turn(write_video(tmp_path / "clip.mp4", [quadrants()] * 3), degrees)
+    upright = np.rot90(quadrants(), -degrees // 90)
+    reader = open_video(path)
+    assert reader.size == upright.shape[:2]
+    height, width = reader.size
+    image = next(iter(reader)).image
+    for row, column in ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+        place = int(row * height), int(column * width)
+        assert np.abs(image[place].astype(int) - upright[place]).max() < TOLERANCE
+    assert len(QUADRANTS) == 4
+
+
+def test_variable_frame_rate_keeps_every_frame(tmp_path, backend):
+    times = [0, 10, 50, 51, 400, 405, 1000, 1001]
+    reader = open_video(write_video(tmp_path / "clip.mp4", clip(), times=times))
+    blocks = [int((frame.image[16, :, 1] > 150).argmax()) for frame in reader]
+    assert blocks == list(range(8))  # the block's left edge moves one pixel per frame
+
+
+def collect(reader, frames):
+    for frame in reader:
+        frames.append(frame)
+
+
+@pytest.mark.parametrize("kept", [0.35, 0.5, 0.65, 0.8, 0.95, 0.995])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_truncated_video_gives_its_frames_first(tmp_path, backend, suffix, kept):
+    path = write_video(tmp_path / f"clip{suffix}", clip(30))
+    whole = [frame.image for frame in open_video(path)]
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    reader = open_video(path)
+    frames = []
+    with pytest.raises(VideoError) as caught:
+        collect(reader, frames)
+    assert 5 < len(frames) < 30
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    for frame in frames[:-1]:  # the last may be half there
+        np.testing.assert_array_equal(frame.image, whole[frame.index])
+    message = str(caught.value)
+    assert f"{len(frames)} frames were decoded" in message
+    assert f"{len(content) - int(len(content) * kept):,} bytes are missing" in message
+    # What the message advises works.
+    assert len(list(open_video(path, end=len(frames)))) == len(frames)
+
+
+def test_video_without_its_index(tmp_path, backend):
+    path = write_video(tmp_path / "clip.mp4", clip())
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(VideoError, match=r"an MP4 or MOV video: .* bytes are missing at its end"):
+        open_video(path)
+
+
+NO_VIDEOS = {
+    "empty file": (b"", "an empty file, not a video"),
+    "HTML": (b"<html><title>Sign in</title>", "an HTML page, not a video"),
+    "text": (b"#EXTM3U\nhttps://example.org/a.ts", "a text file, not a video"),
+    "LFS pointer": (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
+    "zip": (b"PK\x03\x04" + bytes(40), "a zip archive, not a video"),
+    "sound": (b"ID3" + bytes(40), "an MP3 sound file, not a video"),
+    "zeros": (bytes(4000), "a file of zero bytes"),
+    "noise": (np.random.default_rng(0).bytes(4000), "cannot be read. It is a binary file of unknown format"),
+    "header only": (b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2", "an MP4 or MOV video: .*has no index"),
+}
+
+
+@pytest.mark.parametrize("case", NO_VIDEOS)
+def test_what_is_no_video_is_named(tmp_path, backend, case):
+    content, message = NO_VIDEOS[case]
+    (tmp_path / "clip.mp4").write_bytes(content)
+    with pytest.raises(VideoError, match=rf"clip\.mp4.*{message}"):
+        open_video(tmp_path / "clip.mp4")
+
+
+def test_one_image_is_no_video(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "frame.jpg")
+    with pytest.raises(VideoError, match="a JPEG image, not a video"):
+        open_video(tmp_path / "frame.jpg")
+
+
+def test_missing_video(tmp_path):
+    with pytest.raises(MissingFileError, match="no video"):
+        open_video(tmp_path / "clip.mp4")
+
+
+def test_only_sound(tmp_path):
+    with av.open(str(tmp_path / "clip.mkv"), "w") as output:
+        stream = output.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        frame.rate = 8000
+        output.mux(stream.encode(frame))
+    with pytest.raises(VideoError, match="no picture"):
+        open_video(tmp_path / "clip.mkv")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_flipped_bytes_raise_video_errors_only(tmp_path, seed):
+    path = write_video(tmp_path / "clip.mp4", clip(20))
+    content = bytearray(path.read_bytes())
+    random = np.random.default_rng(seed)
+    for position in random.integers(40, len(content), 20):
+        content[position] ^= random.integers(1, 256)
+    path.write_bytes(content)
+    frames = []
+    with contextlib.suppress(VideoError):
+        collect(open_video(path), frames)
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mpeg4"), (".webm", "libvpx-vp9"), (".mp4", "libx264")])
+def test_damage_in_the_middle_gives_the_frames_before_it(tmp_path, suffix, codec):
+    path = write_video(tmp_path / f"clip{suffix}", clip(20), codec=codec)
+    whole = [frame.image for frame in open_video(path)]
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    path.write_bytes(path.read_bytes().replace(packets[10], b"\xff" * len(packets[10])))
+    frames = []
+    with pytest.raises(VideoError, match=r"frames were decoded, then it broke off \(Invalid data"):
+        collect(open_video(path), frames)
+    assert 5 < len(frames) <= 10
+    for frame, image in zip(frames, whole, strict=False):
+        np.testing.assert_array_equal(frame.image, image)
+
+
+def test_a_video_that_may_not_be_read(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "clip.mp4").touch()
+    monkeypatch.setattr(reader_module, "file_kind", refuse)
+    with pytest.raises(VideoError, match="may not be read"):
+        open_video(tmp_path / "clip.mp4")
+
+
+def test_live_recordings_are_counted(tmp_path, backend):
+    class Pipe:
+        """A stream that cannot go back to write lengths into the header."""
+
+        def __init__(self):
+            self.content = b""
+
+        def write(self, data):
+            self.content += bytes(data)
+            return len(data)
+
+    pipe = Pipe()
+    with av.open(pipe, "w", format="matroska") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.height, stream.width = 48, 64
+        for picture in clip():
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        output.mux(stream.encode())
+    (tmp_path / "live.mkv").write_bytes(pipe.content)
+    reader = open_video(tmp_path / "live.mkv")
+    assert len(reader) == len(list(reader)) == 8

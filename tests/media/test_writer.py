@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from testing.videos import clip
+from vos_zoo.errors import ConfigError, MaskError, MissingExtraError, OutputExistsError, ShapeError, VideoError
+from vos_zoo.media import writer as writer_module
+from vos_zoo.media.masks import davis_palette, read_mask
+from vos_zoo.media.reader import open_video
+from vos_zoo.media.writer import MaskWriter, VideoWriter
+
+MASK = np.array([[0, 1], [2, 2]], np.uint8)
+
+
+# Masks
+
+
+def test_masks_are_named_like_their_frames(tmp_path):
+    writer = MaskWriter(tmp_path / "new" / "masks")
+    assert writer.write("frame 7", MASK) == writer.path("frame 7") == tmp_path / "new" / "masks" / "frame 7.png"
+    writer.write("00008", MASK.astype(np.int64) * 1000)
+    np.testing.assert_array_equal(read_mask(writer.path("frame 7")), MASK)
+    np.testing.assert_array_equal(read_mask(writer.path("00008")), MASK.astype(int) * 1000)
+    assert writer.done == {"frame 7", "00008"}
+
+
+def test_palette_is_used(tmp_path):
+    palette = davis_palette()[::-1].copy()
+    path = MaskWriter(tmp_path, palette=palette).write("a", MASK)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), palette[MASK])
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "../a", "a/b", "a\\b", "/a"])
+def test_names_stay_in_the_folder(tmp_path, name):
+    with pytest.raises(MaskError, match="cannot name a mask file"):
+        MaskWriter(tmp_path).write(name, MASK)
+
+
+def test_folder_with_files_is_refused(tmp_path):
+    (tmp_path / "holiday.png").touch()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(OutputExistsError, match=r"it holds holiday\.png and 1 more.*--resume.*--overwrite"):
+        MaskWriter(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "masks").touch()
+    with pytest.raises(OutputExistsError, match="is a file"):
+        MaskWriter(tmp_path / "masks", overwrite=True)
+
+
+def test_resume_and_overwrite_exclude_each_other(tmp_path):
+    with pytest.raises(ConfigError, match="not both"):
+        MaskWriter(tmp_path, resume=True, overwrite=True)
+
+
+def test_hidden_files_do_not_count(tmp_path):
+    (tmp_path / ".DS_Store").touch()
+    assert MaskWriter(tmp_path).done == set()
+    assert (tmp_path / ".DS_Store").exists()
+
+
+def test_overwrite_replaces_masks_of_the_same_name_only(tmp_path):
+    first = MaskWriter(tmp_path)
+    first.write("a", MASK)
+    first.write("b", MASK)
+    second = MaskWriter(tmp_path, overwrite=True)
+    assert second.done == set()
+    second.write("a", MASK[::-1])
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), MASK[::-1])
+    np.testing.assert_array_equal(read_mask(tmp_path / "b.png"), MASK)
+
+
+def test_resume_trusts_complete_masks_only(tmp_path):
+    first = MaskWriter(tmp_path)
+    for name in ("00000", "00001", "00002", "00003"):
+        first.write(name, MASK)
+    cut = tmp_path / "00001.png"
+    cut.write_bytes(cut.read_bytes()[:-1])
+    (tmp_path / "00002.png").write_bytes(b"")
+    (tmp_path / "00003.png").write_text("<html>")
+    (tmp_path / "overlay.mp4").touch()
+    (tmp_path / ".00004.png.99-99.part").touch()  # left behind by a run that was killed
+    again = MaskWriter(tmp_path, resume=True)
+    assert again.done == {"00000"}
+    assert not list(tmp_path.glob(".*"))
+    again.write("00001", MASK)
+    assert MaskWriter(tmp_path, resume=True).done == {"00000", "00001"}
+
+
+# Videos
+
+
+def boxes(path):
+    """Names of the top-level boxes of an MP4 file."""
+    content, names, position = path.read_bytes(), [], 0
+    while position < len(content):
+        names.append(content[position + 4 : position + 8])
+        position += int.from_bytes(content[position : position + 4], "big")
+    return names
+
+
+def write(path, pictures, fps=25.0, **options):
+    with VideoWriter(path, pictures[0].shape[:2], fps=fps, **options) as writer:
+        for picture in pictures:
+            writer.write(picture)
+    return path
+
+
+@pytest.mark.parametrize("fps", [1, 12.5, 24, 29.97, 60])
+def test_videos_play_in_browsers(tmp_path, fps):
+    path = write(tmp_path / "new" / "overlay.mp4", clip(5), fps)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.pix_fmt == "yuv420p"
+        assert float(stream.average_rate) == pytest.approx(fps, rel=1e-4)
+        assert [float(frame.time) for frame in container.decode(stream)] == pytest.approx(
+            [number / fps for number in range(5)], abs=1e-3
+        )
+    # Browsers start playing at once only if the index comes before the pictures.
+    assert boxes(path).index(b"moov") < boxes(path).index(b"mdat")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 2), (17, 33), (48, 64)])
+def test_odd_sizes_grow_by_a_copied_row_or_column(tmp_path, size):
+    colour = (200, 60, 30)
+    path = write(tmp_path / "a.mp4", [np.full((*size, 3), colour, np.uint8)] * 2, quality=0)
+    reader = open_video(path)
+    assert reader.size == (size[0] + size[0] % 2, size[1] + size[1] % 2)
+    for frame in reader:
+        # Eight bits of limited-range YUV hold a colour to within two levels.
+        assert np.abs(frame.image.astype(int) - colour).max() <= 3
+
+
+def test_pictures_survive(tmp_path):
+    pictures = clip(6)
+    for frame in open_video(write(tmp_path / "a.mp4", pictures, quality=1)):
+        inside = slice(14, 22), slice(frame.index + 2, frame.index + 14)
+        assert np.abs(frame.image[inside].astype(int) - pictures[frame.index][inside]).max() < 12
+
+
+def test_nothing_appears_before_the_end(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"older")
+    writer = VideoWriter(path, (48, 64), fps=25)
+    for picture in clip(3):
+        writer.write(picture)
+    assert writer.frames == 3
+    assert path.read_bytes() == b"older"
+    writer.close()
+    writer.close()
+    assert len(list(open_video(path))) == 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_without_frames_there_is_no_file(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", (48, 64), fps=25):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_before_an_error_can_be_watched(tmp_path):
+    pictures = [*clip(4), np.zeros((10, 10, 3), np.uint8)]
+    with pytest.raises(ShapeError, match=r"shape \(10, 10, 3\)"):
+        write(tmp_path / "a.mp4", pictures)
+    assert len(list(open_video(tmp_path / "a.mp4"))) == 4
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_frames_must_be_rgb_bytes(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", (4, 4), fps=25) as writer:
+        for wrong in (np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)):
+            with pytest.raises(ShapeError, match=r"takes uint8 \(4, 4, 3\)"):
+                writer.write(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("a.avi", {}, "must end in"),
+        ("a.mp4", {"fps": 0}, "fps=0"),
+        ("a.mp4", {"fps": float("nan")}, "fps=nan"),
+        ("a.mp4", {"size": (0, 4)}, r"size=\(0, 4\)"),
+        ("a.mp4", {"quality": 52}, "quality=52"),
+    ],
+)
+def test_impossible_videos(tmp_path, name, options, message):
+    with pytest.raises(ConfigError, match=message):
+        VideoWriter(tmp_path / name, **{"size": (4, 4), "fps": 25, **options})
+
+
+def test_without_pyav(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "av", None)
+    with pytest.raises(MissingExtraError, match="pip install av"):
+        VideoWriter(tmp_path / "a.mp4", (4, 4), fps=25)
+
+
+def test_without_an_encoder(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "_ENCODERS", ("no_such_encoder",))
+    with pytest.raises(VideoError, match=r"no H\.264 encoder"):
+        VideoWriter(tmp_path / "a.mp4", (4, 4), fps=25)
+
+
+def test_encoders_without_a_quality_mode_get_a_bit_rate(tmp_path, monkeypatch):
+    # "h264" names x264 too here, but not by the name for which the quality is set.
+    monkeypatch.setattr(writer_module, "_ENCODERS", ("h264",))
+    assert len(list(open_video(write(tmp_path / "a.mp4", clip(3))))) == 3

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from testing.memory_reads import random_read, read_by_loops
+from testing.native import needs_compiler
+from vos_zoo.memory import MemoryTokens, available_backends, choose_backend, read_memory
+from vos_zoo.memory.backends import native
+
+pytestmark = needs_compiler
+
+# This processor's instructions, those that every processor has, and vectors wider than the processor's, which take the
+# branches without intrinsics.
+VARIANTS = {
+    "own": native.cpu_flags(),
+    "plain": (),
+    "wide": (*native.cpu_flags(), "-DVECTOR_BYTES=64"),
+    "plain and wide": ("-DVECTOR_BYTES=32",),
+}
+
+
+@cache
+def code_of(variant: str) -> native.NativeCode:
+    return native.load(native.build(VARIANTS[variant]))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache folder, and nothing remembered of an earlier search for a compiler."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    native._find_code.cache_clear()
+    yield tmp_path
+    native._find_code.cache_clear()
+
+
+def whole_numbers(rows: int, width: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-3, 4, (rows, width), generator=generator).float()
+
+
+def best_tokens(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Sort; among equals the first ones go first."""
+    ordered = similarity.sort(dim=1, descending=True, stable=True)
+    tokens, order = ordered.indices[:, :k].sort(dim=1)
+    return tokens, ordered.values[:, :k].gather(1, order)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(max_examples=60)
+@given(
+    queries=st.integers(1, 150),
+    tokens=st.one_of(st.integers(1, 60), st.integers(60, 7000)),
+    width=st.integers(1, 9),
+    top_k=st.integers(1, 700),
+    threads=st.integers(1, 5),
+    has_bias=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_equals_a_stable_sort(
+    variant: str, queries: int, tokens: int, width: int, top_k: int, threads: int, has_bias: bool, seed: int
+) -> None:
+    """Similarities are whole numbers, exact in every order of summing, and tie often."""
+    query, keys = whole_numbers(queries, width, seed), whole_numbers(tokens, width, seed + 1)
+    bias = whole_numbers(tokens, 1, seed + 2)[:, 0] if has_bias else None
+    top_k = min(top_k, tokens)
+    found = code_of(variant).search(query, keys, bias, top_k, threads)
+    assert found is not None
+    expected = best_tokens(query @ keys.T + (0 if bias is None else bias), top_k)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(max_examples=40)
+@given(
+    size=st.sampled_from([1e-30, 1e-3, 1.0, 1e4, 1e15]),
+    tokens=st.integers(30, 5000),
+    shift=st.sampled_from([0.0, -1e3, 1e3]),
+    masked=st.floats(0, 0.999),
+    seed=st.integers(0, 2**31),
+)
+def test_any_size_of_similarity(variant: str, size: float, tokens: int, shift: float, masked: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    query, keys = torch.randn(40, 16, generator=generator) * size, torch.randn(tokens, 16, generator=generator) * size
+    bias = torch.randn(tokens, generator=generator) + shift
+    bias[torch.rand(tokens, generator=generator) < masked] = -torch.inf
+    found = code_of(variant).search(query, keys, bias, 21, threads=2)
+    assert found is not None
+    exact = query.double() @ keys.double().T + bias.double()
+    mine, best = exact.gather(1, found[0]), exact.topk(21).values
+    limit = 1e-5 * exact[exact.isfinite()].abs().max().clamp(min=1e-30) if exact.isfinite().any() else 0.0
+    for read, right in ((mine.sort(1, descending=True).values, best), (found[1].double(), mine)):
+        assert torch.equal(read.isfinite(), right.isfinite())
+        assert ((read - right).nan_to_num(0, 0, 0).abs() <= limit).all()
+    assert (found[0].diff(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(max_examples=60)
+@given(
+    queries=st.integers(1, 150),
+    rows=st.one_of(st.integers(1, 60), st.integers(1000, 9000)),
+    columns=st.integers(1, 300),
+    spare=st.integers(0, 3),
+    k=st.integers(1, 30),
+    threads=st.integers(1, 5),
+    seed=st.integers(0, 2**31),
+)
+def test_sums_of_rows(
+    variant: str, queries: int, rows: int, columns: int, spare: int, k: int, threads: int, seed: int
+) -> None:
+    """Short tables are copied, slice by slice, and long ones are read in place; whole numbers, summed exactly."""
+    table = whole_numbers(rows, columns + spare, seed)[:, :columns]
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(rows, (queries, k), generator=generator)
+    weights = whole_numbers(queries, k, seed + 1)
+    summed = code_of(variant).sum_rows(table, chosen, weights, threads)
+    assert torch.equal(summed, torch.einsum("qk,qkd->qd", weights, table[chosen]))
+
+
+@pytest.mark.parametrize(("grid", "width"), [((0, 3), 4), ((2, 3), 0), ((20, 30), 0)])
+def test_nothing_to_read(grid: tuple[int, int], width: int) -> None:
+    memory = MemoryTokens(torch.randn(1, 30, 8), torch.zeros(1, 30), torch.randn(1, 30, width), 1.0)
+    assert read_memory(torch.randn(1, 8, *grid), memory, top_k=5).values.shape == (1, width, *grid)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("rows", "columns", "queries", "k", "threads"),
+    [
+        pytest.param(3000, 2560, 1000, 3, 2, id="in place"),
+        pytest.param(50, 2560, 1000, 3, 2, id="fewer rows than pairs of queries"),
+        pytest.param(1000, 2560, 1000, 10, 2, id="slices, each copied while another is summed"),
+        pytest.param(50, 2568, 1001, 3, 1, id="a narrow last slice, and a query without another"),
+        pytest.param(300, 2551, 1000, 5, 3, id="rows that do not start at whole vectors"),
+        pytest.param(60, 64, 35001, 1, 5, id="parts of few slices"),
+    ],
+)
+def test_large_results(variant: str, rows: int, columns: int, queries: int, k: int, threads: int) -> None:
+    """They may lie in huge pages and be written past the caches."""
+    table, weights = whole_numbers(rows, columns, 1), whole_numbers(queries, k, 2)
+    assert 4 * queries * columns > 8 * 2**20
+    chosen = torch.randint(rows, (queries, k), generator=torch.Generator().manual_seed(3))
+    expected = torch.zeros(queries, rows).scatter_add_(1, chosen, weights) @ table
+    for _ in range(3):
+        assert torch.equal(code_of(variant).sum_rows(table, chosen, weights, threads), expected)
+
+
+def test_threads_do_not_share_their_work_space() -> None:
+    code = code_of("own")
+    keys, table = whole_numbers(900, 16, 1), whole_numbers(900, 96, 2)
+    queries = [whole_numbers(300, 16, seed) for seed in range(3, 7)]
+
+    def read(query: Tensor) -> list[Tensor]:
+        found = code.search(query, keys, None, 20, threads=1)
+        assert found is not None
+        return [*found, code.sum_rows(table, *found, threads=1)]
+
+    alone = [read(query) for query in queries]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(25):
+            for one, other in zip(alone, pool.map(read, queries), strict=True):
+                assert all(map(torch.equal, one, other))
+
+
+def test_a_small_work_space_is_kept() -> None:
+    space = native.WorkSpace()
+    small = space.at_least(1000)
+    assert space.at_least(900) is small
+    large = space.at_least(17 * 2**20)
+    assert len(large) == 17 * 2**20
+    assert space.at_least(1000) is small
+    larger = space.at_least(2000)
+    assert space.at_least(1000) is larger
+
+
+def test_the_memory_of_a_result_that_nobody_holds_is_used_again() -> None:
+    space = native.WorkSpace()
+    first = space.result(1000, 1000).fill_(1)
+    place, view = first.data_ptr(), first[500:].mT
+    second = space.result(1000, 1000).fill_(2)
+    assert second.data_ptr() != place
+    del first
+    third = space.result(1000, 1000).fill_(3)
+    assert view.eq(1).all()
+    assert second.eq(2).all()
+    place = third.data_ptr()
+    del third
+    assert space.result(700, 1000).data_ptr() == place
+
+
+def test_pages_of_results_up_to_32_mib_are_kept() -> None:
+    space = native.WorkSpace()
+
+    def kept_rows() -> list[int]:
+        return [pages.size // 2**20 for pages in space._kept_pages]
+
+    space.result(10, 2**18)
+    assert kept_rows() == [10]
+    held = [space.result(rows, 2**18) for rows in (12, 14, 6)]
+    assert kept_rows() == [12, 14, 6]
+    del held
+    for rows in (1, 7, 33):
+        assert space.result(rows, 2**18).shape == (rows, 2**18)
+        assert kept_rows() == [12, 14, 6]
+
+
+def test_zeros_of_both_signs_tie() -> None:
+    query, keys = torch.ones(20, 2), torch.zeros(300, 2)
+    bias = torch.zeros(300)
+    keys[::2], bias[::2] = -0.0, -0.0
+    found = code_of("own").search(query, keys, bias, 9, threads=1)
+    assert found is not None
+    assert torch.equal(found[0], torch.arange(9).expand(20, 9))
+
+
+@pytest.mark.parametrize("place", ["query", "key", "last key", "bias"])
+def test_what_is_not_a_number_is_left_to_others(place: str) -> None:
+    query, memory = random_read(queries=40, tokens=901)
+    part, row = {
+        "query": (query, 3),
+        "key": (memory.keys, 5),
+        "last key": (memory.keys, 900),
+        "bias": (memory.bias, 7),
+    }[place]
+    assert part is not None
+    part[0, row] = torch.nan
+    assert (
+        code_of("own").search(query[0], memory.keys[0], None if memory.bias is None else memory.bias[0], 9, 2) is None
+    )
+    by_others = read_memory(query.mT.unsqueeze(2), memory, top_k=9, backend="cpu").values
+    values = read_memory(query.mT.unsqueeze(2), memory, top_k=9, backend="native").values
+    assert torch.equal(values.isnan(), by_others.isnan())
+    assert values.isnan().any()
+
+
+def test_rows_of_a_larger_bank_are_read_in_place() -> None:
+    query, memory = random_read(queries=30, tokens=800, batch=2)
+    assert memory.bias is not None
+    wide = torch.cat([memory.keys, torch.full_like(memory.keys, torch.nan)], 2)
+    part = MemoryTokens(wide[:, :700, :8], memory.bias[:, :700], memory.values[:, :700], memory.scale)
+    values = read_memory(query.mT.unsqueeze(2), part, top_k=20, backend="native").values.flatten(2).mT
+    torch.testing.assert_close(values.double(), read_by_loops(query, part, 20)[0], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_types_of_keys_are_left_to_others(dtype: torch.dtype) -> None:
+    query, memory = random_read(queries=30, tokens=800, dtype=dtype)
+    choice = choose_backend(query, memory, 20)
+    assert choice.name == "cpu"
+    assert str(dtype) in choice.reason
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX-512 is for x86")
+def test_compiles_for_avx512(fresh: Path) -> None:
+    assert native.build(native._INSTRUCTIONS["AVX512"]).stat().st_size
+
+
+def test_is_compiled_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native.unavailable_reason() is None
+    (library,) = (fresh / "vos_zoo" / "native").iterdir()
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("It was compiled again."))
+    assert native.build(native.cpu_flags()) == library
+
+
+@pytest.mark.parametrize(
+    ("compiler", "reason"),
+    [("no-such-compiler", "no C compiler"), ("false", "`false .* failed"), ("true", r"No such file")],
+)
+def test_without_a_compiler_pytorch_searches(
+    compiler: str, reason: str, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    query, memory = random_read(queries=3, tokens=50)
+    choice = choose_backend(query, memory, 5)
+    assert choice.name == "cpu"
+    status = {backend.name: backend for backend in available_backends()}["native"]
+    assert not status.is_available
+    assert re.search(reason, choice.reason)
+    assert re.search(reason, status.reason)
+    assert read_memory(query.mT.unsqueeze(2), memory, top_k=5).values.isfinite().all()
+
+
+def test_a_cache_that_cannot_be_written_is_named(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fresh / "vos_zoo").write_text("A file where the folder should be.")
+    reason = native.unavailable_reason()
+    assert reason is not None
+    assert str(fresh) in reason
+
+
+def test_a_broken_library_in_the_cache_is_named(fresh: Path) -> None:
+    native.build(native.cpu_flags()).write_bytes(b"nothing")
+    reason = native.unavailable_reason()
+    assert reason is not None
+    assert str(fresh) in reason
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("count += rank >= floor;", "count += rank > floor;"),
+        ("for (int64_t i = 0; i < all->k; i++) sum += ", "for (int64_t i = 1; i < all->k; i++) sum += "),
+        ("row = table + chosen[i] * stride,", "row = table + chosen[0] * stride,"),
+        ("other_row = table + other_chosen[I]", "other_row = table + chosen[I]"),
+    ],
+)
+def test_code_that_computes_something_else_is_not_used(
+    right: str, wrong: str, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = native.SOURCE.read_text()
+    assert text.count(right) == 1
+    source = fresh / "native.c"
+    source.write_text(text.replace(right, wrong))
+    monkeypatch.setattr(native, "SOURCE", source)
+    assert native.unavailable_reason() == "what the C compiler made of it gives wrong results"

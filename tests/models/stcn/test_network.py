@@ -1,0 +1,103 @@
+"""STCN: the shared battery, and the memory that its paper describes."""
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+
+from testing.model_tester import VIDEO, ModelTester, ignore, training_batch
+from vos_zoo import VideoSession
+from vos_zoo.models.stcn import STCNConfig, STCNModule, STCNNetwork
+from vos_zoo.network import MemoryPolicy
+from vos_zoo.training.unroll import aggregate_objects, object_planes
+
+
+class TestSTCN(ModelTester):
+    name = "stcn"
+    paper_parameters = 54_434_180
+    # Query and memory keys move by the same bias, so that their distances stay.
+    without_effect = frozenset({"key_projection.bias"})
+
+
+def kept_frames(session):
+    # The memory's clock stands at 1 on the first frame.
+    return [stored.frame - 1 for stored in session._memory.groups[0].bank.frames]
+
+
+def run(frames, policy=None, **changes):
+    session = VideoSession(STCNNetwork(dataclasses.replace(STCNConfig.tiny(), **changes)), size=16, policy=policy)
+    for index in range(frames):
+        session.step(VIDEO.frames[index % 10], VIDEO.masks[0] if index == 0 else None)
+    return session
+
+
+def test_the_papers_defaults():
+    policy = STCNNetwork(STCNConfig.tiny()).default_policy()
+    assert policy == MemoryPolicy(every=5, max_frames=4)
+    assert STCNConfig().top_k == 20
+    # 64 frames at every 5th hold clips of 320 frames; DAVIS and YouTube-VOS have none that long.
+    assert STCNConfig().max_memory_frames == 64
+
+
+@pytest.mark.parametrize("every", [1, 3, 5])
+def test_every_nth_frame_is_kept(every):
+    session = run(17, MemoryPolicy(every=every))
+    assert kept_frames(session) == list(range(0, 17, every))
+
+
+def test_a_full_memory_keeps_the_reference_the_latest_and_thins_the_rest():
+    session = run(61, MemoryPolicy(every=2, max_frames=6))
+    frames = sorted(kept_frames(session))
+    assert len(frames) == session.memory_frames == 6
+    assert (frames[0], frames[-1]) == (0, 60)
+    gaps = [after - before for before, after in itertools.pairwise(frames)]
+    assert max(gaps) <= 4 * min(gaps)
+
+
+def test_the_switches_change_the_network():
+    assert STCNNetwork(dataclasses.replace(STCNConfig.tiny(), cbam=False)).value_encoder.fusion.attention is None
+    torch.manual_seed(0)
+    probabilities = [run(3, similarity=similarity).step(VIDEO.frames[3]).probabilities for similarity in ("l2", "dot")]
+    assert all(part.isfinite().all() for part in probabilities)
+
+
+def test_an_inference_read_uses_top_k_and_training_all_positions():
+    torch.manual_seed(0)
+    network = STCNNetwork(dataclasses.replace(STCNConfig.tiny(), top_k=1)).eval()
+    first, second = torch.rand(2, 1, 3, 48, 64)
+    masks = torch.rand(1, 1, 48, 64)
+    readouts = []
+    for is_training in (False, True):
+        with torch.set_grad_enabled(is_training):
+            memory = network.new_memory()
+            network.memorize(network.encode(first), masks, memory, reference=True)
+            readouts.append(network.read(network.encode(second), memory))
+            stored = memory.groups[0].bank.tokens().values
+    best = readouts[0][0, 0].flatten(1).T
+    # Each query reads exactly one stored position.
+    assert torch.cdist(best, stored[0].detach()).amin(1).max() < 1e-4
+    assert not torch.allclose(*readouts)
+    assert readouts[1].requires_grad
+
+
+def test_the_training_step_is_the_papers_unroll():
+    torch.manual_seed(0)
+    module = STCNModule("tiny", bootstrap_start=5, bootstrap_end=6)
+    module.log = ignore
+    module.train()
+    batch = training_batch(frames=3)
+    loss = module.training_step(batch, 0)
+    network, masks, valid = module.network, batch["masks"], batch["valid_objects"]
+    frames = [network.encode(image) for image in batch["images"].unbind(1)]
+    memory = network.new_memory(MemoryPolicy(every=1))
+    network.memorize(frames[0], object_planes(masks[:, 0], valid), memory, reference=True)
+    total = 0.0
+    for time in (1, 2):
+        logits = aggregate_objects(network.segment(frames[time], memory), valid)
+        for clip, objects in enumerate((2, 1)):  # the second clip has one object: two channels
+            chosen = logits[clip : clip + 1, : 1 + objects]
+            target = masks[clip : clip + 1, time].long()
+            total += torch.nn.functional.cross_entropy(chosen, target) / 2
+        network.memorize(frames[time], logits.softmax(1)[:, 1:], memory)
+    torch.testing.assert_close(loss, total)

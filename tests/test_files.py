@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testing.videos import clip, write_video
+from vos_zoo.files import PARTIAL_SUFFIX, atomic_path, file_kind, missing_bytes, natural_key
+
+KINDS = {
+    "empty": (b"", "an empty file", "empty"),
+    "png": (b"\x89PNG\r\n\x1a\n\x00\x00", "a PNG image", "image"),
+    "jpeg": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a JPEG image", "image"),
+    "webp": (b"RIFF\x10\x00\x00\x00WEBPVP8 ", "a WebP image", "image"),
+    "heic": (b"\x00\x00\x00\x18ftypheic\x00", "a HEIC image", "image"),
+    "wav": (b"RIFF\x10\x00\x00\x00WAVEfmt ", "a WAV sound file", "audio"),
+    "mp4": (b"\x00\x00\x00\x18ftypisom\x00", "an MP4 or MOV video", "video"),
+    "zip": (b"PK\x03\x04\x00\x00", "a zip archive", "archive"),
+    "html": (b"\n <!DOCTYPE HTML><p>404", "an HTML page", "text"),
+    "text": ("naïve text".encode(), "a text file", "text"),
+    "cut text": (b"x" * 511 + "é".encode(), "a text file", "text"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer, not", "text"),
+    "zeros": (bytes(600), "a file of zero bytes", "unknown"),
+    "binary": (b"\x01\x02\x00\xfe", "a binary file of unknown format", "unknown"),
+}
+
+
+@pytest.mark.parametrize("case", KINDS)
+def test_file_kind_judges_by_content(tmp_path, case):
+    content, name, family = KINDS[case]
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    kind = file_kind(path)
+    assert kind.name.startswith(name)
+    assert kind.family == family
+
+
+@given(st.binary(max_size=700))
+def test_file_kind_takes_any_bytes(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any"
+    path.write_bytes(content)
+    assert file_kind(path).name
+    assert missing_bytes(path) >= 0
+
+
+def test_atomic_path_replaces_only_after_success(tmp_path):
+    path = tmp_path / "new folder" / "result.txt"
+    with atomic_path(path) as partial:
+        partial.write_text("one")
+        assert not path.exists()
+        assert partial.parent == path.parent
+        assert partial.name.startswith(".")
+        assert partial.name.endswith(PARTIAL_SUFFIX)
+    assert path.read_text() == "one"
+
+    def fail():
+        with atomic_path(path) as partial:
+            partial.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_text() == "one"
+    assert [entry.name for entry in path.parent.iterdir()] == ["result.txt"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1", "2", "10"],
+        ["frame1", "frame02", "frame10", "frame100"],
+        ["a", "a1", "a1b", "b"],
+        ["007", "7", "8"],
+        ["Bird1", "bird2"],
+    ],
+)
+def test_natural_key_orders_numbers_by_value(names):
+    shuffled = names[1:] + names[:1]
+    assert sorted(shuffled, key=natural_key) == names
+
+
+@given(st.lists(st.text(max_size=6), unique=True))
+def test_natural_key_orders_any_names_totally(names):
+    keys = [natural_key(name) for name in names]
+    assert len(set(keys)) == len(names)
+    sorted(keys)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".avi"])
+@pytest.mark.parametrize("part", [0.4, 0.8, 0.99])
+def test_missing_bytes_of_cut_videos(tmp_path, suffix, part):
+    codec = {".webm": "libvpx-vp9", ".avi": "mpeg4"}.get(suffix, "libx264")
+    path = write_video(tmp_path / f"clip{suffix}", clip(), codec=codec)
+    content = path.read_bytes()
+    assert missing_bytes(path) == 0
+    path.write_bytes(content + b"\x00" * 3)  # padding is no damage
+    assert missing_bytes(path) == 0
+    path.write_bytes(content[: int(len(content) * part)])
+    assert missing_bytes(path) == len(content) - int(len(content) * part)
+
+
+@pytest.mark.parametrize(
+    ("content", "missing"),
+    [
+        (b"\x00\x00\x00\x08ftyp\x00\x00\x00\x00mdat", 0),  # size 0: up to the end of the file
+        (b"\x00\x00\x00\x08ftyp\x00\x00\x00\x01mdat" + (100).to_bytes(8, "big"), 84),  # 64-bit size
+        (b"\x1aE\xdf\xa3\x80\x18S\x80g\x01" + b"\xff" * 7, 0),  # unknown size, as in live recordings
+        (b"\x1aE\xdf\xa3\x80\x18S\x80g\x40\x7f", 127),
+        (b"\x1aE\xdf\xa3", 0),
+        (b"RIFF\xff\xff\xff\xffAVI ", 0),
+    ],
+)
+def test_missing_bytes_by_header(tmp_path, content, missing):
+    path = tmp_path / "clip"
+    path.write_bytes(content)
+    assert missing_bytes(path) == missing

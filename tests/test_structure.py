@@ -1,0 +1,136 @@
+"""The house of docs/architecture.md: rooms on floors, imports that point down, and tests that mirror the sources."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import vos_zoo
+
+PACKAGE = Path(vos_zoo.__file__).parent
+TESTS = Path(__file__).parent
+
+#: Floors from the ground up; a room is a folder or a file of the package. What a room may import lies on lower floors.
+FLOORS = (
+    ("errors", "version", "lazy"),
+    ("files", "run_file", "configs", "cache", "demo"),
+    ("registry", "network", "devices", "media", "layers", "memory"),
+    ("data", "metrics", "inference"),
+    ("weights",),
+    ("training",),
+    ("models",),
+    ("segmentation", "reproduction"),
+    ("cli", "app"),
+)
+HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+#: Wings of a room, from the lowest up, where a room has an order of its own.
+WINGS = {"data": ("layouts", "clips", "modules")}
+
+#: Sources without a test file of their own, and why.
+WITHOUT_TWIN = {
+    "cli/main.py": "",
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(("vos_zoo", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if "checkpoints" not in path.parts}
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that a file imports anywhere: at its top, under TYPE_CHECKING, inside functions."""
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                full = f"{origin}.{alias.name}"
+                found.add(full if full in SOURCES else origin)
+    return {name for name in found if name in SOURCES}
+
+
+GRAPH = {name: imports(path) - {name} for name, path in SOURCES.items()}
+
+
+def room(module: str) -> str | None:
+    """The room of a module; None for the facade ``vos_zoo/__init__.py``, which is above all."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if room(name)])
+def test_every_file_is_in_a_room(module):
+    assert room(module) in HEIGHT, f"{SOURCES[module]} is in no room of FLOORS. Move it, or add its room to a floor."
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if room(name)])
+def test_imports_point_down(module):
+    own = room(module)
+    for target in sorted(GRAPH[module]):
+        other = room(target)
+        assert other is not None, f"{SOURCES[module]} imports the facade vos_zoo/__init__.py. Import the module itself."
+        assert own == other or HEIGHT[other] < HEIGHT[own], (
+            f"{SOURCES[module]} (floor {HEIGHT[own]}) imports {SOURCES[target]} (floor {HEIGHT[other]}). A room may "
+            "import rooms of lower floors only: move what both need down, or pass it in from above."
+        )
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if room(name) in WINGS])
+def test_wings_are_in_order(module):
+    order = WINGS[room(module)]
+    parts = module.split(".")
+    if len(parts) < 3:
+        return  # the package's own __init__ shows names of all wings
+    for target in GRAPH[module]:
+        if room(target) == room(module) and len(target.split(".")) > 2:
+            assert order.index(target.split(".")[2]) <= order.index(parts[2]), (
+                f"{SOURCES[module]} imports {SOURCES[target]}, which is in a later wing of {order}. Turn the "
+                "dependency round, or move what both need to the earlier wing."
+            )
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("vos_zoo.models.")])
+def test_papers_do_not_reach_into_the_zoo_from_below(module):
+    """What several papers share does not know one of them."""
+    if len(module.split(".")) > 3 or SOURCES[module].name == "__init__.py":
+        return
+    papers = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir()}
+    known = sorted(target for target in GRAPH[module] if target.split(".")[2:3] and target.split(".")[2] in papers)
+    assert not known, f"{SOURCES[module]} is shared by all papers and imports {', '.join(known)}. Move it there."
+
+
+def test_there_is_no_circle():
+    # Packages' own files that only show names of their parts on first use (and to type checkers) tie no circle.
+    graph = {
+        name: targets
+        for name, targets in GRAPH.items()
+        if "lazy_names(" not in SOURCES[name].read_text(encoding="utf-8")
+    }
+    finished: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, (
+            "These files import each other in a circle: "
+            + " -> ".join(str(SOURCES[step]) for step in (*path[path.index(name) :], name))
+            + ". Move what the first takes from the second into a third file below both."
+        )
+        if name in finished or name not in graph:
+            return
+        for target in sorted(graph[name]):
+            visit(target, (*path, name))
+        finished.add(name)
+
+    for name in graph:
+        visit(name, ())
