@@ -89,7 +89,7 @@ def reproduce_table(
     """
     chosen = choose_rows(table, rows)
     if options.proposals is not None and not any(_takes_proposals(row) for row in chosen):
-        raise ConfigError(f"Proposals were given, but no model of {table.name} takes any. Leave `--proposals` out.")
+        raise ConfigError(f"Proposals were given, but no row of {table.name} takes any. Leave `--proposals` out.")
     sets = {row.data.name: find_videos(root, row.data, image_set) for row in chosen}
     assignments = assign_weights(chosen, weights)
     runs = {
