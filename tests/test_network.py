@@ -23,8 +23,6 @@ class Clock(ClipMemory):
         ({"max_frames": 0}, "max_frames=0"),
         ({"max_frames": 1}, "max_frames=1"),
         ({"max_bytes": 0}, "max_bytes=0"),
-        ({"entries": ()}, r"entries=\(\). Expected one or more of all, first, latest, rde"),
-        ({"entries": ("last",)}, "entries=.*'last'"),
     ],
 )
 def test_a_policy_out_of_range_is_refused(options, message):

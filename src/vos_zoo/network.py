@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from torch import nn
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-MemoryEntry = Literal["all", "first", "latest", "rde"]
-MEMORY_ENTRIES: tuple[MemoryEntry, ...] = ("all", "first", "latest", "rde")
-
 
 @dataclass(frozen=True)
 class MemoryPolicy:
@@ -36,18 +33,17 @@ class MemoryPolicy:
             frames and the latest frame always stay, the others are thinned out evenly.
         max_bytes: Budget for the whole memory in bytes; it lowers ``max_frames`` as objects join.
         keep_latest: Also keep the previous frame, replaced on every frame.
-        entries: Which memories are read, with multiplicity: ``all`` memorised frames, the ``first`` (reference) frame,
-            the ``latest`` memorised frame, or RDE's aggregated slot ``rde``.
+
+    Papers that keep something else extend it.
 
     Raises:
-        ConfigError: If a number is not positive or an entry is unknown.
+        ConfigError: If a number is not positive.
     """
 
     every: int = 5
     max_frames: int | None = None
     max_bytes: int | None = None
     keep_latest: bool = False
-    entries: tuple[MemoryEntry, ...] = ("all",)
 
     def __post_init__(self) -> None:
         for name in ("every", "max_frames", "max_bytes"):
@@ -57,11 +53,6 @@ class MemoryPolicy:
         if self.max_frames is not None and self.max_frames < 2:
             raise ConfigError(
                 "Memory policy has max_frames=1. A reference frame and the latest frame need 2; raise it."
-            )
-        unknown = [entry for entry in self.entries if entry not in MEMORY_ENTRIES]
-        if unknown or not self.entries:
-            raise ConfigError(
-                f"Memory policy has entries={self.entries!r}. Expected one or more of {', '.join(MEMORY_ENTRIES)}."
             )
 
 

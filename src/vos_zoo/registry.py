@@ -73,7 +73,7 @@ class Architecture:
         network_class: Import path of the plain torch network.
         module_class: Import path of the LightningModule.
         variants: Sizes, the paper's first.
-        has_released_weights: Whether its authors published weights that ``vos-zoo convert`` reads.
+        converter: Module that knows the authors' released weights, for ``vos-zoo convert``; None if there are none.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Architecture:
     network_class: str
     module_class: str
     variants: tuple[Variant, ...]
-    has_released_weights: bool = True
+    converter: str | None = None
 
     def load_class(self, kind: str) -> Any:
         """Import one of the architecture's classes.
@@ -254,7 +254,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             _SMALL,
             _TINY,
         ),
-        has_released_weights=False,
     ),
     "dmn_aoa": Architecture(
         name="dmn_aoa",
@@ -276,7 +275,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             _SMALL,
             _TINY,
         ),
-        has_released_weights=False,
     ),
     "hs2s": Architecture(
         name="hs2s",
@@ -290,6 +288,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         config_class="vos_zoo.models.hs2s.config:HS2SConfig",
         network_class="vos_zoo.models.hs2s.network:HS2SNetwork",
+        converter="vos_zoo.models.hs2s.convert",
         module_class="vos_zoo.models.hs2s.lightning_module:HS2SModule",
         variants=(
             Variant("r50", "r50", "the paper's size, two ResNet-50 encoders"),
@@ -309,6 +308,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         config_class="vos_zoo.models.rde.config:RDEConfig",
         network_class="vos_zoo.models.rde.network:RDENetwork",
+        converter="vos_zoo.models.rde.convert",
         module_class="vos_zoo.models.rde.lightning_module:RDEModule",
         variants=(_R50, _SMALL, _TINY),
     ),
@@ -325,6 +325,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         config_class="vos_zoo.models.stcn.config:STCNConfig",
         network_class="vos_zoo.models.stcn.network:STCNNetwork",
+        converter="vos_zoo.models.stcn.convert",
         module_class="vos_zoo.models.stcn.lightning_module:STCNModule",
         variants=(_R50, _SMALL, _TINY),
     ),
@@ -340,6 +341,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         config_class="vos_zoo.models.stm.config:STMConfig",
         network_class="vos_zoo.models.stm.network:STMNetwork",
+        converter="vos_zoo.models.stm.convert",
         module_class="vos_zoo.models.stm.lightning_module:STMModule",
         variants=(_R50, _SMALL, _TINY),
     ),
@@ -362,7 +364,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             Variant("small", "small", "ResNet-18 class, at most 12 M parameters"),
             _TINY,
         ),
-        has_released_weights=False,
     ),
 }
 
@@ -569,7 +570,7 @@ def _unpublished(architecture: Architecture, tag: str, published: list[str]) -> 
     ways = []
     if published:
         ways.append(f"use {', '.join(repr(name) for name in published)}")
-    if tag in {"", "r50"} and architecture.has_released_weights:
+    if tag in {"", "r50"} and architecture.converter is not None:
         ways.append(
             f"convert the authors' file with `vos-zoo convert --from {architecture.name} FILE --out DIR` and load DIR"
         )

@@ -200,7 +200,7 @@ def test_convert_names_what_it_cannot_read(capsys, tmp_path, kind, content, word
 def test_convert_says_how_to_use_the_result(monkeypatch, capsys, tmp_path):
     import vos_zoo.models.conversion as library
 
-    monkeypatch.setattr(library, "convert_file", lambda kind, file, out, fresh_aggregation: out)
+    monkeypatch.setattr(library, "convert_file", lambda kind, file, out, accept_missing: out)
     assert main(["convert", "--from", "rde", "weights.pth", "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert f"Wrote {tmp_path / 'out'}" in printed

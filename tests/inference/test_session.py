@@ -240,7 +240,7 @@ def test_every_size_of_frame_works(height, width, size, name):
     generator = np.random.default_rng(height * 100 + width)
     frames = generator.integers(0, 256, (5, height, width, 3), dtype=np.uint8)
     mask = generator.integers(0, 3, (height, width)) * 100
-    session = VideoSession(NETWORKS[name], size=size, policy=MemoryPolicy(every=1, max_frames=3, entries=ENTRIES[name]))
+    session = VideoSession(NETWORKS[name], size=size, policy=MemoryPolicy(every=1, max_frames=3))
     first = session.step(frames[0], mask)
     assert (first.mask == mask).all()
     for frame in frames[1:]:
@@ -248,9 +248,6 @@ def test_every_size_of_frame_works(height, width, size, name):
         assert result.mask.shape == (height, width)
         assert set(np.unique(result.mask)) <= {0, 100, 200}
         assert result.probabilities.isfinite().all()
-
-
-ENTRIES = {"stm": ("all",), "stcn": ("all",), "rde": ("rde", "latest", "first", "first")}
 
 
 @pytest.mark.parametrize(("size", "working"), [(16, (16, 22)), (80, (80, 112)), (None, SIZE)])
@@ -480,7 +477,7 @@ def test_in_half_precision_fewer_objects_are_the_third_setting(monkeypatch, stcn
     [("encode", False, 3), ("segment", False, 3), ("segment", True, 3), ("segment", True, 5), ("memorize", False, 5)],
 )
 def test_a_frame_that_failed_can_be_given_again(monkeypatch, network, place, is_after, index):
-    policy = MemoryPolicy(every=5, entries=network.default_policy().entries)
+    policy = MemoryPolicy(every=5)
     expected = run(VideoSession(network, size=None, policy=policy), {0: boxes((1, 2))})
     session = VideoSession(network, size=None, policy=policy)
     results = run(session, {0: boxes((1, 2))}, FRAMES[:index])

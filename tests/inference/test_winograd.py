@@ -53,7 +53,9 @@ def test_its_errors_are_those_of_the_direct_convolution():
     with torch.inference_mode():
         ours = (WinogradConv2d(layer)(features) - direct(features, layer)).abs().max()
         theirs = (layer(features) - direct(features, layer)).abs().max()
-    assert ours < 4 * theirs
+    # How exact the direct one is depends on how its library sums: with AVX2 ours was 3 times as far off, with AVX-512,
+    # whose sums are split into more parts, 7 times (5e-6 where outputs have a deviation of 1).
+    assert ours < 10 * theirs
 
 
 @pytest.mark.parametrize("magnitude", [1e-20, 1e20])

@@ -275,9 +275,9 @@ def test_an_unknown_kind_is_named(tmp_path):
         convert_file("xmem", tmp_path / "file.pth", tmp_path / "out")
 
 
-def test_only_rde_has_an_aggregation_to_initialise(tmp_path):
-    with pytest.raises(CheckpointError, match="no aggregation module"):
-        convert_file("stcn", tmp_path / "file.pth", tmp_path / "out", fresh_aggregation=True)
+def test_a_paper_of_one_stage_has_no_module_to_initialise(tmp_path):
+    with pytest.raises(CheckpointError, match="no modules that a later stage adds"):
+        convert_file("stcn", tmp_path / "file.pth", tmp_path / "out", accept_missing=True)
 
 
 def test_nothing_is_written_for_a_file_that_does_not_fit(tmp_path):

@@ -12,19 +12,18 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 import vos_zoo.data
 from testing.recipes import REPOSITORY
+from vos_zoo.cli.lightning import import_nameable_classes
 from vos_zoo.data.clips.compositing import PasteSettings
 from vos_zoo.data.clips.motion import MotionRange
 from vos_zoo.data.modules.sets import VideoSet
 from vos_zoo.models.rde import RDEModule
-from vos_zoo.registry import ARCHITECTURES
 from vos_zoo.training.module import VOSModule
 
 
 @pytest.fixture(scope="module")
 def configure():
     """Build a model or data module from what a recipe says, as the command line does."""
-    for architecture in ARCHITECTURES.values():
-        architecture.load_class("module")
+    import_nameable_classes()
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(VOSModule, "model", subclass_mode=True)
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=False)

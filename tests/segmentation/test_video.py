@@ -171,10 +171,10 @@ def test_a_resumed_run_adds_to_the_routing_maps(small_clip, options, tmp_path):
 
 
 def test_a_model_without_a_routing_map_says_so(small_clip, options, tmp_path):
-    with pytest.raises(ConfigError, match="RDENetwork has no 'routing' to show"):
+    with pytest.raises(ConfigError, match="RDENetwork has no view 'routing'"):
         segment_video(small_clip.frames, small_clip.first, **options, show="routing")
     model = TSNModule("tiny", overrides={"streams": "pixel"})
-    with pytest.raises(ConfigError, match="no routing map"):
+    with pytest.raises(ConfigError, match="TSNNetwork has no view 'routing'"):
         segment_video(
             small_clip.frames, small_clip.first, **{**options, "model": model}, overwrite=True, show="routing"
         )

@@ -12,6 +12,7 @@ from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError
 from vos_zoo.layers import ResNetTrunk
 from vos_zoo.models.rde import RDEConfig, RDENetwork
 from vos_zoo.models.stcn import STCNConfig, STCNNetwork
+from vos_zoo.registry import describe_network
 from vos_zoo.training.initial_weights import load_initial_weights, load_trunks
 from vos_zoo.weights import save_checkpoint_folder
 
@@ -115,7 +116,8 @@ def test_rde_starts_from_stcn_with_a_fresh_aggregation(tmp_path, caplog):
 def test_training_starts_from_a_lightning_checkpoint(tmp_path):
     source = network(seed=5)
     state = {f"network.{key}": tensor for key, tensor in source.state_dict().items()}
-    torch.save({"state_dict": state | {"val_scores.total": torch.zeros(1)}}, tmp_path / "last.ckpt")
+    content = {"vos_zoo": describe_network(source), "global_step": 3}
+    torch.save(content | {"state_dict": state | {"val_scores.total": torch.zeros(1)}}, tmp_path / "last.ckpt")
     target = network()
     load_initial_weights(target, "last.ckpt", [tmp_path])
     assert all(torch.equal(target.state_dict()[key], tensor) for key, tensor in source.state_dict().items())

@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
-        "--fresh-aggregation",
+        "--accept-missing",
         action="store_true",
-        help="rde: accept a file without aggregation module and start that module anew, for training",
+        help="accept a file of an early stage, and start the modules that a later stage adds anew, for training",
     )
 
 
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert and say how to use the result."""
     from vos_zoo.models.conversion import convert_file
 
-    folder = convert_file(arguments.kind, arguments.file, arguments.out, fresh_aggregation=arguments.fresh_aggregation)
+    folder = convert_file(arguments.kind, arguments.file, arguments.out, accept_missing=arguments.accept_missing)
     print(f"Wrote {folder}")
     print(f"Use it with `vos-zoo segment VIDEO MASKS --out DIR --model {folder}` or `load_model({str(folder)!r})`.")
     return 0

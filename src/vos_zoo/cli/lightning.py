@@ -80,24 +80,29 @@ def _our_error(error: BaseException | None) -> VosZooError | None:
     return error
 
 
+def import_nameable_classes() -> None:
+    """Import all models and data modules: a recipe can name a class that is imported without its module."""
+    from vos_zoo import data
+
+    for name in data.__all__:
+        getattr(data, name)
+    for architecture in ARCHITECTURES.values():
+        architecture.load_class("module")
+
+
 def _run(arguments: list[str] | None) -> None:
     """Build the command line interface and run it; everything heavy is imported here."""
     from pytorch_lightning import LightningDataModule, Trainer
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-    from vos_zoo import data
     from vos_zoo.training.interruption import SaveOnInterruption
     from vos_zoo.training.module import VOSModule
     from vos_zoo.training.overlays import SampleOverlays  # noqa: F401
     from vos_zoo.training.prediction_writer import PredictionWriter
     from vos_zoo.training.push_best import PushBestToHub  # noqa: F401
 
-    # A class that is imported can be named without its module in a recipe.
-    for name in data.__all__:
-        getattr(data, name)
-    for architecture in ARCHITECTURES.values():
-        architecture.load_class("module")
+    import_nameable_classes()
 
     class ZooCLI(LightningCLI):
         """LightningCLI that writes below ``runs/`` and says so."""

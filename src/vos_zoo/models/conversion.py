@@ -15,13 +15,13 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from vos_zoo.errors import CheckpointError, MissingFileError, UnknownModelError
-from vos_zoo.registry import find_architecture
+from vos_zoo.registry import ARCHITECTURES, find_architecture
 from vos_zoo.weights import describe_file, save_checkpoint_folder
 
 if TYPE_CHECKING:
@@ -29,26 +29,11 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["CONVERTIBLE", "ExtraChannel", "convert_file", "read_original", "rename_tensors", "widen_mask_input"]
-
-#: Models whose authors released weights, each with a prefix that only its files have.
-CONVERTIBLE: dict[str, str] = {
-    "hs2s": "encoder_ref.",
-    "stm": "Encoder_M.",
-    "stcn": "value_encoder.fuser.",
-    "rde": "mem_compress.",
-}
+__all__ = ["ExtraChannel", "convert_file", "convertible", "read_original", "rename_tensors", "widen_mask_input"]
 
 #: How a mask channel that a single-object file lacks is filled.
 ExtraChannel = Literal["zeros", "orthogonal"]
 
-_LICENCES = {
-    "hs2s": "none found with the HS2S release; without one all rights stay with its authors, so ask them before "
-    "passing the weights on",
-    "stm": "CC BY-NC-SA, non-commercial use only (licence of the STM release)",
-    "stcn": "MIT (licence of the STCN release)",
-    "rde": "MIT (licence of the RDE-VOS release)",
-}
 _SHOWN_KEYS = 5
 # What torch.load and zipfile raise for files that were cut off or altered, depending on where the damage is.
 _DAMAGE = (
@@ -68,17 +53,22 @@ _DAMAGE = (
 )
 
 
-def convert_file(kind: str, path: str | Path, out_dir: str | Path, *, fresh_aggregation: bool = False) -> Path:
+def convertible() -> list[str]:
+    """List the models whose authors released weights, by their names in the registry."""
+    return sorted(name for name, architecture in ARCHITECTURES.items() if architecture.converter is not None)
+
+
+def convert_file(kind: str, path: str | Path, out_dir: str | Path, *, accept_missing: bool = False) -> Path:
     """Turn an authors' weight file into a checkpoint folder that ``load_model`` accepts.
 
     The tensors keep their float32 values, so that outputs equal the authors' network.
 
     Args:
-        kind: The model that the file belongs to: ``"stm"``, ``"stcn"`` or ``"rde"``.
+        kind: The model that the file belongs to, one of :func:`convertible`.
         path: The authors' file.
         out_dir: Folder to write ``model.safetensors``, ``config.json`` and ``README.md`` into.
-        fresh_aggregation: For ``"rde"``, accept a file without aggregation module (stage 0, or STCN's) and initialise
-            the module anew. The result has to be trained before its recurrent memory means anything.
+        accept_missing: Accept a file without the modules that the paper's later stages add, and initialise them anew.
+            The result has to be trained before they mean anything.
 
     Returns:
         The folder.
@@ -89,13 +79,13 @@ def convert_file(kind: str, path: str | Path, out_dir: str | Path, *, fresh_aggr
         CheckpointError: If the file is not what it should be; the message names what it is.
         OutputExistsError: If the folder already holds a checkpoint.
     """
-    if kind not in CONVERTIBLE:
-        raise UnknownModelError(f"Cannot convert files of {kind!r}. Choose one of {', '.join(sorted(CONVERTIBLE))}.")
-    if fresh_aggregation and kind != "rde":
-        raise CheckpointError(f"{kind!r} has no aggregation module. Leave fresh_aggregation out, or convert as 'rde'.")
+    if kind not in convertible():
+        raise UnknownModelError(f"Cannot convert files of {kind!r}. Choose one of {', '.join(convertible())}.")
+    converter = _load_converter(kind)
+    if accept_missing and not converter.LATER_MODULES:
+        raise CheckpointError(f"{kind!r} has no modules that a later stage adds. Leave accept_missing out.")
     original = read_original(path)
-    converter = importlib.import_module(f"vos_zoo.models.{kind}.convert")
-    options = {"fresh_aggregation": True} if fresh_aggregation else {}
+    options = {"accept_missing": True} if accept_missing else {}
     try:
         tensors: dict[str, Tensor] = converter.convert_state_dict(original, **options)
     except CheckpointError as error:
@@ -104,7 +94,7 @@ def convert_file(kind: str, path: str | Path, out_dir: str | Path, *, fresh_aggr
     with torch.device("meta"):  # every tensor comes from the file; initialising them first would take seconds
         network: Any = architecture.load_class("network")(architecture.new_config("r50"))
     network.load_state_dict(tensors, strict=True, assign=True)
-    card = _card(kind, Path(path), original, fresh_aggregation=fresh_aggregation)
+    card = _card(kind, converter, Path(path), original, accept_missing=accept_missing)
     return save_checkpoint_folder(network, out_dir, card=card, half=False)
 
 
@@ -280,14 +270,36 @@ def _authors_name(key: str, prefixes: Sequence[tuple[str, str]]) -> str:
     return theirs + key.removeprefix(ours)
 
 
+class Converter(Protocol):
+    """What a paper's ``convert.py`` has.
+
+    Attributes:
+        IDENTIFYING_PREFIX: How a key begins that only files of this model have.
+        LICENCE: Licence of the authors' weights, in a few words.
+        LATER_MODULES: What a file of an early stage may lack, in words; empty if there is no such file.
+    """
+
+    IDENTIFYING_PREFIX: str
+    LICENCE: str
+    LATER_MODULES: str
+
+    def convert_state_dict(self, original: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:
+        """Return a state dict of the zoo's network in the paper's size."""
+        ...
+
+
+def _load_converter(kind: str) -> Converter:
+    return cast("Converter", importlib.import_module(str(ARCHITECTURES[kind].converter)))
+
+
 def _guess(original: Mapping[str, Tensor], kind: str) -> str:
     """End a message with what the file looks like."""
-    # The aggregation module tells RDE-VOS from STCN, whose other keys it shares; hence the reversed order.
-    for other, prefix in reversed(CONVERTIBLE.items()):
-        if any(key.startswith(prefix) for key in original):
-            if other != kind:
-                return f". It looks like a file of {other!r}: convert it with --from {other}."
-            return "; it may belong to another version of the network. Give the released file."
+    prefixes = {other: _load_converter(other).IDENTIFYING_PREFIX for other in convertible()}
+    found = [other for other, prefix in prefixes.items() if any(key.startswith(prefix) for key in original)]
+    if kind in found:
+        return "; it may belong to another version of the network. Give the released file."
+    if found:
+        return f". It looks like a file of {found[0]!r}: convert it with --from {found[0]}."
     return ". It looks like a file of another model. Give the released file."
 
 
@@ -296,7 +308,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _card(kind: str, path: Path, original: Mapping[str, Tensor], *, fresh_aggregation: bool) -> str:
+def _card(kind: str, converter: Converter, path: Path, original: Mapping[str, Tensor], *, accept_missing: bool) -> str:
     architecture = find_architecture(kind)
     paper = architecture.paper
     lines = [
@@ -306,14 +318,14 @@ def _card(kind: str, path: Path, original: Mapping[str, Tensor], *, fresh_aggreg
         "authors' own, under other names; nothing was trained.",
         "",
         f"- Paper: {paper.authors}: {paper.title}. {paper.venue} {paper.year}. {paper.url}",
-        f"- Licence of the weights: {_LICENCES[kind]}",
+        f"- Licence of the weights: {converter.LICENCE}",
         f"- Origin: `{path.name}`, {path.stat().st_size} bytes, sha256 `{_sha256(path)}`",
     ]
     first = original.get("value_encoder.conv1.weight")
     if first is not None and first.shape[1] == 4:
         lines.append("- Single-object (stage 0) weights: the filter of the other objects' masks is zero.")
-    if fresh_aggregation:
-        lines.append("- The aggregation module is newly initialised. Train it before use.")
+    if accept_missing:
+        lines.append(f"- If the file had no {converter.LATER_MODULES}, that is newly initialised. Train it before use.")
     lines += ["", "```python", "from vos_zoo import load_model", "", 'model = load_model("path/to/this/folder")', "```"]
     return "\n".join(lines) + "\n"
 

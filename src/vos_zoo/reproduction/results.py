@@ -329,7 +329,7 @@ def _remarks(rows: Sequence[RowResult], *, code: str) -> list[str]:
 
 def _missing_line(row: PaperRow, note: str, code: str) -> str:
     train = f"Train one with {code}{row.training_command}{code}"
-    if find_architecture(row.model).has_released_weights and not row.has_own_training:
+    if find_architecture(row.model).converter is not None and not row.has_own_training:
         train = f"Convert the authors' file with {code}vos-zoo convert{code}, or {train[0].lower()}{train[1:]}"
     return f"- {row.label}: {note}. {train}, and give it as {code}--weights {row.name}=FOLDER{code}."
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from vos_zoo.configs import config_from_dict
 from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError
 from vos_zoo.layers import ResNetTrunk
-from vos_zoo.registry import ARCHITECTURES, WEIGHTS, find_architecture
+from vos_zoo.registry import ARCHITECTURES, WEIGHTS
 from vos_zoo.weights import describe_weight
+from vos_zoo.weights.training_checkpoint import read_training_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +24,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _LIGHTNING_SUFFIX = ".ckpt"
-_NO_CHECKPOINT = "is no readable Lightning checkpoint. Give a .ckpt file that training wrote, or a checkpoint folder."
-# Every way in which the bytes of something else can fail.
-_UNREADABLE = (pickle.PickleError, RuntimeError, EOFError, LookupError, TypeError, AttributeError, ValueError)
 _FRAME_ENCODERS = ("key_encoder.", "query_encoder.")  # of the zoo's networks; they see the frame alone
 
 
@@ -71,7 +66,7 @@ def load_trunks(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
 def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path], *, is_whole: bool = False) -> None:
     """Start from a zoo checkpoint folder or a Lightning checkpoint.
 
-    Parameters that the source lacks (RDE's aggregation when starting from STCN) keep their initial values and are
+    Parameters that the source lacks (those of modules that the next stage adds) keep their initial values and are
     logged.
 
     Args:
@@ -116,7 +111,7 @@ def read_checkpoint(source: str, roots: Sequence[Path]) -> dict[str, Tensor]:
         CheckpointError: If it cannot be read.
     """
     path = _find(source, roots)
-    return _read_safetensors(path / "model.safetensors") if path.is_dir() else _read_lightning(path)
+    return _read_safetensors(path / "model.safetensors") if path.is_dir() else read_training_checkpoint(path).tensors
 
 
 def _read_trunk(path: Path) -> dict[str, Tensor]:
@@ -150,14 +145,8 @@ def describe_source(source: str) -> tuple[Architecture, Any]:
     """
     if not source.endswith(_LIGHTNING_SUFFIX):
         return describe_weight(source)[1:]
-    path = _find(source, [Path()])
-    try:
-        described = torch.load(path, map_location="cpu", weights_only=True)["vos_zoo"]
-        name, values = str(described["architecture"]), described["config"]
-    except _UNREADABLE as error:
-        raise CheckpointError(f"{path} {_NO_CHECKPOINT}") from error
-    architecture = find_architecture(name)
-    return architecture, config_from_dict(architecture.load_class("config"), values, where=f"{path}: config")
+    checkpoint = read_training_checkpoint(_find(source, [Path()]))
+    return checkpoint.architecture, checkpoint.config
 
 
 def _find(source: str, roots: Sequence[Path]) -> Path:
@@ -171,18 +160,6 @@ def _find(source: str, roots: Sequence[Path]) -> Path:
     raise MissingFileError(
         f"{source} was not found as {places}. Give the path of the weights, or a name of `vos-zoo list --weights`."
     )
-
-
-def _read_lightning(path: Path) -> dict[str, Tensor]:
-    prefix = "network."
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        network = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-    except _UNREADABLE as error:
-        raise CheckpointError(f"{path} {_NO_CHECKPOINT}") from error
-    if not network:
-        raise CheckpointError(f"{path} holds no network of this package. Give a .ckpt file that training wrote.")
-    return network
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

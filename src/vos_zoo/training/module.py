@@ -24,7 +24,7 @@ from vos_zoo.registry import describe_network
 from vos_zoo.training.initial_weights import load_initial_weights, load_trunks
 from vos_zoo.training.losses import BootstrappedCrossEntropy
 from vos_zoo.training.prediction import VideoPrediction
-from vos_zoo.training.pretrained import Pretrained
+from vos_zoo.training.sharing import Pretrained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,21 +42,6 @@ _RANDOM_STATE = "random_state"
 
 # Of the Trainer's names; the rest of them train and evaluate in float32.
 _SESSION_PRECISION: dict[str, Precision] = {"bf16-mixed": "bf16", "16-mixed": "fp16"}
-
-
-class TrainingBatch(TypedDict):
-    """What the DataModules give to a training step.
-
-    ``images`` (B, T, 3, H, W) normalised; ``masks`` (B, T, H, W) with 0 for background and plane + 1 for objects;
-    ``valid_objects`` (B, O), existing planes first; ``first_masks`` (B, O, H, W) in [0, 1], the masks the first frame
-    is memorised with, perturbed if the data source perturbs; ``name`` of every clip.
-    """
-
-    images: Tensor
-    masks: Tensor
-    valid_objects: Tensor
-    first_masks: Tensor
-    name: list[str]
 
 
 class VideoMasks(TypedDict):
@@ -81,7 +66,10 @@ def resolve_config(
     if isinstance(config, str):
         variant = getattr(config_class, config, None)
         if config.startswith("_") or not callable(variant):
-            raise ConfigError(f"{config_class.__name__} has no variant {config!r}. Expected r50, small or tiny.")
+            variants = [
+                name for name, part in vars(config_class).items() if isinstance(part, classmethod) and name[0] != "_"
+            ]
+            raise ConfigError(f"{config_class.__name__} has no variant {config!r}. It has {', '.join(variants)}.")
         resolved: ConfigT = variant()
     else:
         resolved = config

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from vos_zoo.errors import ConfigError, VosZooError
@@ -19,6 +18,7 @@ from vos_zoo.weights.card import CardFacts, new_card
 from vos_zoo.weights.checkpoint import CARD_FILE
 from vos_zoo.weights.export import export_checkpoint
 from vos_zoo.weights.publish import publish_checkpoint
+from vos_zoo.weights.training_checkpoint import read_training_checkpoint
 
 if TYPE_CHECKING:
     from vos_zoo.training.module import VOSModule
@@ -109,7 +109,7 @@ class PushBestToHub(pl.Callback):
 
     def _publish(self, best: Path, module: VOSModule) -> Publication:
         architecture = find_architecture(describe_network(module.network)["architecture"])
-        step = int(torch.load(best, map_location="cpu", weights_only=True)["global_step"])
+        step = read_training_checkpoint(best).iterations
         values = self._measured.get(step)
         protocol = f"{module.val_scores.protocol.name}, videos at size {module.evaluation_size}"
         scores = () if values is None else (Score("validation videos", *values, protocol),)

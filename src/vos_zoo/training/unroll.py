@@ -13,7 +13,8 @@ from vos_zoo.network import MemoryPolicy
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vos_zoo.training.module import TrainingBatch, VOSModule
+    from vos_zoo.data.clips.dataset import ClipBatch
+from vos_zoo.training.module import VOSModule
 
 FeaturesT = TypeVar("FeaturesT", bound=tuple["Tensor", ...])
 
@@ -36,7 +37,7 @@ def aggregate_objects(logits: Tensor, valid: Tensor) -> Tensor:
     return soft_aggregate(torch.sigmoid(logits.float()) * valid[:, :, None, None])
 
 
-def propagation_loss(module: VOSModule, frames: list[Any], batch: TrainingBatch) -> Tensor:
+def propagation_loss(module: VOSModule, frames: list[Any], batch: ClipBatch) -> Tensor:
     """Segment every frame after the first with all earlier ones in memory.
 
     The first frame is memorised with its true masks, later ones with their soft predictions, and gradients flow through

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import pickle  # for the name of its error only; files are read with weights_only
 from pathlib import Path
 
-import torch
-
-from vos_zoo.configs import config_from_dict
-from vos_zoo.errors import CheckpointError, MissingFileError
-from vos_zoo.registry import find_architecture
 from vos_zoo.version import __version__
 from vos_zoo.weights.checkpoint import build, save_checkpoint_folder
-from vos_zoo.weights.tensors import describe_file, fill, without_storage
+from vos_zoo.weights.tensors import fill, without_storage
+from vos_zoo.weights.training_checkpoint import read_training_checkpoint
 
 __all__ = ["export_checkpoint"]
-
-_PREFIX = "network."  # of the network's tensors in a LightningModule's state
 
 
 def export_checkpoint(path: str | Path, folder: str | Path, *, half: bool = True) -> Path:
@@ -36,21 +29,12 @@ def export_checkpoint(path: str | Path, folder: str | Path, *, half: bool = True
         OutputExistsError: If the folder already holds a checkpoint.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path} does not exist. Give the .ckpt file of a training run; it lies below `runs/`.")
-    expected = "Expected a .ckpt file that `lightning fit` of this package wrote."
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        described, state, step = checkpoint["vos_zoo"], checkpoint["state_dict"], checkpoint["global_step"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is {describe_file(path)} that cannot be exported. {expected}") from error
-    architecture = find_architecture(str(described["architecture"]))
-    config = config_from_dict(architecture.load_class("config"), described["config"], where=f"{path}: config")
+    checkpoint = read_training_checkpoint(path)
     with without_storage():
-        network = build(architecture, "network", config, path)
-    fill(network, {key.removeprefix(_PREFIX): state[key] for key in state if key.startswith(_PREFIX)}, path)
+        network = build(checkpoint.architecture, "network", checkpoint.config, path)
+    fill(network, checkpoint.tensors, path)
     card = (
-        f"# {architecture.title}\n\nExported from a training run after {step} iterations with vos_zoo "
-        f"{__version__}. Say here what it was trained on, under which licence, and what it scores.\n"
+        f"# {checkpoint.architecture.title}\n\nExported from a training run after {checkpoint.iterations} iterations "
+        f"with vos_zoo {__version__}. Say here what it was trained on, under which licence, and what it scores.\n"
     )
     return save_checkpoint_folder(network, folder, card=card, half=half)

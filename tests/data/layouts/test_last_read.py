@@ -15,7 +15,9 @@ from vos_zoo.data.clips.from_videos import VideoClips
 from vos_zoo.data.layouts import archives
 from vos_zoo.data.layouts import last_read as last_read_module
 from vos_zoo.data.layouts.davis import DavisVideos
-from vos_zoo.data.modules.loader import NamingLoader, last_read, note_reading
+from vos_zoo.data.layouts.last_read import last_read, note_reading
+from vos_zoo.data.modules import loader as loader_module
+from vos_zoo.data.modules.loader import NamingLoader
 from vos_zoo.errors import DataError
 
 
@@ -83,7 +85,7 @@ def test_a_death_that_the_pipe_tells_first(broken, monkeypatch):
     loader = NamingLoader(Files(), batch_size=1, num_workers=1)
     monkeypatch.setattr(DataLoader, "__iter__", fetch)
     # What torch's handler of the signal does while the process waits for it.
-    monkeypatch.setattr(last_read_module.time, "sleep", Mock(side_effect=RuntimeError("DataLoader worker is killed")))
+    monkeypatch.setattr(loader_module.time, "sleep", Mock(side_effect=RuntimeError("DataLoader worker is killed")))
     monkeypatch.setattr(last_read_module, "_place", None)
     loader.read_log(0)
     monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # larger than any process id: a dead one
@@ -98,7 +100,7 @@ def test_a_broken_pipe_without_a_death_passes(monkeypatch):
         yield
 
     monkeypatch.setattr(DataLoader, "__iter__", fetch)
-    monkeypatch.setattr(last_read_module.time, "sleep", Mock())
+    monkeypatch.setattr(loader_module.time, "sleep", Mock())
     with pytest.raises(EOFError, match="elsewhere"):
         list(NamingLoader(Files(), batch_size=1, num_workers=1))
 

@@ -39,7 +39,7 @@ def test_kernels_under_the_interpreter() -> None:
             *("-W", "ignore:Conversion of an array with ndim > 0:DeprecationWarning"),
             str(folder / "interpreted_triton.py"),
         ],
-        cwd=folder.parents[1],
+        cwd=folder.parents[2],
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -77,7 +77,7 @@ def test_segment_reads_them_back(built, dmn_aoa, small_clip, tmp_path):
     )
     assert report.frames == FRAMES
     settings = json.loads((tmp_path / "a" / "run.json").read_text())["settings"]
-    assert settings["proposals"] == str(folder.resolve())
+    assert settings["side_inputs"] == {"proposals": str(folder.resolve())}
     with pytest.raises(ConfigError, match="proposals"):
         segment_video(small_clip.frames, small_clip.given, out=tmp_path / "a", resume=True, **options)
 
@@ -98,7 +98,8 @@ def test_a_resumed_run_reads_the_files_of_its_frames(built, dmn_aoa, small_clip,
         if done == stop_at:
             raise KeyboardInterrupt
 
-    options = {"out": tmp_path / "out", "model": dmn_aoa, "device": "cpu", "size": 32, "proposals": folder}
+    options = {"out": tmp_path / "out", "model": dmn_aoa, "device": "cpu", "size": 32}
+    options["side_inputs"] = {"proposals": folder}
     with pytest.raises(KeyboardInterrupt):
         segment_video(small_clip.frames, small_clip.given, progress=stop, **options)
     assert read == [name for name in ASKED if name < NAMES[stop_at]]
@@ -108,7 +109,7 @@ def test_a_resumed_run_reads_the_files_of_its_frames(built, dmn_aoa, small_clip,
 
 
 def test_other_models_take_no_proposals(built, tiny_model, small_clip, tmp_path):
-    with pytest.raises(ConfigError, match="RDEModule takes no proposals"):
+    with pytest.raises(ConfigError, match="RDENetwork takes no 'proposals'"):
         segment_video(
             small_clip.frames,
             small_clip.first,

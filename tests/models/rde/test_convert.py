@@ -8,7 +8,7 @@ from vos_zoo import VideoSession
 from vos_zoo.errors import CheckpointError
 from vos_zoo.models.rde import RDEConfig, RDENetwork
 from vos_zoo.models.rde.convert import convert_state_dict
-from vos_zoo.network import MemoryPolicy
+from vos_zoo.models.rde.memory import RDEPolicy
 
 # Both sides compute in float32 in different orders; features are of order one to ten.
 TOLERANCE = {"atol": 1e-4, "rtol": 0.0}
@@ -80,7 +80,7 @@ def test_clip_matches_in_every_mode(network, weights, mode):
     # Frame 1 reads before the second addition, frame 2 after it, frame 3 a slot that was aggregated twice.
     expected = rde.segment_clip(weights, frames, mask, memory=memory, mem_every=1)
     assert expected[1:].std(dim=(2, 3)).min() > 0.05
-    policy = MemoryPolicy(every=1, entries=ENTRIES[mode])
+    policy = RDEPolicy(every=1, entries=ENTRIES[mode])
     probabilities = clip.segment_with_verbs(network, frames, mask, policy)
     torch.testing.assert_close(probabilities, expected, **TOLERANCE)
 
@@ -93,7 +93,7 @@ def test_clip_matches_with_the_papers_memory(network, weights, height, width, ob
     expected = rde.segment_clip(weights, frames, mask, memory=rde.Memory(weights), mem_every=every)
     assert expected[1:].std(dim=(2, 3)).min() > 0.05
     entries = network.default_policy().entries
-    probabilities = clip.segment_with_verbs(network, frames, mask, MemoryPolicy(every=every, entries=entries))
+    probabilities = clip.segment_with_verbs(network, frames, mask, RDEPolicy(every=every, entries=entries))
     torch.testing.assert_close(probabilities, expected, **TOLERANCE)
 
 
@@ -108,7 +108,7 @@ def test_a_session_gives_the_same(network, weights):
     frames, mask = clip.moving_discs(5, 53, 75)
     video, id_mask, exact = clip.as_video(frames, mask, ids=(300, 7))  # plane 0 is the smaller id
     expected = rde.segment_clip(weights, exact, mask.flip(0), memory=rde.Memory(weights), mem_every=2)
-    session = VideoSession(network, size=None, policy=MemoryPolicy(every=2, entries=network.default_policy().entries))
+    session = VideoSession(network, size=None, policy=RDEPolicy(every=2, entries=network.default_policy().entries))
     for index, frame in enumerate(video):
         result = session.step(frame, id_mask if index == 0 else None)
         torch.testing.assert_close(result.probabilities, expected[index], **TOLERANCE)
@@ -127,7 +127,7 @@ def test_clip_with_late_objects_matches(network, weights):
     assert expected[:3, 2].max() < 1e-6
     assert expected[4:].std(dim=(2, 3)).min() > 0.03
     probabilities = late.segment_with_verbs(
-        network, frames, entries, MemoryPolicy(every=2, entries=network.default_policy().entries)
+        network, frames, entries, RDEPolicy(every=2, entries=network.default_policy().entries)
     )
     torch.testing.assert_close(probabilities, expected, **TOLERANCE)
 
@@ -144,20 +144,20 @@ def test_a_file_without_aggregation_is_refused_unless_a_fresh_one_is_wanted(kind
     original = state.random_state_dict(kind, 0)
     with pytest.raises(CheckpointError, match="no aggregation module"):
         convert_state_dict(original)
-    converted = convert_state_dict(original, fresh_aggregation=True)
+    converted = convert_state_dict(original, accept_missing=True)
     assert len(converted) == state.ENTRIES["rde"]
     assert converted["aggregation.value.squeeze.weight"].std() > 0
     assert converted["value_encoder.trunk.conv1.weight"].shape[1] == 5
 
 
-@pytest.mark.parametrize("fresh_aggregation", [False, True])
-def test_a_file_of_another_model_is_not_taken_for_stage_0(fresh_aggregation):
+@pytest.mark.parametrize("accept_missing", [False, True])
+def test_a_file_of_another_model_is_not_taken_for_stage_0(accept_missing):
     with pytest.raises(CheckpointError, match="--from stm"):
-        convert_state_dict({"Encoder_M.bn1.bias": torch.ones(64)}, fresh_aggregation=fresh_aggregation)
+        convert_state_dict({"Encoder_M.bn1.bias": torch.ones(64)}, accept_missing=accept_missing)
 
 
 def test_a_file_that_has_an_aggregation_keeps_it(weights):
-    converted = convert_state_dict(weights, fresh_aggregation=True)
+    converted = convert_state_dict(weights, accept_missing=True)
     assert converted["aggregation.key.squeeze.bias"] is weights["mem_compress.compress_key.bias"]
 
 

@@ -8,12 +8,12 @@ import torch
 
 from testing.model_tester import HEIGHT, VIDEO, WIDTH, ModelTester, ignore, training_batch
 from vos_zoo import VideoSession
-from vos_zoo.errors import MemoryBudgetError
+from vos_zoo.errors import ConfigError, MemoryBudgetError
 from vos_zoo.models.rde import RDEConfig, RDEModule, RDENetwork
 from vos_zoo.models.rde.aggregation import Aggregation
-from vos_zoo.models.rde.memory import FrameTokens, RDEMemory, stored_frames
+from vos_zoo.models.rde.losses import distribution_distance
+from vos_zoo.models.rde.memory import FrameTokens, RDEMemory, RDEPolicy, stored_frames
 from vos_zoo.network import MemoryPolicy
-from vos_zoo.training.losses import distribution_distance
 from vos_zoo.training.unroll import object_planes
 
 
@@ -48,7 +48,7 @@ def combine(slot, frame, *, grid, objects):
 
 
 def new_memory(entries, **options):
-    return RDEMemory(MemoryPolicy(every=1, entries=entries, **options), combine, similarity="l2", differentiable=False)
+    return RDEMemory(RDEPolicy(every=1, entries=entries, **options), combine, similarity="l2", differentiable=False)
 
 
 def write(memory, number, objects=1, reference=frozenset(), positions=6):
@@ -438,5 +438,20 @@ def test_video_size_of_the_estimate_is_constant():
     session = VideoSession(RDENetwork(RDEConfig.tiny()), size=None)
     estimate = session.describe((HEIGHT, WIDTH), objects=3)
     assert estimate.max_memory_frames == 7
-    growing = MemoryPolicy(entries=("all",))
+    growing = RDEPolicy(entries=("all",))
     assert VideoSession(RDENetwork(RDEConfig.tiny()), policy=growing).describe((HEIGHT, WIDTH)).memory_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [((), r"entries=\(\). Expected one or more of all, first, latest, rde"), (("last",), "entries=.*'last'")],
+)
+def test_unknown_memories_are_refused(entries, message):
+    with pytest.raises(ConfigError, match=message):
+        RDEPolicy(entries=entries)
+
+
+def test_a_plain_policy_keeps_the_memory_constant():
+    network = RDENetwork(RDEConfig.tiny())
+    completed = network.new_memory(MemoryPolicy(every=2, max_bytes=10**9)).policy
+    assert completed == RDEPolicy(every=2, max_bytes=10**9, entries=network.config.memory_entries)

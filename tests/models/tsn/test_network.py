@@ -250,12 +250,13 @@ def test_a_frame_in_memory_is_left_to_the_pixel_stream():
     network = tiny(top_k=1)
     frame = network.encode(torch.rand(1, 3, 48, 64))
     memory = network.new_memory()
-    assert network.routing_map(memory) is None
+    assert network.view("routing", memory) is None
     network.memorize(frame, planes(1, 2, (48, 64)), memory, reference=True)
     network.segment(frame, memory)
     # The best match of every position is itself: distance 0.
-    expected = torch.sigmoid(torch.tensor(-2.0)).expand(1, 2, 3, 4)
-    torch.testing.assert_close(network.routing_map(memory), expected)
+    expected = torch.sigmoid(torch.tensor(-2.0))
+    torch.testing.assert_close(memory.routing, expected.expand(1, 2, 3, 4))
+    torch.testing.assert_close(network.view("routing", memory).map, expected.expand(1, 3, 4))
 
 
 @torch.no_grad()
@@ -273,15 +274,15 @@ def test_a_session_shows_the_routing_map():
     video = moving_shapes(4, 50, 70, num_objects=2, rng=2)
     session = TSNModule("tiny").session(size=40)
     session.step(video.frames[0], video.masks[0])
-    assert session.routing is None
+    assert session.view("routing") is None
     for frame in video.frames[1:]:
         session.step(frame)
-        routing = session.routing
+        routing = session.view("routing").map
         assert routing.shape == (50, 70)
         assert routing.dtype == np.float32
         assert 0 < routing.min() <= routing.max() < 1
     session.remove(1)
-    assert session.routing is None
+    assert session.view("routing") is None
 
 
 # Training

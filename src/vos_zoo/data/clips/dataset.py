@@ -74,7 +74,12 @@ class ClipItem(TypedDict):
 
 
 class ClipBatch(TypedDict):
-    """Stacked :class:`ClipItem`: every tensor has a leading batch axis, ``name`` is a list."""
+    """What a training step receives: stacked :class:`ClipItem`, K object planes each.
+
+    ``images`` float32 (B, T, 3, H, W) with ImageNet normalisation; ``masks`` uint8 (B, T, H, W), 0 background and
+    plane + 1 for objects; ``valid_objects`` bool (B, K), existing planes first; ``first_masks`` float32 (B, K, H, W) in
+    [0, 1], the masks that the first frame is memorised with; ``name`` of every clip.
+    """
 
     images: Tensor
     masks: Tensor

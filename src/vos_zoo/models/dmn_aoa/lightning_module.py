@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vos_zoo.training.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.data.clips.dataset import ClipBatch
+from vos_zoo.training.module import VOSModule, resolve_config
 from vos_zoo.training.unroll import aggregate_objects, object_planes
 
 from .config import DMNAOAConfig
@@ -68,7 +69,7 @@ class DMNAOAModule(VOSModule):
                 if isinstance(part, _BatchNorm):
                     part.requires_grad_(False)
 
-    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Unroll clips; the mean of the predicted frames' losses."""
         network, masks, valid = self.network, batch["masks"], batch["valid_objects"]
         images = batch["images"]

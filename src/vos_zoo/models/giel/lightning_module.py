@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vos_zoo.data.clips.dataset import ClipBatch
 from vos_zoo.errors import CheckpointError, MissingFileError
 from vos_zoo.models.giel.log_odds import aggregate_log_odds
 from vos_zoo.network import MemoryPolicy
 from vos_zoo.training.initial_weights import read_checkpoint
-from vos_zoo.training.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.training.module import VOSModule, resolve_config
 from vos_zoo.training.unroll import object_planes, split_frames
 
 from .config import GIELConfig
@@ -96,7 +97,7 @@ class GIELModule(VOSModule):
             self.network.label_encoder.train(mode)
         return self
 
-    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Segment every frame after the first with all earlier ones in memory; the mean of the frames' losses."""
         network, images = self.network, batch["images"]
         masks, valid = batch["masks"], batch["valid_objects"]

@@ -46,6 +46,19 @@ _BRANCH = (
 )
 
 
+IDENTIFYING_PREFIX = "encoder_ref."
+"""How a key begins that only files of this model have."""
+
+LICENCE = (
+    "none found with the HS2S release; without one all rights stay with its authors, so ask them before "
+    "passing the weights on"
+)
+"""Licence of the authors' weights."""
+
+LATER_MODULES = ""
+"""What a file of an early stage may lack; nothing if empty."""
+
+
 def _prefixes() -> tuple[tuple[str, str], ...]:
     pairs = [("cell", "memory"), ("skip_cell", "skip_memory")]
     for ours, theirs in _ENCODERS:

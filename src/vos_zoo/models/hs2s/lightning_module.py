@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from vos_zoo.data.clips.dataset import ClipBatch
 from vos_zoo.errors import ConfigError
 from vos_zoo.training.initial_weights import read_checkpoint
-from vos_zoo.training.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.training.module import VOSModule, resolve_config
 from vos_zoo.training.unroll import object_planes, split_frames
 
 from .config import HS2SConfig
@@ -167,7 +168,7 @@ class HS2SModule(VOSModule):
         factor = _DECAY ** (late // _DECAY_EPOCHS + 1) if late >= 0 else 1.0
         return factor * super().learning_rate_factor(iteration)
 
-    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Unroll clips of objects; the mean of the frames' losses."""
         network, valid = self.network, batch["valid_objects"]
         frames = 1 + self._draw_length(batch["images"].shape[1] - 1)

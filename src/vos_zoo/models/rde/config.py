@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from vos_zoo.models.stcn.config import STCNConfig
-from vos_zoo.network import MemoryEntry
+
+MemoryEntry = Literal["all", "first", "latest", "rde"]
+MEMORY_ENTRIES: tuple[MemoryEntry, ...] = ("all", "first", "latest", "rde")
 
 
 @dataclass(frozen=True)

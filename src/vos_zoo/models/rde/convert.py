@@ -26,6 +26,16 @@ _AGGREGATION = "mem_compress."
 _STCN_KEY = "key_proj.key_proj.weight"  # tells a file of this family from a file of another model
 
 
+IDENTIFYING_PREFIX = "mem_compress."
+"""How a key begins that only files of this model have."""
+
+LICENCE = "MIT (licence of the RDE-VOS release)"
+"""Licence of the authors' weights."""
+
+LATER_MODULES = "aggregation module"
+"""What a file of an early stage may lack; nothing if empty."""
+
+
 def _aggregation_prefixes(kind: str) -> tuple[tuple[str, str], ...]:
     ours, theirs = f"aggregation.{kind}", f"mem_compress.{kind}_encoder"
     return (
@@ -49,14 +59,14 @@ PREFIXES: tuple[tuple[str, str], ...] = (
 
 
 def convert_state_dict(
-    original: Mapping[str, Tensor], *, extra_channel: ExtraChannel = "zeros", fresh_aggregation: bool = False
+    original: Mapping[str, Tensor], *, extra_channel: ExtraChannel = "zeros", accept_missing: bool = False
 ) -> dict[str, Tensor]:
     """Turn RDE-VOS's released tensors into those of :class:`RDENetwork` in the paper's size.
 
     Args:
         original: Tensors under the authors' names, as ``read_original`` returns them.
         extra_channel: How the fifth channel of stage-0 weights is filled.
-        fresh_aggregation: Whether a file without aggregation module (stage 0, or STCN's) is accepted and the module
+        accept_missing: Whether a file without aggregation module (stage 0, or STCN's) is accepted and the module
             initialised anew, to be trained. A file that has one keeps it.
 
     Returns:
@@ -71,11 +81,11 @@ def convert_state_dict(
     completed = with_mask_channels(original, extra_channel)
     has_aggregation = any(key.startswith(_AGGREGATION) for key in original)
     if not has_aggregation and _STCN_KEY in original:
-        if not fresh_aggregation:
+        if not accept_missing:
             raise CheckpointError(
                 f"The file has no aggregation module ({_AGGREGATION}*). Expected weights of RDE-VOS after its first "
                 "stage. Convert weights of stage 0 or of STCN with --from stcn, or accept a newly initialised module, "
-                "to be trained, with --fresh-aggregation."
+                "to be trained, with --accept-missing."
             )
         for kind, channels in (("key", config.key_dim), ("value", config.value_dim)):
             module = Aggregation(channels, config.aggregation_dilations)

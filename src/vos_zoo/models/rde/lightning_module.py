@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from vos_zoo.data.clips.dataset import ClipBatch
 from vos_zoo.models.stcn.lightning_module import STCNModule
-from vos_zoo.network import MemoryPolicy
-from vos_zoo.training.module import TrainingBatch, resolve_config
+from vos_zoo.training.module import resolve_config
 from vos_zoo.training.unroll import aggregate_objects, object_planes
 
 from .config import RDEConfig
 from .losses import distribution_distance
+from .memory import RDEPolicy
 from .network import RDENetwork
 
 if TYPE_CHECKING:
@@ -72,12 +73,12 @@ class RDEModule(STCNModule):
     def _build(self, config: Any, overrides: Mapping[str, Any] | None) -> RDENetwork:
         return RDENetwork(resolve_config(RDEConfig, config, overrides))
 
-    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Unroll a clip with both memory patterns and sum the three losses."""
         network, masks, valid = self.network, batch["masks"], batch["valid_objects"]
         frames = self.encode_clip(batch["images"])
         last = len(frames) - 1
-        memory = network.new_memory(MemoryPolicy(every=1, entries=("all", "rde") if self.use_aggregation else ("all",)))
+        memory = network.new_memory(RDEPolicy(every=1, entries=("all", "rde") if self.use_aggregation else ("all",)))
         values = network.value_encoder(frames[0].image, frames[0].stride16, batch["first_masks"])
         network.remember(frames[0], values, memory, reference=True)
         segmentation: list[Tensor] = []

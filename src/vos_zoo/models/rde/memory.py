@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from vos_zoo.errors import ConfigError
 from vos_zoo.memory import MemoryBank, MemoryTokens, similarity_terms
 from vos_zoo.models.grouped_memory import MatchingMemory, ObjectGroup
+from vos_zoo.network import MemoryPolicy
+
+from .config import MEMORY_ENTRIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +21,31 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vos_zoo.memory import Similarity
-    from vos_zoo.network import MemoryEntry, MemoryPolicy
+
+    from .config import MemoryEntry
+
+
+@dataclass(frozen=True)
+class RDEPolicy(MemoryPolicy):
+    """A memory policy that also says which memories are read (paper, Table 5).
+
+    Args:
+        entries: With multiplicity: ``all`` memorised frames, the ``first`` (reference) frame, the ``latest`` memorised
+            frame, or the aggregated slot ``rde``.
+
+    Raises:
+        ConfigError: If a number is not positive or an entry is unknown.
+    """
+
+    entries: tuple[MemoryEntry, ...] = ("all",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = [entry for entry in self.entries if entry not in MEMORY_ENTRIES]
+        if unknown or not self.entries:
+            raise ConfigError(
+                f"Memory policy has entries={self.entries!r}. Expected one or more of {', '.join(MEMORY_ENTRIES)}."
+            )
 
 
 def stored_frames(entries: tuple[MemoryEntry, ...]) -> tuple[int, int]:
@@ -217,8 +245,10 @@ class RDEMemory(MatchingMemory):
         differentiable: Whether the graph is kept, as in training.
     """
 
+    policy: RDEPolicy
+
     def __init__(
-        self, policy: MemoryPolicy, aggregate: AggregateFrame, *, similarity: Similarity, differentiable: bool
+        self, policy: RDEPolicy, aggregate: AggregateFrame, *, similarity: Similarity, differentiable: bool
     ) -> None:
         super().__init__(policy, self._make_bank, differentiable=differentiable)
         self.grid = (0, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +12,7 @@ from vos_zoo.models.stcn.network import STCNFeatures, STCNNetwork
 from vos_zoo.network import MemoryCost, MemoryPolicy
 
 from .aggregation import Aggregation
-from .memory import FrameTokens, RDEMemory, stored_frames
+from .memory import FrameTokens, RDEMemory, RDEPolicy, stored_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,9 +42,9 @@ class RDENetwork(STCNNetwork):
             }
         )
 
-    def default_policy(self) -> MemoryPolicy:
+    def default_policy(self) -> RDEPolicy:
         """Update the slots every ``mem_every``-th frame and read ``memory_entries``."""
-        return MemoryPolicy(
+        return RDEPolicy(
             every=self.config.mem_every,
             max_frames=self.config.max_memory_frames,
             entries=self.config.memory_entries,
@@ -53,19 +53,31 @@ class RDENetwork(STCNNetwork):
     def memory_cost(self, policy: MemoryPolicy, size: tuple[int, int], objects: int) -> MemoryCost:
         """Constant unless the policy reads ``all`` frames."""
         cost = super().memory_cost(policy, size, objects)
-        constant, per_kept = stored_frames(policy.entries)
+        constant, per_kept = stored_frames(self.full_policy(policy).entries)
         if per_kept and policy.max_frames is None:
             return cost
         return replace(cost, max_frames=constant + per_kept * (policy.max_frames or 0))
 
     def new_memory(self, policy: MemoryPolicy | None = None) -> RDEMemory:
-        """Make an empty memory; it keeps the graph when gradients are enabled."""
+        """Make an empty memory; it keeps the graph when gradients are enabled.
+
+        A plain policy gets the configuration's choice of memories.
+        """
         return RDEMemory(
-            policy or self.default_policy(),
+            self.full_policy(policy),
             self.aggregate,
             similarity=self.config.similarity,
             differentiable=torch.is_grad_enabled(),
         )
+
+    def full_policy(self, policy: MemoryPolicy | None) -> RDEPolicy:
+        """Complete a plain policy with the memories that the configuration reads; None means the default."""
+        if policy is None:
+            return self.default_policy()
+        if isinstance(policy, RDEPolicy):
+            return policy
+        values = {field.name: getattr(policy, field.name) for field in fields(MemoryPolicy)}
+        return RDEPolicy(**values, entries=self.config.memory_entries)
 
     def remember(
         self,

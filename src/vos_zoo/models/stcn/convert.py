@@ -23,6 +23,15 @@ _MASK_CHANNELS = 5  # image, this object's mask, the other objects' masks
 _AGGREGATION = "mem_compress."
 _GATES = ("value_encoder.fusion.attention", "value_encoder.fuser.attention")
 
+IDENTIFYING_PREFIX = "value_encoder.fuser."
+"""How a key begins that only files of this model have."""
+
+LICENCE = "MIT (licence of the STCN release)"
+"""Licence of the authors' weights."""
+
+LATER_MODULES = ""
+"""What a file of an early stage may lack; nothing if empty."""
+
 #: Pairs (zoo, authors); what is not listed has one name on both sides.
 PREFIXES: tuple[tuple[str, str], ...] = (
     ("key_encoder.layer1", "key_encoder.res2"),

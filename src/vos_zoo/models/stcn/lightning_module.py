@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from vos_zoo.training.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.data.clips.dataset import ClipBatch
+from vos_zoo.training.module import VOSModule, resolve_config
 from vos_zoo.training.unroll import propagation_loss, split_frames
 
 from .config import STCNConfig
@@ -35,7 +36,7 @@ class STCNModule(VOSModule):
     def _build(self, config: STCNConfig | str, overrides: Mapping[str, Any] | None) -> STCNNetwork:
         return STCNNetwork(resolve_config(STCNConfig, config, overrides))
 
-    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Segment every frame after the first with all earlier ones in memory; the sum of the frames' losses."""
         return self.log_loss(propagation_loss(self, self.encode_clip(batch["images"]), batch))
 

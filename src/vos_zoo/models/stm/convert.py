@@ -25,6 +25,16 @@ _IMAGE_STATISTICS = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 _ENCODERS = ("Encoder_M", "Encoder_Q")
 
 
+IDENTIFYING_PREFIX = "Encoder_M."
+"""How a key begins that only files of this model have."""
+
+LICENCE = "CC BY-NC-SA, non-commercial use only (licence of the STM release)"
+"""Licence of the authors' weights."""
+
+LATER_MODULES = ""
+"""What a file of an early stage may lack; nothing if empty."""
+
+
 def _trunk_prefixes(ours: str, theirs: str) -> tuple[tuple[str, str], ...]:
     # The release counts stages from the stem, as the ResNet paper does.
     return ((ours, theirs), *((f"{ours}.layer{stage}", f"{theirs}.res{stage + 1}") for stage in (1, 2, 3)))

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from vos_zoo.training.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.data.clips.dataset import ClipBatch
+from vos_zoo.training.module import VOSModule, resolve_config
 from vos_zoo.training.unroll import propagation_loss, split_frames
 
 from .config import STMConfig
@@ -29,7 +30,7 @@ class STMModule(VOSModule):
     ) -> None:
         super().__init__(STMNetwork(resolve_config(STMConfig, config, overrides)), **training)
 
-    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Segment every frame after the first with all earlier ones in memory; the sum of the frames' losses."""
         images = batch["images"]
         frames = split_frames(self.network.encode(images.flatten(0, 1)), images.shape[1])

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vos_zoo.data.clips.dataset import ClipBatch
 from vos_zoo.models.tsn.swin import SwinTrunk
-from vos_zoo.training.module import TrainingBatch, VOSModule, resolve_config
+from vos_zoo.training.module import VOSModule, resolve_config
 from vos_zoo.training.unroll import propagation_loss, split_frames
 
 from .config import TSNConfig
@@ -78,7 +79,7 @@ class TSNModule(VOSModule):
 
             trunk.load_imagenet(timm.create_model(f"{trunk.name}.{self.swin_tag}", pretrained=True).state_dict())
 
-    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Segment every frame after the first with all earlier ones in memory; the sum of the frames' losses."""
         images = batch["images"]
         frames: list[STCNFeatures] = split_frames(self.network.encode(images.flatten(0, 1)), images.shape[1])
