@@ -24,8 +24,9 @@ class WinogradConv2d(nn.Conv2d):
     """A 3x3 convolution that computes tiles of 4x4 outputs from 6x6 inputs by 36 products instead of 144.
 
     It shares weight and bias with the convolution it stands for, and is that convolution wherever tiles do not apply:
-    under autocast, in other types than float32, with gradients. Its errors are those of float32, a few times those of the direct convolution.
-    The weight is transformed at once, so that later changes of it have no effect; the result takes four times its room.
+    under autocast, in other types than float32, with gradients. Its errors are a few times those of the direct
+    convolution in float32. The weight is transformed at once, so that later changes of it have no effect; the result
+    takes four times its room.
 
     Args:
         convolution: What :func:`is_winograd_faster` accepts.
