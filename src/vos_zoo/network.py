@@ -199,6 +199,8 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
     working_size: int | tuple[int, int] = 480
     #: Whether padding zeros are added before the image is normalised (STM) or after it (all others).
     pads_before_normalisation: ClassVar[bool] = False
+    #: Whether the masks of a memorised frame are zero in its padding, or what was predicted there.
+    pads_masks_with_zeros: ClassVar[bool] = False
     #: What it takes beside frames and masks, by name.
     side_inputs: ClassVar[Mapping[str, SideInput]] = MappingProxyType({})
 

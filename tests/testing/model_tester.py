@@ -150,6 +150,46 @@ class ModelTester:
             assert result.probabilities.shape[0] == 2
             assert result.probabilities.isfinite().all()
 
+    def test_what_an_annotated_frame_memorises(self, network, monkeypatch):
+        """An annotated frame is predicted and aggregated like any other; given masks change it; it is aggregated again.
+
+        Source: the authors' programs of STCN and RDE-VOS for objects that appear later.
+        """
+        height, width = 33, 47  # padded
+        session = VideoSession(network, size=None, optimize=False)
+        predicted, memorised = [], []
+        segment, memorize = network.segment, network.memorize
+
+        def spied_segment(features, memory):
+            predicted.append(segment(features, memory))
+            return predicted[-1]
+
+        def spied_memorize(features, probabilities, memory, **options):
+            memorised.append(probabilities)
+            memorize(features, probabilities, memory, **options)
+
+        monkeypatch.setattr(network, "segment", spied_segment)
+        monkeypatch.setattr(network, "memorize", spied_memorize)
+        given = {0: (1, 2), 3: (0, 2, 3)}  # object 3 joins and 2 is corrected; 1 is as it was predicted
+        for index in range(4):
+            mask = relabel(VIDEO.masks[index], given[index])[:height, :width] if index in given else None
+            session.step(VIDEO.frames[index, :height, :width], mask)
+        tall, wide = memorised[-1].shape[2:]
+        top, left = (tall - height) // 2, (wide - width) // 2
+        exact = torch.zeros(2, tall, wide, dtype=torch.float64)
+        for plane, object_id in enumerate((2, 3)):
+            exact[plane, top : top + height, left : left + width] = torch.from_numpy(mask == object_id)
+        aggregated = naive_aggregation(predicted[-1][0].double().sigmoid())
+        untouched = aggregated[0] * (1 - exact.amax(dim=0))
+        expected = naive_aggregation(torch.stack([untouched, exact[0], exact[1]]))
+        assert (expected[0] > 0.01).any()
+        inside = torch.zeros(tall, wide, dtype=torch.bool)
+        inside[top : top + height, left : left + width] = True
+        if network.pads_masks_with_zeros:
+            expected[:, ~inside] = 0
+        # Two aggregations in float32: odds of 1e7 at most, so that an error of 1e-7 may become one of 1e-6.
+        torch.testing.assert_close(memorised[-1][0].double(), expected, atol=1e-5, rtol=0)
+
     def test_the_same_video_gives_the_same_numbers(self):
         runs = [probabilities(self.new_network()) for _ in range(2)]
         assert torch.equal(*runs)
@@ -268,6 +308,13 @@ def unroll(network: Any, frames: torch.Tensor, masks: torch.Tensor) -> torch.Ten
     network.memorize(second, torch.sigmoid(network.segment(second, memory)), memory)
     logits: torch.Tensor = network.segment(third, memory)
     return logits
+
+
+def naive_aggregation(probabilities: torch.Tensor) -> torch.Tensor:
+    """Share every pixel out between objects (O, H, W) and background in proportion to their odds, in float64."""
+    every = torch.cat([(1 - probabilities).prod(dim=0, keepdim=True), probabilities]).clamp(1e-7, 1 - 1e-7)
+    odds = every / (1 - every)
+    return (odds / odds.sum(dim=0))[1:]
 
 
 def relabel(mask: np.ndarray, ids: tuple[int, ...]) -> np.ndarray:

@@ -318,6 +318,9 @@ class VideoSession:
         features = network.encode(geometry.to_image(frame, self.device, pad_first=network.pads_before_normalisation))
         if needs_prediction:
             probabilities = torch.sigmoid(network.segment(features, memory).float())
+            if annotated:
+                # An annotated frame is predicted like any other before the given masks change it (STCN's program).
+                probabilities = torch.softmax(soft_aggregate(probabilities), dim=1)[:, 1:]
         else:
             memory.tick()
             probabilities = torch.zeros(1, known, *geometry.padded_size, device=self.device)
@@ -338,7 +341,10 @@ class VideoSession:
         )
         # Last, so that a frame that fails before has changed nothing.
         if annotated or memory.is_due:
-            network.memorize(features, final[:, 1:], memory, reference=planes)
+            masks = final[:, 1:]
+            if network.pads_masks_with_zeros:
+                masks = geometry.blank_padding(masks)
+            network.memorize(features, masks, memory, reference=planes)
         self._objects = objects
         return result
 

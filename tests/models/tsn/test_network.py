@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from testing.model_tester import HEIGHT, VIDEO, WIDTH, ModelTester, ignore, planes, training_batch, unroll
+from testing.model_tester import HEIGHT, VIDEO, WIDTH, ModelTester, ignore, planes, relabel, training_batch, unroll
+from vos_zoo import VideoSession
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.errors import ConfigError, EmptyMemoryError, ShapeError
 from vos_zoo.models.stcn import STCNConfig, STCNNetwork
@@ -116,6 +117,12 @@ def test_the_pixel_stream_is_stcn(has_bias):
     network.load_state_dict(from_stcn(stcn.state_dict(), network.config))
     frames, masks = torch.rand(3, 1, 3, 48, 64), planes(1, 2, (48, 64))
     assert torch.equal(unroll(network, frames, masks), unroll(stcn, frames, masks))
+    # Also in a session with a late object and a correction, which is compared with the authors' procedure for STCN.
+    given = {0: relabel(VIDEO.masks[0], (1, 2)), 3: relabel(VIDEO.masks[3], (0, 2, 3))}
+    sessions = [VideoSession(each, size=None, policy=MemoryPolicy(every=2)) for each in (network, stcn)]
+    for index, frame in enumerate(VIDEO.frames):
+        ours, theirs = (session.step(frame, given.get(index)).probabilities for session in sessions)
+        assert torch.equal(ours, theirs)
 
 
 @torch.no_grad()

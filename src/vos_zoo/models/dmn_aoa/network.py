@@ -65,6 +65,8 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
     Source: DMN-AOA, Liang et al., ICCV 2021.
     """
 
+    #: Outputs are cropped before they become previous masks and boxes, as STM's are.
+    pads_masks_with_zeros: ClassVar[bool] = True
     side_inputs: ClassVar[Mapping[str, SideInput]] = MappingProxyType(
         {"proposals": SideInput("a folder of object proposals, see `vos-zoo proposals`", open_proposals)}
     )

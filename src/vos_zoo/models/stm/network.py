@@ -74,6 +74,7 @@ class STMNetwork(VOSNetwork[KeyValueFeatures, MatchingMemory]):
     """
 
     pads_before_normalisation: ClassVar[bool] = True
+    pads_masks_with_zeros: ClassVar[bool] = True
 
     def __init__(self, config: STMConfig) -> None:
         super().__init__()
