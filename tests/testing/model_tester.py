@@ -73,6 +73,7 @@ class ModelTester:
         first, second = torch.rand(2, 2, 3, *size)
         memory = network.new_memory()
         network.memorize(network.encode(first), planes(2, objects, size), memory, reference=True)
+        memory.tick()
         logits = network.segment(network.encode(second), memory)
         assert logits.shape == (2, objects, *size)
         assert logits.isfinite().all()
@@ -97,8 +98,48 @@ class ModelTester:
         for masks in (mask, torch.cat([mask, torch.zeros_like(mask)], dim=1)):
             memory = network.new_memory()
             network.memorize(network.encode(first), masks, memory, reference=True)
+            memory.tick()
             logits.append(network.segment(network.encode(second), memory)[:, :1])
         torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-5)
+
+    @torch.no_grad()
+    def test_a_frame_may_be_segmented_as_often_as_one_likes(self, network):
+        frames, masks = torch.rand(4, 2, 3, 48, 64), planes(2, 2, (48, 64))
+        first, *others = (network.encode(frame) for frame in frames)
+        runs = []
+        for repeats in (1, 2):
+            memory = network.new_memory()
+            network.memorize(first, masks, memory, reference=True)
+            runs.append([])
+            for features in others:
+                memory.tick()
+                if repeats > 1:
+                    network.segment(others[-1], memory)  # another frame
+                logits = [network.segment(features, memory) for _ in range(repeats)]
+                assert all(torch.equal(logits[0], again) for again in logits)
+                network.memorize(features, torch.sigmoid(logits[0]), memory)
+                runs[-1].append(logits[0])
+        assert all(torch.equal(once, often) for once, often in zip(*runs, strict=True))
+
+    @torch.no_grad()
+    def test_segmenting_moves_neither_the_clock_nor_the_memory(self, network):
+        frames, masks = torch.rand(4, 1, 3, 48, 64), planes(1, 2, (48, 64))
+        first, *others = (network.encode(frame) for frame in frames)
+        memory = network.new_memory()
+        network.memorize(first, masks, memory, reference=True)
+        for features in others:
+            memory.tick()
+            before = contents(memory)
+            logits = network.segment(features, memory)
+            after = contents(memory)
+            assert before["clock"] == after["clock"] > 0
+            # What was empty may be filled: stacked tokens, and what belongs to this frame alone.
+            held = {path: value for path, value in before.items() if value is not None}
+            assert {path for path, value in held.items() if not same(value, after.get(path))} == set()
+            network.segment(features, memory)
+            again = contents(memory)
+            assert {path for path in after | again if not same(after.get(path), again.get(path))} == set()
+            network.memorize(features, torch.sigmoid(logits), memory)
 
     def test_features_of_a_frame_can_be_exported(self, network):
         exported = torch.export.export(Encoder(network), (torch.rand(1, 3, 48, 64),), strict=False)
@@ -305,7 +346,9 @@ def unroll(network: Any, frames: torch.Tensor, masks: torch.Tensor) -> torch.Ten
     memory = network.new_memory()
     first, second, third = (network.encode(frame) for frame in frames)
     network.memorize(first, masks, memory, reference=True)
+    memory.tick()
     network.memorize(second, torch.sigmoid(network.segment(second, memory)), memory)
+    memory.tick()
     logits: torch.Tensor = network.segment(third, memory)
     return logits
 
@@ -315,6 +358,34 @@ def naive_aggregation(probabilities: torch.Tensor) -> torch.Tensor:
     every = torch.cat([(1 - probabilities).prod(dim=0, keepdim=True), probabilities]).clamp(1e-7, 1 - 1e-7)
     odds = every / (1 - every)
     return (odds / odds.sum(dim=0))[1:]
+
+
+def contents(thing: Any, path: str = "", seen: frozenset[int] = frozenset()) -> dict[str, Any]:
+    """Copy all tensors, numbers and lengths that an object holds, by where they are, without modules and functions."""
+    if isinstance(thing, torch.Tensor):
+        return {path: thing.clone()}
+    if thing is None or isinstance(thing, (int, float, str)):
+        return {path: thing}
+    if isinstance(thing, torch.nn.Module) or callable(thing) or id(thing) in seen:
+        return {}
+    parts: dict[Any, Any] = {}
+    found: dict[str, Any] = {}
+    if isinstance(thing, dict):
+        parts = thing
+    elif isinstance(thing, (list, tuple)):
+        parts, found = dict(enumerate(thing)), {f"{path}.length": len(thing)}
+    elif hasattr(thing, "__dict__"):
+        parts = vars(thing)
+    for name, part in parts.items():
+        found |= contents(part, f"{path}.{name}".lstrip("."), seen | {id(thing)})
+    return found
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare two values of ``contents`` exactly; storage that was never written may hold NaN."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one.nan_to_num(), other.nan_to_num())
+    return type(one) is type(other) and one == other
 
 
 def relabel(mask: np.ndarray, ids: tuple[int, ...]) -> np.ndarray:

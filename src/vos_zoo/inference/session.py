@@ -309,10 +309,10 @@ class VideoSession:
         self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None, annotated: list[int], geometry: FrameGeometry
     ) -> FrameResult:
         network, memory = self._network, self._memory
+        memory.tick()
         known = len(self._objects)
         needs_prediction = any(object_id not in annotated for object_id in self._objects.ids)
         if not needs_prediction and not annotated:  # nothing to track yet
-            self._memory.tick()
             background = torch.ones(1, *geometry.working_size, device=self.device)
             return FrameResult(self._next_index, np.zeros(frame.shape[:2], np.int32), (), background)
         features = network.encode(geometry.to_image(frame, self.device, pad_first=network.pads_before_normalisation))
@@ -322,7 +322,6 @@ class VideoSession:
                 # An annotated frame is predicted like any other before the given masks change it (STCN's program).
                 probabilities = torch.softmax(soft_aggregate(probabilities), dim=1)[:, 1:]
         else:
-            memory.tick()
             probabilities = torch.zeros(1, known, *geometry.padded_size, device=self.device)
         newcomers = [object_id for object_id in annotated if object_id not in self._objects]
         objects = ObjectIds()

@@ -96,6 +96,7 @@ def test_memory_read_and_logits_match(network, weights, scene):
     expected = stm.read_memory(query.key, keys, values)
     torch.testing.assert_close(memory.read(query.key, top_k=None)[0], expected, **TOLERANCE)
     two = stm.decode(weights, query, expected)
+    memory.tick()
     logits = network.segment(ours[1]._replace(key=query.key), memory)[0]
     difference = two[:, 1] - two[:, 0]
     assert difference.std() > 0.5
@@ -155,6 +156,7 @@ def test_each_frame_matches_after_the_same_masks(network, weights):
     for index, image in enumerate(clip.padded(network, frames)):
         features = network.encode(image[None])
         if index > 0:
+            memory.tick()
             logits = network.segment(features, memory)[0]
             found = blocks.soft_aggregate(logits.sigmoid()).softmax(dim=0)
             torch.testing.assert_close(blocks.crop(found, padding, 53, 75), expected[index], **TOLERANCE)
@@ -170,8 +172,10 @@ def test_what_is_predicted_in_the_padding_is_not_memorised(network, weights):
     images = clip.padded(network, frames)
     first, second, third = (network.encode(image[None]) for image in images)
     network.memorize(first, torch.nn.functional.pad(mask, padding)[None], memory, reference=True)
+    memory.tick()
     predicted = blocks.soft_aggregate(network.segment(second, memory)[0].sigmoid()).softmax(dim=0)
     network.memorize(second, predicted[None, 1:], memory)
+    memory.tick()
     other = blocks.soft_aggregate(network.segment(third, memory)[0].sigmoid()).softmax(dim=0)
     assert (blocks.crop(other, padding, 53, 75) - expected[2]).abs().max() > 1e-2
 
@@ -184,6 +188,7 @@ def test_padding_comes_before_normalisation(network, weights):
     memory = network.new_memory(keep_all())
     start = blocks.soft_aggregate(torch.nn.functional.pad(mask, padding)).softmax(dim=0)[None, 1:]
     network.memorize(network.encode(swapped[:1]), start, memory, reference=True)
+    memory.tick()
     logits = network.segment(network.encode(swapped[1:]), memory)[0]
     other = blocks.crop(blocks.soft_aggregate(logits.sigmoid()).softmax(dim=0), padding, 53, 75)
     assert (other - expected).abs().max() > 1e-3

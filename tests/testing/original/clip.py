@@ -62,6 +62,7 @@ def segment_with_verbs(network, frames, first_mask, policy):
     for index in range(count):
         features = network.encode(images[index : index + 1])
         if index > 0:
+            memory.tick()
             logits = network.segment(features, memory)
             probabilities.append(soft_aggregate(logits.sigmoid()).softmax(dim=1))
         if index < count - 1 and (index == 0 or memory.is_due):

@@ -144,7 +144,6 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
     def segment(self, features: DMNFeatures, memory: DMNMemory) -> Tensor:
         """Return mask log-odds (B, O, H, W) of the current frame."""
         memory.require()
-        memory.tick()
         return self.finish(features, self.coarse_masks(features, memory), memory)
 
     def memorize(

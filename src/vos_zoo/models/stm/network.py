@@ -115,7 +115,6 @@ class STMNetwork(VOSNetwork[KeyValueFeatures, MatchingMemory]):
 
     def segment(self, features: KeyValueFeatures, memory: MatchingMemory) -> Tensor:
         """Return mask logits (B, O, H, W) of the current frame."""
-        memory.tick()
         return self.decode(features, self.read(features, memory))
 
     def read(self, features: KeyValueFeatures, memory: MatchingMemory) -> Tensor:
