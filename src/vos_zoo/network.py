@@ -201,9 +201,9 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
     #: Size at which a session shows frames to the network, unless it is told another: the short side in pixels that
     #: larger frames are scaled to, or the (height, width) that all frames are scaled to, turned for upright videos.
     working_size: int | tuple[int, int] = 480
-    #: Whether padding zeros are added before the image is normalised (STM) or after it (all others).
+    #: Whether zeros are padded before the image is normalised, or after it.
     pads_before_normalisation: ClassVar[bool] = False
-    #: Whether the masks of a memorised frame are zero in its padding, or what was predicted there.
+    #: Whether the masks of a memorised frame are zero in its padding, or keep what was predicted there.
     pads_masks_with_zeros: ClassVar[bool] = False
     #: What it takes beside frames and masks, by name.
     side_inputs: ClassVar[Mapping[str, SideInput]] = MappingProxyType({})

@@ -319,7 +319,7 @@ class VideoSession:
         if needs_prediction:
             probabilities = torch.sigmoid(network.segment(features, memory).float())
             if annotated:
-                # An annotated frame is predicted like any other before the given masks change it (STCN's program).
+                # An annotated frame is predicted like any other before the given masks change it.
                 probabilities = torch.softmax(soft_aggregate(probabilities), dim=1)[:, 1:]
         else:
             probabilities = torch.zeros(1, known, *geometry.padded_size, device=self.device)

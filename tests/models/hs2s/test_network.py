@@ -357,3 +357,18 @@ def test_imagenet_weights_leave_the_added_parts_alone():
     assert torch.equal(after["conv1.weight"][:, 3:], before["conv1.weight"][:, 3:])
     assert torch.equal(after["extra_conv.weight"], before["extra_conv.weight"])
     assert (after["layer4.0.conv1.weight"] == 0.5).all()
+
+
+@torch.no_grad()
+def test_a_prediction_that_was_not_memorised_goes_with_the_next_frame():
+    network = tiny().network.eval()
+    memory = network.new_memory()
+    features = network.encode(torch.rand(1, 3, 32, 32))
+    network.memorize(features, torch.rand(1, 1, 32, 32), memory, reference=True)
+    held = memory.nbytes
+    memory.tick()
+    network.segment(features, memory)
+    assert memory.nbytes > held
+    memory.tick()
+    assert memory.prediction is None
+    assert memory.nbytes == held
