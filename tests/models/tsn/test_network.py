@@ -261,13 +261,13 @@ def test_a_frame_in_memory_is_left_to_the_pixel_stream():
     network = tiny(top_k=1)
     frame = network.encode(torch.rand(1, 3, 48, 64))
     memory = network.new_memory()
-    assert network.routing_map(memory) is None
+    assert memory.routing is None
     network.memorize(frame, planes(1, 2, (48, 64)), memory, reference=True)
     memory.tick()
     network.segment(frame, memory)
     # The best match of every position is itself: distance 0.
     expected = torch.sigmoid(torch.tensor(-2.0)).expand(1, 2, 3, 4)
-    torch.testing.assert_close(network.routing_map(memory), expected)
+    torch.testing.assert_close(memory.routing, expected)
 
 
 @torch.no_grad()
