@@ -11,9 +11,9 @@ from vos_zoo import VideoSession
 from vos_zoo.errors import MemoryBudgetError
 from vos_zoo.models.rde import RDEConfig, RDEModule, RDENetwork
 from vos_zoo.models.rde.aggregation import Aggregation
+from vos_zoo.models.rde.losses import distribution_distance
 from vos_zoo.models.rde.memory import FrameTokens, RDEMemory, stored_frames
 from vos_zoo.network import MemoryPolicy
-from vos_zoo.training.losses import distribution_distance
 from vos_zoo.training.unroll import object_planes
 
 
