@@ -59,8 +59,8 @@ class MemoryPolicy:
 class ClipMemory(ABC):
     """State of one clip, made by ``VOSNetwork.new_memory`` and understood by that network alone.
 
-    The memory has a clock: ``tick`` counts frames since the last kept frame, ``is_due`` says whether the frame just
-    segmented has to be memorised. Counting restarts at every reference frame, which equals counting absolute frame
+    The memory has a clock: ``tick`` counts frames since the last kept frame, ``is_due`` says whether the current frame
+    has to be memorised. Counting restarts at every reference frame, which equals counting absolute frame
     indices when the only annotation is frame 0.
     """
 
@@ -70,7 +70,11 @@ class ClipMemory(ABC):
         self.frames_since_kept = 0
 
     def tick(self) -> None:
-        """Move on by one frame."""
+        """Move on to the next frame.
+
+        The loop that unrolls a clip calls it once for each frame, before that frame is segmented; nobody else does.
+        What ``segment`` left here about the last frame goes.
+        """
         self.clock += 1
         self.frames_since_kept += 1
 
@@ -188,8 +192,10 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
     #: Size at which a session shows frames to the network, unless it is told another: the short side in pixels that
     #: larger frames are scaled to, or the (height, width) that all frames are scaled to, turned for upright videos.
     working_size: int | tuple[int, int] = 480
-    #: Whether padding zeros are added before the image is normalised (STM) or after it (all others).
+    #: Whether zeros are padded before the image is normalised, or after it.
     pads_before_normalisation: ClassVar[bool] = False
+    #: Whether the masks of a memorised frame are zero in its padding, or keep what was predicted there.
+    pads_masks_with_zeros: ClassVar[bool] = False
     #: What it takes beside frames and masks, by name.
     side_inputs: ClassVar[Mapping[str, SideInput]] = MappingProxyType({})
 
@@ -246,7 +252,10 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
 
     @abstractmethod
     def segment(self, features: FeaturesT, memory: MemoryT) -> Tensor:
-        """Segment the current frame and move the memory's clock.
+        """Segment the current frame.
+
+        The clock and what the memory holds stay as they are, so that a second call gives the same. What belongs to this
+        frame alone, for ``memorize`` or to be looked at, may stay in the memory until the next ``tick``.
 
         Returns:
             One mask logit per object before aggregation, shape (B, O, H, W).

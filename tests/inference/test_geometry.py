@@ -58,6 +58,15 @@ def test_padding_goes_and_comes_back(height, width, seed):
     back = geometry.crop(planes)[0]
     assert (back.numpy() == np.stack([mask == 7, mask == 300])).all()
     assert torch.equal(geometry.to_frame(back[0]), back[0])
+    assert torch.equal(geometry.blank_padding(planes), planes)
+
+
+def test_the_padding_alone_is_blanked():
+    geometry = FrameGeometry.fit((3, 18), None, 16)
+    blanked = geometry.blank_padding(torch.ones(1, 2, 16, 32))
+    assert blanked.shape == (1, 2, 16, 32)
+    assert (blanked[:, :, 6:9, 7:25] == 1).all()
+    assert blanked.sum() == 2 * 3 * 18
 
 
 @pytest.mark.parametrize("pad_first", [False, True])

@@ -73,6 +73,7 @@ class ModelTester:
         first, second = torch.rand(2, 2, 3, *size)
         memory = network.new_memory()
         network.memorize(network.encode(first), planes(2, objects, size), memory, reference=True)
+        memory.tick()
         logits = network.segment(network.encode(second), memory)
         assert logits.shape == (2, objects, *size)
         assert logits.isfinite().all()
@@ -97,8 +98,48 @@ class ModelTester:
         for masks in (mask, torch.cat([mask, torch.zeros_like(mask)], dim=1)):
             memory = network.new_memory()
             network.memorize(network.encode(first), masks, memory, reference=True)
+            memory.tick()
             logits.append(network.segment(network.encode(second), memory)[:, :1])
         torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-5)
+
+    @torch.no_grad()
+    def test_a_frame_may_be_segmented_as_often_as_one_likes(self, network):
+        frames, masks = torch.rand(4, 2, 3, 48, 64), planes(2, 2, (48, 64))
+        first, *others = (network.encode(frame) for frame in frames)
+        runs = []
+        for repeats in (1, 2):
+            memory = network.new_memory()
+            network.memorize(first, masks, memory, reference=True)
+            runs.append([])
+            for features in others:
+                memory.tick()
+                if repeats > 1:
+                    network.segment(others[-1], memory)  # another frame
+                logits = [network.segment(features, memory) for _ in range(repeats)]
+                assert all(torch.equal(logits[0], again) for again in logits)
+                network.memorize(features, torch.sigmoid(logits[0]), memory)
+                runs[-1].append(logits[0])
+        assert all(torch.equal(once, often) for once, often in zip(*runs, strict=True))
+
+    @torch.no_grad()
+    def test_segmenting_moves_neither_the_clock_nor_the_memory(self, network):
+        frames, masks = torch.rand(4, 1, 3, 48, 64), planes(1, 2, (48, 64))
+        first, *others = (network.encode(frame) for frame in frames)
+        memory = network.new_memory()
+        network.memorize(first, masks, memory, reference=True)
+        for features in others:
+            memory.tick()
+            before = contents(memory)
+            logits = network.segment(features, memory)
+            after = contents(memory)
+            assert before["clock"] == after["clock"] > 0
+            # What was empty may be filled: stacked tokens, and what belongs to this frame alone.
+            held = {path: value for path, value in before.items() if value is not None}
+            assert {path for path, value in held.items() if not same(value, after.get(path))} == set()
+            network.segment(features, memory)
+            again = contents(memory)
+            assert {path for path in after | again if not same(after.get(path), again.get(path))} == set()
+            network.memorize(features, torch.sigmoid(logits), memory)
 
     def test_features_of_a_frame_can_be_exported(self, network):
         exported = torch.export.export(Encoder(network), (torch.rand(1, 3, 48, 64),), strict=False)
@@ -149,6 +190,46 @@ class ModelTester:
             assert result.object_ids == (2,)
             assert result.probabilities.shape[0] == 2
             assert result.probabilities.isfinite().all()
+
+    def test_what_an_annotated_frame_memorises(self, network, monkeypatch):
+        """An annotated frame is predicted and aggregated like any other; given masks change it; it is aggregated again.
+
+        Source: the authors' programs of STCN and RDE-VOS for objects that appear later.
+        """
+        height, width = 33, 47  # padded
+        session = VideoSession(network, size=None, optimize=False)
+        predicted, memorised = [], []
+        segment, memorize = network.segment, network.memorize
+
+        def spied_segment(features, memory):
+            predicted.append(segment(features, memory))
+            return predicted[-1]
+
+        def spied_memorize(features, probabilities, memory, **options):
+            memorised.append(probabilities)
+            memorize(features, probabilities, memory, **options)
+
+        monkeypatch.setattr(network, "segment", spied_segment)
+        monkeypatch.setattr(network, "memorize", spied_memorize)
+        given = {0: (1, 2), 3: (0, 2, 3)}  # object 3 joins and 2 is corrected; 1 is as it was predicted
+        for index in range(4):
+            mask = relabel(VIDEO.masks[index], given[index])[:height, :width] if index in given else None
+            session.step(VIDEO.frames[index, :height, :width], mask)
+        tall, wide = memorised[-1].shape[2:]
+        top, left = (tall - height) // 2, (wide - width) // 2
+        exact = torch.zeros(2, tall, wide, dtype=torch.float64)
+        for plane, object_id in enumerate((2, 3)):
+            exact[plane, top : top + height, left : left + width] = torch.from_numpy(mask == object_id)
+        aggregated = naive_aggregation(predicted[-1][0].double().sigmoid())
+        untouched = aggregated[0] * (1 - exact.amax(dim=0))
+        expected = naive_aggregation(torch.stack([untouched, exact[0], exact[1]]))
+        assert (expected[0] > 0.01).any()
+        inside = torch.zeros(tall, wide, dtype=torch.bool)
+        inside[top : top + height, left : left + width] = True
+        if network.pads_masks_with_zeros:
+            expected[:, ~inside] = 0
+        # Two aggregations in float32: odds of 1e7 at most, so that an error of 1e-7 may become one of 1e-6.
+        torch.testing.assert_close(memorised[-1][0].double(), expected, atol=1e-5, rtol=0)
 
     def test_the_same_video_gives_the_same_numbers(self):
         runs = [probabilities(self.new_network()) for _ in range(2)]
@@ -265,9 +346,46 @@ def unroll(network: Any, frames: torch.Tensor, masks: torch.Tensor) -> torch.Ten
     memory = network.new_memory()
     first, second, third = (network.encode(frame) for frame in frames)
     network.memorize(first, masks, memory, reference=True)
+    memory.tick()
     network.memorize(second, torch.sigmoid(network.segment(second, memory)), memory)
+    memory.tick()
     logits: torch.Tensor = network.segment(third, memory)
     return logits
+
+
+def naive_aggregation(probabilities: torch.Tensor) -> torch.Tensor:
+    """Share every pixel out between objects (O, H, W) and background in proportion to their odds, in float64."""
+    every = torch.cat([(1 - probabilities).prod(dim=0, keepdim=True), probabilities]).clamp(1e-7, 1 - 1e-7)
+    odds = every / (1 - every)
+    return (odds / odds.sum(dim=0))[1:]
+
+
+def contents(thing: Any, path: str = "", seen: frozenset[int] = frozenset()) -> dict[str, Any]:
+    """Copy all tensors, numbers and lengths that an object holds, by where they are, without modules and functions."""
+    if isinstance(thing, torch.Tensor):
+        return {path: thing.clone()}
+    if thing is None or isinstance(thing, (int, float, str)):
+        return {path: thing}
+    if isinstance(thing, torch.nn.Module) or callable(thing) or id(thing) in seen:
+        return {}
+    parts: dict[Any, Any] = {}
+    found: dict[str, Any] = {}
+    if isinstance(thing, dict):
+        parts = thing
+    elif isinstance(thing, (list, tuple)):
+        parts, found = dict(enumerate(thing)), {f"{path}.length": len(thing)}
+    elif hasattr(thing, "__dict__"):
+        parts = vars(thing)
+    for name, part in parts.items():
+        found |= contents(part, f"{path}.{name}".lstrip("."), seen | {id(thing)})
+    return found
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare two values of ``contents`` exactly; storage that was never written may hold NaN."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one.nan_to_num(), other.nan_to_num())
+    return type(one) is type(other) and one == other
 
 
 def relabel(mask: np.ndarray, ids: tuple[int, ...]) -> np.ndarray:

@@ -102,6 +102,10 @@ class FrameGeometry:
         height, width = self.working_size
         return planes[..., top : top + height, left : left + width]
 
+    def blank_padding(self, planes: Tensor) -> Tensor:
+        """Set the padding of (..., h, w) to zero."""
+        return F.pad(self.crop(planes), self.padding)
+
     def to_frame(self, plane: Tensor) -> Tensor:
         """Enlarge one probability plane (h, w) without padding to the frame's size (H, W), bilinearly."""
         if plane.shape == self.frame_size:

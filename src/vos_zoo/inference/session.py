@@ -309,17 +309,19 @@ class VideoSession:
         self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None, annotated: list[int], geometry: FrameGeometry
     ) -> FrameResult:
         network, memory = self._network, self._memory
+        memory.tick()
         known = len(self._objects)
         needs_prediction = any(object_id not in annotated for object_id in self._objects.ids)
         if not needs_prediction and not annotated:  # nothing to track yet
-            self._memory.tick()
             background = torch.ones(1, *geometry.working_size, device=self.device)
             return FrameResult(self._next_index, np.zeros(frame.shape[:2], np.int32), (), background)
         features = network.encode(geometry.to_image(frame, self.device, pad_first=network.pads_before_normalisation))
         if needs_prediction:
             probabilities = torch.sigmoid(network.segment(features, memory).float())
+            if annotated:
+                # An annotated frame is predicted like any other before the given masks change it.
+                probabilities = torch.softmax(soft_aggregate(probabilities), dim=1)[:, 1:]
         else:
-            memory.tick()
             probabilities = torch.zeros(1, known, *geometry.padded_size, device=self.device)
         newcomers = [object_id for object_id in annotated if object_id not in self._objects]
         objects = ObjectIds()
@@ -338,7 +340,10 @@ class VideoSession:
         )
         # Last, so that a frame that fails before has changed nothing.
         if annotated or memory.is_due:
-            network.memorize(features, final[:, 1:], memory, reference=planes)
+            masks = final[:, 1:]
+            if network.pads_masks_with_zeros:
+                masks = geometry.blank_padding(masks)
+            network.memorize(features, masks, memory, reference=planes)
         self._objects = objects
         return result
 

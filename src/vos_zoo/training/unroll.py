@@ -58,6 +58,7 @@ def propagation_loss(module: VOSModule, frames: list[Any], batch: ClipBatch) -> 
     network.memorize(frames[0], object_planes(masks[:, 0], valid), memory, reference=True)
     losses = []
     for time in range(1, len(frames)):
+        memory.tick()
         logits = aggregate_objects(network.segment(frames[time], memory), valid)
         losses.append(module.segmentation_loss(logits, masks[:, time], valid))
         if time < len(frames) - 1:

@@ -95,6 +95,7 @@ def test_every_switch_segments(row):
     network.memorize(network.encode(torch.rand(1, 3, 48, 64)), band(), memory, reference=True)
     for _ in range(3):
         features = network.encode(torch.rand(1, 3, 48, 64))
+        memory.tick()
         logits = network.segment(features, memory)
         assert logits.shape == (1, 2, 48, 64)
         assert logits.isfinite().all()
@@ -131,6 +132,7 @@ def test_memory_keeps_what_the_policy_says(keeps, expected):
     for time in range(8):
         features = network.encode(torch.rand(1, 3, 32, 32))
         if time:
+            memory.tick()
             network.segment(features, memory)
         network.memorize(features, band(1, (32, 32)), memory, reference=time == 0)
     assert {stored.frame for stored in memory.banks[0][0].frames} == expected
@@ -145,6 +147,7 @@ def test_frames_without_the_object_are_not_remembered():
     for time, mask in enumerate(masks):
         features = network.encode(torch.rand(1, 3, 32, 32))
         if time:
+            memory.tick()
             assert network.segment(features, memory).isfinite().all()
         network.memorize(features, mask, memory, reference=time == 0)
         boxes.append(memory.objects["box"].clone())

@@ -81,6 +81,7 @@ def ready(network: GIELNetwork, frames: int, objects: int = 2):
     for time in range(frames):
         features = network.encode(torch.rand(1, 3, 48, 64))
         if time:
+            memory.tick()
             network.segment(features, memory)
         network.memorize(features, planes(1, objects, (48, 64)), memory, reference=time == 0)
     return memory, network.encode(torch.rand(1, 3, 48, 64))
@@ -196,6 +197,7 @@ def test_a_byte_budget_holds_and_a_smaller_one_is_refused():
     memory = network.new_memory(MemoryPolicy(every=1, max_bytes=3 * frame_bytes))
     network.memorize(frame, masks[:, :1], memory, reference=True)
     for index in range(6):
+        memory.tick()
         network.segment(frame, memory)
         network.memorize(frame, masks if index >= 3 else masks[:, :1], memory, reference=[1] if index == 3 else False)
         assert memory.nbytes <= 3 * frame_bytes
@@ -213,6 +215,7 @@ def test_a_sparse_policy_keeps_the_latest_frame_for_one_step():
     network.memorize(frame, masks, memory, reference=True)
     kept = []
     for _ in range(7):
+        memory.tick()
         network.segment(frame, memory)
         network.memorize(frame, masks, memory)
         kept.append([stored.frame for stored in memory.frames])
@@ -261,6 +264,7 @@ def test_a_late_object_was_absent_before():
         network.memorize(frames[0], first[:, :known], memory, reference=True)
         memory.tick()
         network.memorize(frames[1], masks, memory, reference=True)
+        memory.tick()
         logits.append(network.segment(frames[2], memory))
     # The background of earlier frames is kept in half precision.
     torch.testing.assert_close(*logits, atol=1e-3, rtol=1e-3)
@@ -272,6 +276,7 @@ def test_an_object_with_an_empty_mask_gives_finite_logits():
     memory = network.new_memory()
     features = network.encode(torch.rand(1, 3, 48, 64))
     network.memorize(features, torch.zeros(1, 2, 48, 64), memory, reference=True)
+    memory.tick()
     assert network.segment(features, memory).isfinite().all()
 
 
@@ -304,6 +309,7 @@ def test_nothing_is_left_of_the_last_object():
 def test_probabilities_are_products_of_both_branches():
     network = tiny()
     memory, features = ready(network, 3)
+    memory.tick()
     prediction = network.predict(features, memory)
     expected = torch.sigmoid(prediction.saliency.double()) * torch.sigmoid(prediction.instances.double())
     torch.testing.assert_close(prediction.log_odds.double().sigmoid(), expected, atol=1e-6, rtol=1e-5)
@@ -363,6 +369,7 @@ def test_the_support_encoder_sees_the_global_map_of_the_same_frame():
     network.support_encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 3:]))
     memory, features = ready(network, 3)
     masks = planes(1, 2, (48, 64))
+    memory.tick()
     saliency = network.predict(features, memory).saliency.sigmoid()
     network.memorize(features, masks * 0.25, memory)
     torch.testing.assert_close(seen[-1], saliency)

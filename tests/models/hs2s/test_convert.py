@@ -70,6 +70,7 @@ def test_free_running_clips_match(network, weights, scene, objects):
     for frame in frames[1:]:
         features = network.encode(frame[None])
         borders.append(network.step(features, memory.require()).borders[0])
+        memory.tick()
         logits.append(network.segment(features, memory)[0])
         # Objects are fed back as the network sees each of them, not as they are aggregated.
         network.memorize(features, torch.zeros(1, objects, 64, 96, dtype=torch.float64), memory)
@@ -99,6 +100,7 @@ def test_the_papers_size_matches():
     expected, _ = hs2s.segment_clip(weights, frames, masks[0])
     for time, frame in enumerate(frames[1:]):
         features = network.encode(frame[None])
+        memory.tick()
         logits = network.segment(features, memory)
         network.memorize(features, logits.sigmoid(), memory)
         torch.testing.assert_close(logits[0, 0], expected[time], atol=1e-6, rtol=0.0)

@@ -78,6 +78,7 @@ def test_every_variant_segments(variant):
     network.memorize(network.encode(torch.rand(1, 3, 64, 96)), masks, memory, reference=True)
     for _ in range(3):
         features = network.encode(torch.rand(1, 3, 64, 96))
+        memory.tick()
         logits = network.segment(features, memory)
         assert logits.shape == (1, 2, 64, 96)
         assert logits.isfinite().all()
@@ -256,6 +257,7 @@ def test_argmax_merge_gives_a_pixel_to_the_best_object_above_one_half():
     network.memorize(network.encode(torch.rand(1, 3, 64, 64)), torch.rand(1, 3, 64, 64), memory, reference=True)
     features = network.encode(torch.rand(1, 3, 64, 64))
     own = network.step(features, memory.require()).logits
+    memory.tick()
     merged = network.segment(features, memory)
     winner = own.argmax(dim=1, keepdim=True)
     assert torch.equal(merged.gather(1, winner), own.gather(1, winner))
@@ -269,8 +271,9 @@ def test_a_correction_touches_the_corrected_object_alone(correction):
     memory = network.new_memory()
     network.memorize(network.encode(torch.rand(1, 3, 64, 64)), torch.rand(1, 2, 64, 64).round(), memory, reference=True)
     features = network.encode(torch.rand(1, 3, 64, 64))
+    memory.tick()
     network.segment(features, memory)
-    prediction = memory.current_prediction()
+    prediction = memory.prediction
     before = dict(memory.state)
     corrected = torch.zeros(1, 2, 64, 64)
     corrected[:, 1, 20:40, 20:40] = 1
@@ -293,6 +296,7 @@ def test_an_object_that_left_and_ten_black_frames_give_finite_masks():
     network.memorize(network.encode(torch.rand(1, 3, 32, 32)), torch.zeros(1, 1, 32, 32), memory, reference=True)
     for _ in range(10):
         features = network.encode(torch.zeros(1, 3, 32, 32))
+        memory.tick()
         logits = network.segment(features, memory)
         assert logits.isfinite().all()
         network.memorize(features, logits.sigmoid(), memory)
@@ -353,3 +357,18 @@ def test_imagenet_weights_leave_the_added_parts_alone():
     assert torch.equal(after["conv1.weight"][:, 3:], before["conv1.weight"][:, 3:])
     assert torch.equal(after["extra_conv.weight"], before["extra_conv.weight"])
     assert (after["layer4.0.conv1.weight"] == 0.5).all()
+
+
+@torch.no_grad()
+def test_a_prediction_that_was_not_memorised_goes_with_the_next_frame():
+    network = tiny().network.eval()
+    memory = network.new_memory()
+    features = network.encode(torch.rand(1, 3, 32, 32))
+    network.memorize(features, torch.rand(1, 1, 32, 32), memory, reference=True)
+    held = memory.nbytes
+    memory.tick()
+    network.segment(features, memory)
+    assert memory.nbytes > held
+    memory.tick()
+    assert memory.prediction is None
+    assert memory.nbytes == held

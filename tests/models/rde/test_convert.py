@@ -119,17 +119,16 @@ def test_a_session_gives_the_same(network, weights):
         assert (result.mask == winner)[is_clear].all()
 
 
-def test_clip_with_late_objects_matches(network, weights):
-    frames, mask = clip.moving_discs(7, 64, 80, objects=3)
-    # Two objects enter together, so that they share a group; frame 3 is no multiple of the interval.
-    entries = {0: {0: mask[0], 1: mask[1]}, 3: {2: mask[2].roll(9, dims=-1)}}
-    expected = late.segment_clip(weights, frames, entries, new_memory=lambda: rde.Memory(weights), mem_every=2)
+@pytest.mark.parametrize("optimize", [False, True])
+def test_a_session_with_late_and_corrected_objects_gives_the_same(network, weights, optimize):
+    frames, given = late.scene()
+    # Two objects enter together, so that they share a group; neither frame 3 nor 5 is a multiple of the interval.
+    expected = late.segment_clip(late.RDE(weights, lambda: rde.Memory(weights)), frames, given, mem_every=2)
     assert expected[:3, 2].max() < 1e-6
     assert expected[4:].std(dim=(2, 3)).min() > 0.03
-    probabilities = late.segment_with_verbs(
-        network, frames, entries, RDEPolicy(every=2, entries=network.default_policy().entries)
-    )
-    torch.testing.assert_close(probabilities, expected, **TOLERANCE)
+    policy = RDEPolicy(every=2, entries=network.default_policy().entries)
+    found = late.segment_with_session(network, frames, given, policy, optimize=optimize)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
 def test_the_last_frame_of_a_clip_does_not_matter_to_earlier_ones(weights):

@@ -96,6 +96,7 @@ def test_logits_match(network, weights, scene):
     expected = stcn.decode(weights, theirs[1], reference.read(theirs[1].key))
     assert expected.std() > 0.5
     assert (expected[0] - expected[1]).std() > 0.1
+    memory.tick()
     torch.testing.assert_close(network.segment(ours[1], memory)[0], expected, **TOLERANCE)
 
 
@@ -125,15 +126,16 @@ def test_a_session_gives_the_same(network, weights):
         assert (result.mask == winner)[is_clear].all()
 
 
-def test_clip_with_late_objects_matches(network, weights):
-    frames, mask = clip.moving_discs(7, 64, 80, objects=3)
-    # Two objects enter together, so that they share a group; frame 3 is no multiple of the interval.
-    entries = {0: {0: mask[0], 1: mask[1]}, 3: {2: mask[2].roll(9, dims=-1)}}
-    expected = late.segment_clip(weights, frames, entries, new_memory=lambda: stcn.Memory(weights), mem_every=2)
+@pytest.mark.parametrize("optimize", [False, True])
+def test_a_session_with_late_and_corrected_objects_gives_the_same(network, weights, optimize):
+    frames, given = late.scene()
+    # Two objects enter together, so that they share a group; neither frame 3 nor 5 is a multiple of the interval.
+    model = late.STCN(weights, lambda: stcn.Memory(weights))
+    expected = late.segment_clip(model, frames, given, mem_every=2)
     assert expected[:3, 2].max() < 1e-6
     assert expected[4:].std(dim=(2, 3)).min() > 0.03
-    probabilities = late.segment_with_verbs(network, frames, entries, MemoryPolicy(every=2))
-    torch.testing.assert_close(probabilities, expected, **TOLERANCE)
+    found = late.segment_with_session(network, frames, given, MemoryPolicy(every=2), optimize=optimize)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
 def test_float64_agrees_closely(weights):

@@ -94,6 +94,7 @@ def test_the_training_step_is_the_papers_unroll():
     network.memorize(frames[0], object_planes(masks[:, 0], valid), memory, reference=True)
     total = 0.0
     for time in (1, 2):
+        memory.tick()
         logits = aggregate_objects(network.segment(frames[time], memory), valid)
         for clip, objects in enumerate((2, 1)):  # the second clip has one object: two channels
             chosen = logits[clip : clip + 1, : 1 + objects]

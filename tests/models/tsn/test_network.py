@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from testing.model_tester import HEIGHT, VIDEO, WIDTH, ModelTester, ignore, planes, training_batch, unroll
+from testing.model_tester import HEIGHT, VIDEO, WIDTH, ModelTester, ignore, planes, relabel, training_batch, unroll
+from vos_zoo import VideoSession
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.errors import ConfigError, EmptyMemoryError, ShapeError
 from vos_zoo.models.stcn import STCNConfig, STCNNetwork
@@ -116,6 +117,12 @@ def test_the_pixel_stream_is_stcn(has_bias):
     network.load_state_dict(from_stcn(stcn.state_dict(), network.config))
     frames, masks = torch.rand(3, 1, 3, 48, 64), planes(1, 2, (48, 64))
     assert torch.equal(unroll(network, frames, masks), unroll(stcn, frames, masks))
+    # Also in a session with a late object and a correction, which is compared with the authors' procedure for STCN.
+    given = {0: relabel(VIDEO.masks[0], (1, 2)), 3: relabel(VIDEO.masks[3], (0, 2, 3))}
+    sessions = [VideoSession(each, size=None, policy=MemoryPolicy(every=2)) for each in (network, stcn)]
+    for index, frame in enumerate(VIDEO.frames):
+        ours, theirs = (session.step(frame, given.get(index)).probabilities for session in sessions)
+        assert torch.equal(ours, theirs)
 
 
 @torch.no_grad()
@@ -167,6 +174,7 @@ def test_an_object_absent_from_every_memory_frame_has_no_head(tmp_path):
     embedding = stream._embed(frame.thin, heads, (48, 64))
     assert embedding[:, 1].abs().max() == 0
     assert embedding[:, 0].abs().max() > 0
+    memory.tick()
     assert network.segment(frame, memory).isfinite().all()
 
 
@@ -204,8 +212,10 @@ def test_a_late_object_does_not_depend_on_earlier_frames():
     after.tick()
     network.memorize(frames[1], masks, after, reference=[1])
     network.memorize(frames[1], masks[:, [1, 0]], alone, reference=True)
+    after.tick()
     late = network.segment(frames[2], after)
     assert len(after.groups) == 2
+    alone.tick()
     torch.testing.assert_close(late[:, 1], network.segment(frames[2], alone)[:, 0], atol=1e-5, rtol=1e-5)
     assert after.routing.shape == (1, 2, 3, 4)
     assert not torch.equal(after.routing[:, 0], after.routing[:, 1])
@@ -230,6 +240,7 @@ def test_a_byte_budget_holds_with_heads(streams):
     frame, masks = network.encode(torch.rand(1, 3, 48, 64)), planes(1, 2, (48, 64))
     for index in range(6):
         if index:
+            memory.tick()
             network.segment(frame, memory)
         network.memorize(frame, masks, memory, reference=index == 0)
         assert memory.nbytes <= 3 * frame_bytes
@@ -252,6 +263,7 @@ def test_a_frame_in_memory_is_left_to_the_pixel_stream():
     memory = network.new_memory()
     assert network.view("routing", memory) is None
     network.memorize(frame, planes(1, 2, (48, 64)), memory, reference=True)
+    memory.tick()
     network.segment(frame, memory)
     # The best match of every position is itself: distance 0.
     expected = torch.sigmoid(torch.tensor(-2.0))

@@ -31,11 +31,17 @@ def moving_discs(count, height, width, *, objects=2, seed=0, dtype=torch.float32
     return torch.stack(frames).to(dtype), first_mask.to(dtype)
 
 
-def as_video(frames, first_mask, ids):
-    """Turn a clip into what a user has: uint8 frames (H,W,3) and one mask of ids; and the exact float frames of it."""
+def as_bytes(frames):
+    """Turn frames (T,3,H,W) into what a user has, uint8 frames (H,W,3), and the exact float frames of it."""
     pixels = (frames * 255).round().to(torch.uint8)
+    return list(pixels.permute(0, 2, 3, 1).numpy()), pixels.to(frames.dtype) / 255
+
+
+def as_video(frames, first_mask, ids):
+    """Turn a clip into uint8 frames and one mask (H,W) of ids; and the exact float frames of it."""
+    video, exact = as_bytes(frames)
     mask = sum(plane.long() * object_id for plane, object_id in zip(first_mask, ids, strict=True))
-    return list(pixels.permute(0, 2, 3, 1).numpy()), mask.numpy(), pixels.to(frames.dtype) / 255
+    return video, mask.numpy(), exact
 
 
 def padded(network, frames):
@@ -56,8 +62,12 @@ def segment_with_verbs(network, frames, first_mask, policy):
     for index in range(count):
         features = network.encode(images[index : index + 1])
         if index > 0:
+            memory.tick()
             logits = network.segment(features, memory)
             probabilities.append(soft_aggregate(logits.sigmoid()).softmax(dim=1))
         if index < count - 1 and (index == 0 or memory.is_due):
-            network.memorize(features, probabilities[index][:, 1:], memory, reference=index == 0)
+            masks = probabilities[index][:, 1:]
+            if network.pads_masks_with_zeros:
+                masks = F.pad(blocks.crop(masks, padding, height, width), padding)
+            network.memorize(features, masks, memory, reference=index == 0)
     return blocks.crop(torch.cat(probabilities), padding, height, width)

@@ -76,8 +76,27 @@ def object_probabilities(logits):
     return torch.softmax(logits, dim=1)[:, 1]
 
 
+class Memory:
+    """Kept frames and the previous one; keys (K,128,h,w) and values (K,512,h,w) of each."""
+
+    def __init__(self):
+        self.kept, self.previous = [], []
+
+    def add(self, keys, values, *, is_kept):
+        """Take the frame that was just segmented, for good or until the next one."""
+        self.previous = [] if is_kept else [(keys, values)]
+        self.kept += [(keys, values)] if is_kept else []
+
+    def read(self, query_key):
+        entries = self.kept + self.previous
+        keys = torch.stack([key for key, _ in entries], dim=2)
+        return read_memory(query_key, keys, torch.stack([value for _, value in entries], dim=2))
+
+
 def segment_clip(w, frames, first_mask, *, keep_every=5):
     """Segment a clip as the authors do: kept frames plus the previous one.
+
+    Probabilities are cropped to the frame, and zeros are padded around the masks before they are memorised.
 
     Args:
         w: State dict in the authors' scheme.
@@ -91,19 +110,17 @@ def segment_clip(w, frames, first_mask, *, keep_every=5):
     count, _, height, width = frames.shape
     padding = blocks.padding_to_16(height, width)
     frames = F.pad(frames, padding)  # zeros before normalisation, unlike STCN
-    probabilities = [torch.softmax(blocks.soft_aggregate(F.pad(first_mask, padding)), dim=0)]
-    kept = []
+    probabilities = [torch.softmax(blocks.soft_aggregate(first_mask), dim=0)]
+    memory = Memory()
     for index in range(1, count):
-        previous = encode_memory(w, frames[index - 1 : index], probabilities[index - 1][1:])
-        entries = [*kept, previous]
-        keys = torch.stack([key for key, _ in entries], dim=2)
-        values = torch.stack([value for _, value in entries], dim=2)
+        masks = F.pad(probabilities[index - 1][1:], padding)
+        before = encode_memory(w, frames[index - 1 : index], masks)
+        memory.add(*before, is_kept=(index - 1) % keep_every == 0)
         features = encode_query(w, frames[index : index + 1])
-        logits = decode(w, features, read_memory(features.key, keys, values))
-        probabilities.append(torch.softmax(blocks.soft_aggregate(object_probabilities(logits)), dim=0))
-        if (index - 1) % keep_every == 0:
-            kept.append(previous)
-    return blocks.crop(torch.stack(probabilities), padding, height, width)
+        objects = object_probabilities(decode(w, features, memory.read(features.key)))
+        aggregated = torch.softmax(blocks.soft_aggregate(objects), dim=0)
+        probabilities.append(blocks.crop(aggregated, padding, height, width))
+    return torch.stack(probabilities)
 
 
 def _trunk(w, prefix, x):

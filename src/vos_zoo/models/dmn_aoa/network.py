@@ -65,6 +65,8 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
     Source: DMN-AOA, Liang et al., ICCV 2021.
     """
 
+    #: Outputs are cropped before they become previous masks and boxes, as STM's are.
+    pads_masks_with_zeros: ClassVar[bool] = True
     side_inputs: ClassVar[Mapping[str, SideInput]] = MappingProxyType(
         {"proposals": SideInput("a folder of object proposals, see `vos-zoo proposals`", open_proposals)}
     )
@@ -142,7 +144,6 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
     def segment(self, features: DMNFeatures, memory: DMNMemory) -> Tensor:
         """Return mask log-odds (B, O, H, W) of the current frame."""
         memory.require()
-        memory.tick()
         return self.finish(features, self.coarse_masks(features, memory), memory)
 
     def memorize(

@@ -107,6 +107,7 @@ class GIELModule(VOSModule):
         network.memorize(frames[0], object_planes(masks[:, 0], valid), memory, reference=True)
         losses = []
         for time in range(1, len(frames)):
+            memory.tick()
             prediction = network.predict(frames[time], memory)
             logits = aggregate_log_odds(prediction.log_odds, valid)
             losses.append(self._frame_loss(prediction, logits, masks[:, time], valid))
@@ -119,7 +120,7 @@ class GIELModule(VOSModule):
             if self.detach_masks:
                 probabilities = probabilities.detach()
                 if memory.saliency is not None:
-                    memory.saliency = (memory.saliency[0], memory.saliency[1].detach())
+                    memory.saliency = memory.saliency.detach()
             network.memorize(frames[time], probabilities, memory)
         return self.log_loss(torch.stack(losses).mean())
 

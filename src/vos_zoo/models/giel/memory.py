@@ -118,7 +118,7 @@ class GIELMemory(ClipMemory):
 
     Attributes:
         frames: Rising in time.
-        saliency: Time index and global logits (B, 1, H, W) of the frame that was segmented last.
+        saliency: Global logits (B, 1, H, W) of the current frame; None if it was not segmented.
         present: In training, which planes hold an object, shape (B, O); None means all.
     """
 
@@ -134,7 +134,7 @@ class GIELMemory(ClipMemory):
     ) -> None:
         super().__init__(policy)
         self.frames: list[SupportFrame] = []
-        self.saliency: tuple[int, Tensor] | None = None
+        self.saliency: Tensor | None = None
         self.present: Tensor | None = None
         self.differentiable = differentiable
         self._support = support
@@ -142,6 +142,11 @@ class GIELMemory(ClipMemory):
         self._keep_previous = keep_previous
         self._trained_objects = trained_objects
         self._objects = 0
+
+    def tick(self) -> None:
+        """Move on to the next frame; the global logits of the last one go."""
+        super().tick()
+        self.saliency = None
 
     @property
     def is_due(self) -> bool:

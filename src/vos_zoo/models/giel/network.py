@@ -116,7 +116,6 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
 
     def predict(self, features: KeyValueFeatures, memory: GIELMemory) -> GIELPrediction:
         """Segment the current frame and return both branches; the global one stays in ``memory.saliency``."""
-        memory.tick()
         support = memory.support_frames()
         if not self.config.instance_embedding:
             logits = self._decode_alone(features, support, memory.num_objects)
@@ -126,7 +125,7 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
         scaled = self._scale_keys(keys, log_weights)
         saliency, instances = self._branches(features, support, scaled, log_weights, memory)
         if saliency is not None:
-            memory.saliency = (memory.clock, saliency if memory.differentiable else saliency.detach())
+            memory.saliency = saliency if memory.differentiable else saliency.detach()
         is_product = saliency is not None and (self.config.variant == "fast" or self.config.full_uses_global)
         log_odds = product_log_odds(instances, saliency) if is_product and saliency is not None else instances
         return GIELPrediction(saliency, instances, log_odds)
@@ -171,9 +170,9 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
         union = 1 - background
         is_annotated = len(annotated) == probabilities.shape[1]
         saliency = memory.saliency
-        if is_annotated or self.config.memory_mask == "union" or saliency is None or saliency[0] != memory.clock:
+        if is_annotated or self.config.memory_mask == "union" or saliency is None:
             return union
-        mask = torch.sigmoid(saliency[1].float()).to(probabilities.dtype)
+        mask = torch.sigmoid(saliency.float()).to(probabilities.dtype)
         if annotated:
             mask = torch.maximum(mask, probabilities[:, sorted(annotated)].sum(dim=1, keepdim=True))
         return mask

@@ -190,7 +190,7 @@ class HS2SModule(VOSModule):
             terms.append(self.frame_terms(output, targets[time]))
             if time < frames - 1:
                 own = output.logits.sigmoid()
-                memory.prediction = Prediction(memory.clock, output.state, own)
+                memory.prediction = Prediction(output.state, own)
                 is_true = torch.rand(()).item() < self.true_mask_probability(self.current_epoch)
                 fed_back = targets[time] if is_true else own.detach() if self.detach_feedback else own
                 network.advance(features[time], fed_back, memory, frozenset())

@@ -26,12 +26,10 @@ class Prediction:
     """What ``segment`` computed for a frame and ``memorize`` will keep.
 
     Args:
-        clock: The frame's time.
         state: Recurrent states after the frame.
         probabilities: Every object's own probability, shape (B, O, H, W).
     """
 
-    clock: int
     state: ObjectState
     probabilities: Tensor
 
@@ -47,6 +45,11 @@ class HS2SMemory(ClipMemory):
         super().__init__(policy)
         self.state: ObjectState = {}
         self.prediction: Prediction | None = None
+
+    def tick(self) -> None:
+        """Move on to the next frame; what was predicted of the last one and not memorised goes."""
+        super().tick()
+        self.prediction = None
 
     @property
     def is_due(self) -> bool:
@@ -82,11 +85,6 @@ class HS2SMemory(ClipMemory):
                 "The memory is empty. Memorise a reference frame with its masks before segmenting another frame."
             )
         return self.state
-
-    def current_prediction(self) -> Prediction | None:
-        """Return what ``segment`` computed for this very frame, if it did."""
-        is_current = self.prediction is not None and self.prediction.clock == self.clock
-        return self.prediction if is_current else None
 
     def check_planes(self, objects: int, annotated: frozenset[int]) -> None:
         """Refuse masks without one plane per known object, and new objects that nobody annotated.

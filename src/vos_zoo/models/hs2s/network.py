@@ -132,9 +132,8 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
 
     def segment(self, features: HS2SFeatures, memory: HS2SMemory) -> Tensor:
         """Return mask logits (B, O, H, W) of the current frame."""
-        memory.tick()
         logits, _, state = self.step(features, memory.require())
-        memory.prediction = Prediction(memory.clock, state, logits.sigmoid())
+        memory.prediction = Prediction(state, logits.sigmoid())
         return _suppress_losers(logits) if self.config.merge == "argmax" else logits
 
     def memorize(
@@ -154,7 +153,7 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
         annotated = reference_planes(reference, probabilities.shape[1])
         memory.check_planes(probabilities.shape[1], annotated)
         masks = probabilities
-        own = memory.current_prediction()
+        own = memory.prediction
         if self.config.feedback == "own" and own is not None:
             masks = _merge_feedback(own.probabilities, probabilities, annotated)
         self.advance(features, masks, memory, annotated)
@@ -198,7 +197,7 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
             annotated: Planes that start here.
         """
         objects, known = masks.shape[1], memory.num_objects
-        own = memory.current_prediction()
+        own = memory.prediction
         state = dict(memory.state)
         if own is not None:
             state |= own.state

@@ -84,6 +84,7 @@ class RDEModule(STCNModule):
         segmentation: list[Tensor] = []
         guidance: list[Tensor] = []
         for time in range(1, len(frames)):
+            memory.tick()
             is_aggregated = self.use_aggregation and time % 2 == 0
             with memory.reading(("all",)):
                 readout = network.read(frames[time], memory)
@@ -98,7 +99,6 @@ class RDEModule(STCNModule):
             if not is_aggregated:
                 loss = self.segmentation_loss(logits, masks[:, time], valid)
                 segmentation.append(loss if self.stm_pattern_loss or not self.use_aggregation else loss * 0)
-            memory.tick()
             if time < last:
                 network.memorize(frames[time], logits.softmax(dim=1)[:, 1:], memory)
         total = self._weighted(segmentation)

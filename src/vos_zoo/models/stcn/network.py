@@ -115,7 +115,6 @@ class STCNNetwork(VOSNetwork[STCNFeatures, MatchingMemory]):
 
     def segment(self, features: STCNFeatures, memory: MatchingMemory) -> Tensor:
         """Return mask logits (B, O, H, W) of the current frame."""
-        memory.tick()
         return self.decode(features, self.read(features, memory))
 
     def memorize(

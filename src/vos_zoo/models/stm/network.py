@@ -74,6 +74,7 @@ class STMNetwork(VOSNetwork[KeyValueFeatures, MatchingMemory]):
     """
 
     pads_before_normalisation: ClassVar[bool] = True
+    pads_masks_with_zeros: ClassVar[bool] = True
 
     def __init__(self, config: STMConfig) -> None:
         super().__init__()
@@ -114,7 +115,6 @@ class STMNetwork(VOSNetwork[KeyValueFeatures, MatchingMemory]):
 
     def segment(self, features: KeyValueFeatures, memory: MatchingMemory) -> Tensor:
         """Return mask logits (B, O, H, W) of the current frame."""
-        memory.tick()
         return self.decode(features, self.read(features, memory))
 
     def read(self, features: KeyValueFeatures, memory: MatchingMemory) -> Tensor:

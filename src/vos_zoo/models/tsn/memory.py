@@ -127,7 +127,7 @@ class TSNMemory(MatchingMemory):
         self._head_bytes = 4 * head_size
 
     def tick(self) -> None:
-        """Move on by one frame; the routing maps of the last one go."""
+        """Move on to the next frame; the routing maps of the last one go."""
         super().tick()
         self.routing = self.first_routing = None
 

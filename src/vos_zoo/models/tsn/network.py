@@ -97,8 +97,7 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
         )
 
     def segment(self, features: STCNFeatures, memory: TSNMemory) -> Tensor:
-        """Return mask logits (B, O, H, W) of the current frame; its routing map stays in ``memory.routing``."""
-        memory.tick()
+        """Return mask logits (B, O, H, W) of the current frame; ``memory.routing`` keeps its routing map."""
         if self.instance_stream is None:
             return self._decode(features, self._pixel_embedding(features, self.read(features, memory)))
         instance = memory.per_group(lambda group: self._instance_embedding(features, group))
