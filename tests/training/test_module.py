@@ -162,6 +162,7 @@ def test_a_precision_that_the_processor_lacks_is_told(monkeypatch, caplog, preci
 
 def test_batch_statistics_are_frozen_in_training_mode():
     module = STCNModule("tiny")
+    module._trainer = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda seed: seed))
     module.on_train_start()
     modes = {type(part).__name__: part.training for part in module.network.modules()}
     assert modes["Conv2d"]
@@ -171,14 +172,30 @@ def test_batch_statistics_are_frozen_in_training_mode():
     assert all(parameter.requires_grad for part in norms for parameter in part.parameters())
 
 
-def test_random_choices_go_on_where_a_checkpoint_was_written():
+def test_steps_draw_at_random_by_their_number_alone(monkeypatch):
+    iteration = SimpleNamespace(global_step=4)
+    monkeypatch.setattr(STCNModule, "global_step", property(lambda self: iteration.global_step))
+
+    def draws(module):
+        module._trainer = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda seed: seed))
+        module.on_train_start()
+        for _ in range(2):  # batches that are accumulated
+            module.on_train_batch_start({}, 0)
+            yield float(torch.rand(()))
+
+    torch.manual_seed(1)
+    first = STCNModule("tiny")
+    expected = list(draws(first))
+    assert expected[0] != expected[1]
     checkpoint = {}
-    STCNModule("tiny").on_save_checkpoint(checkpoint)
-    expected = torch.rand(3)
+    first.on_save_checkpoint(checkpoint)
+    torch.manual_seed(2)
     resumed = STCNModule("tiny")
     resumed.on_load_checkpoint(checkpoint)
-    resumed.on_train_start()
-    torch.testing.assert_close(torch.rand(3), expected)
+    assert list(draws(resumed)) == expected
+    assert list(draws(STCNModule("tiny"))) != expected
+    iteration.global_step = 5
+    assert not set(draws(first)) & set(expected)
 
 
 def test_unannotated_frames_are_not_scored(monkeypatch):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT")
 
-_RANDOM_STATE = "random_state"
+_TRAINING_SEED = "training_seed"
 
 # Of the Trainer's names; the rest of them train and evaluate in float32.
 _SESSION_PRECISION: dict[str, Precision] = {"bf16-mixed": "bf16", "16-mixed": "fp16"}
@@ -157,7 +157,8 @@ class VOSModule(Pretrained, pl.LightningModule):
         self.val_scores = JAndF(protocol=evaluation_protocol)
         self.test_scores = JAndF(protocol=evaluation_protocol)
         self._has_weights = False
-        self._random_state: Tensor | None = None
+        self._training_seed: int | None = None
+        self._begun = (-1, 0)  # the current iteration, and its batches so far
         for name in frozen:
             self._freeze(name)
 
@@ -192,9 +193,18 @@ class VOSModule(Pretrained, pl.LightningModule):
     def on_train_start(self) -> None:
         """Freeze batch statistics: Lightning keeps the mode it finds and calls no ``train()`` of its own."""
         self.train()
-        if self._random_state is not None:
-            torch.set_rng_state(self._random_state)
-            self._random_state = None
+        if self._training_seed is None:
+            # Of the first process: the others may have a seed of their own.
+            self._training_seed = self.trainer.strategy.broadcast(torch.initial_seed())
+
+    def on_train_batch_start(self, batch: TrainingBatch, batch_idx: int) -> None:
+        """Seed what the step draws at random by the step's number, so that resumed training draws the same."""
+        assert self._training_seed is not None, "on_train_start comes first"
+        iteration, batches = self._begun
+        self._begun = (self.global_step, batches + 1 if iteration == self.global_step else 0)
+        # Alike on all devices: HS2S's clips have to be equally long where devices share batch statistics.
+        sequence = np.random.SeedSequence([self._training_seed % 2**64, *self._begun])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
     def train(self, mode: bool = True) -> VOSModule:
         """Switch to training; frozen batch normalisation stays in evaluation mode."""
@@ -268,13 +278,13 @@ class VOSModule(Pretrained, pl.LightningModule):
         return VideoSession(self, **options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the architecture, so that the network can be rebuilt from the file alone, and what is random."""
+        """Note the architecture, so that the network can be rebuilt from the file alone, and the seed of training."""
         checkpoint["vos_zoo"] = describe_network(self.network)
-        checkpoint[_RANDOM_STATE] = torch.get_rng_state()
+        checkpoint[_TRAINING_SEED] = self._training_seed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the random choices of training steps until training goes on."""
-        self._random_state = checkpoint.get(_RANDOM_STATE)
+        """Take over the seed of training."""
+        self._training_seed = checkpoint.get(_TRAINING_SEED)
 
     def _evaluation_session(self) -> VideoSession:
         trainer = self._trainer  # the public attribute raises an error where there is none
