@@ -14,8 +14,11 @@ from testing.model_tester import ignore
 from vos_zoo import VideoSession, load_model
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.errors import ConfigError
+from vos_zoo.models.giel import GIELModule
+from vos_zoo.models.hs2s import HS2SModule
 from vos_zoo.models.stcn import STCNConfig, STCNModule
 from vos_zoo.training.module import resolve_config
+from vos_zoo.weights import save_checkpoint_folder
 
 # Configuration
 
@@ -137,6 +140,25 @@ def test_a_resumed_run_or_another_stage_loads_nothing(tmp_path, option):
     module = STCNModule("tiny", **{option: "missing"})
     fit_stage(module, tmp_path, ckpt_path="last.ckpt")
     module.setup("validate")
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "is_told"),
+    [
+        (STCNModule, {}, True),
+        (STCNModule, {"backbone_weights": "random"}, False),
+        (STCNModule, {"initial_weights": "{checkpoint}"}, False),
+        (GIELModule, {}, True),
+        (GIELModule, {"overrides": {"kv_kernel": 3}, "stcn_weights": "{checkpoint}"}, False),
+        (HS2SModule, {}, False),  # learns its batch statistics
+    ],
+)
+def test_random_encoders_with_frozen_statistics_are_told(tmp_path, caplog, build, options, is_told):
+    checkpoint = save_checkpoint_folder(STCNModule("tiny").network, tmp_path / "stcn", card="# Untrained\n")
+    named = {key: str(checkpoint) if value == "{checkpoint}" else value for key, value in options.items()}
+    with caplog.at_level(logging.WARNING):
+        fit_stage(build("tiny", **named), tmp_path)
+    assert ("--model.backbone_weights timm" in caplog.text) is is_told
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

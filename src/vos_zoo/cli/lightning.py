@@ -94,6 +94,7 @@ def _run(arguments: list[str] | None) -> None:
     """Build the command line interface and run it; everything heavy is imported here."""
     from pytorch_lightning import LightningDataModule, Trainer
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+    from pytorch_lightning.utilities import rank_zero_info
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from vos_zoo.training.interruption import SaveOnInterruption
@@ -115,7 +116,11 @@ def _run(arguments: list[str] | None) -> None:
             settings = self._get(self.config_init, "trainer")
             if settings["logger"] in (None, True) and not settings["fast_dev_run"]:
                 kwargs["logger"] = _loggers(str(settings["default_root_dir"]))
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
+            if settings["sync_batchnorm"] and trainer.strategy.root_device.type == "cpu":
+                rank_zero_info("CPUs cannot share batch statistics: training goes without `trainer.sync_batchnorm`.")
+                trainer = super().instantiate_trainer(**kwargs, sync_batchnorm=False)
+            return trainer
 
         def before_fit(self) -> None:
             self._say_where()

@@ -248,9 +248,11 @@ def _row(row: Mapping[str, Any], table: Mapping[str, Any], content: Mapping[str,
         requires=row.get("requires", ""),
         is_retrained=row.get("is_retrained", False),
         training=(
-            *("fit", "--config", recipe, "--data.root", "ROOT"),
+            *("fit", "--config", recipe),
+            *(("--config", row["overlay"]) if "overlay" in row else ()),
+            *("--data.root", "ROOT"),
             *table.get("training", ()),
             *row.get("training", ()),
         ),
-        has_own_training=not row.keys().isdisjoint({"requires", "architecture", "recipe", "training"}),
+        has_own_training=not row.keys().isdisjoint({"requires", "architecture", "recipe", "overlay", "training"}),
     )

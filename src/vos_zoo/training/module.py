@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT")
 
+_LOGGER = logging.getLogger(__name__)
 _TRAINING_SEED = "training_seed"
 
 # Of the Trainer's names; the rest of them train and evaluate in float32.
@@ -85,6 +87,16 @@ def resolve_config(
     return dataclasses.replace(resolved, **values)  # type: ignore[type-var]
 
 
+@rank_zero_only
+def _warn_of_random_encoders(module: str) -> None:
+    _LOGGER.warning(
+        "%s starts from random encoders, and their batch normalisation stays as it is: nothing scales what they compute. "
+        "The papers start from trained ones: name them with `--model.backbone_weights timm` or "
+        "`--model.initial_weights`; `--model.backbone_weights random` says that this is meant.",
+        module,
+    )
+
+
 class VOSModule(Pretrained, pl.LightningModule):
     """A network with its training, validation and prediction.
 
@@ -97,7 +109,8 @@ class VOSModule(Pretrained, pl.LightningModule):
         warmup_steps: Iterations of linear warm-up.
         final_decay: Share of training at its end over which the learning rate falls linearly to zero.
         backbone_weights: ImageNet weights of the encoders for training from scratch: a safetensors file, relative to
-            the data root or the working directory; ``timm`` downloads timm's. None keeps random ones.
+            the data root or the working directory; ``timm`` downloads those that the papers start from (see
+            ``load_trunks``); ``random`` keeps random ones on purpose, None keeps them with a warning.
         initial_weights: Weights to start from: a name of ``vos-zoo list --weights``, a zoo checkpoint folder or a
             Lightning checkpoint. Validation, test and prediction use them too, unless a checkpoint is given.
         frozen: Parts of the network that keep their weights, by name (``key_encoder``); ``batch_norm`` means the scales
@@ -176,9 +189,23 @@ class VOSModule(Pretrained, pl.LightningModule):
         if self.initial_weights is not None:
             load_initial_weights(self.network, self.initial_weights, roots, is_whole=stage != "fit")
             self._has_weights = True
-        elif self.backbone_weights is not None and stage == "fit":
+        elif stage == "fit":
+            self._has_weights = self.load_start(roots)
+            if not self._has_weights and self.freezes_batch_norm:
+                _warn_of_random_encoders(type(self).__name__)
+
+    def load_start(self, roots: Sequence[Path]) -> bool:
+        """Load the weights that training from scratch starts from, as far as the arguments name any.
+
+        Args:
+            roots: Folders that relative paths are looked up in.
+
+        Returns:
+            Whether they name a start.
+        """
+        if self.backbone_weights not in (None, "random"):
             load_trunks(self.network, self.backbone_weights, roots)
-            self._has_weights = True
+        return self.backbone_weights is not None
 
     def on_fit_start(self) -> None:
         """Say so before hours are lost, if the processor has to emulate the run's precision."""
