@@ -53,6 +53,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     objects = {str(label): {"category": "shape", "frames": [f"{frame:05d}" for frame in range(6)]} for label in (1, 2)}
     meta = {"videos": {name: {"objects": objects} for name in ("circles", "corners")}}
     (root / "youtube-vos" / "train" / "meta.json").write_text(json.dumps(meta))
+    (root / "held_out.txt").write_text("circles\n")
     trunk = {key: tensor.contiguous() for key, tensor in ResNetTrunk("test_resnet").state_dict().items()}
     for recipe in RECIPES:
         settings = load_recipe(recipe)
@@ -99,7 +100,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
         is_bundled = name.startswith("checkpoints/")
         architecture = find_architecture(Path(name).name.partition("-")[0] if is_bundled else Path(recipe).parts[1])
         overrides = {} if is_bundled else load_recipe(recipe)["model"]["init_args"].get("overrides", {})
-        path = folder / "-".join([architecture.name, *map(str, overrides.values())])
+        path = folder / "-".join([architecture.name, *(f"{key}={value}" for key, value in overrides.items())])
         if not path.exists():
             config = resolve_config(architecture.load_class("config"), architecture.new_config("tiny"), overrides)
             save_checkpoint_folder(architecture.load_class("network")(config), path, card="# Untrained\n")

@@ -168,7 +168,7 @@ def test_the_papers_stages_have_recipes():
     expected |= {
         f"recipes/{name}/{stage}.yaml" for name in ("stm", "tsn", "dmn_aoa") for stage in ("1-static", "2-main")
     }
-    expected |= {"recipes/tsn/1-static_swin.yaml", "recipes/tsn/2-main_swin.yaml"}
+    expected |= {"recipes/tsn/1-static_swin.yaml", "recipes/tsn/2-main_swin.yaml", "recipes/dmn_aoa/2-youtube_vos.yaml"}
     assert set(STAGES) == expected
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,13 @@ def configs_of(recipe: str) -> list[str]:
 
 def load_yaml(path: str) -> dict[str, Any]:
     """Read one file as plain data."""
-    loaded: dict[str, Any] = yaml.safe_load((REPOSITORY / path).read_text())
+    loaded: dict[str, Any] = copy.deepcopy(_parsed(path))
     return loaded
+
+
+@functools.cache
+def _parsed(path: str) -> Any:
+    return yaml.safe_load((REPOSITORY / path).read_text())
 
 
 def load_recipe(recipe: str) -> dict[str, Any]:

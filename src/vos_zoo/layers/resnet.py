@@ -218,7 +218,8 @@ class ResNetTrunk(nn.Module):
             if source is None and key.endswith(".bias") and _is_convolution(self, key):
                 loaded[key] = torch.zeros_like(tensor)
             elif source is not None and key in _STEMS and source.shape[1] < tensor.shape[1]:
-                extra = torch.empty_like(tensor[:, source.shape[1] :])
+                # Not like the weight: orthogonalisation does not know the channels-last layout.
+                extra = torch.empty(tensor[:, source.shape[1] :].shape, dtype=tensor.dtype, device=tensor.device)
                 nn.init.orthogonal_(extra)
                 loaded[key] = torch.cat([source.to(tensor), extra], dim=1)
             elif source is None or source.shape != tensor.shape:

@@ -90,9 +90,9 @@ def resolve_config(
 @rank_zero_only
 def _warn_of_random_encoders(module: str) -> None:
     _LOGGER.warning(
-        "%s starts from random encoders, and their batch normalisation stays as it is: nothing scales what they compute. "
-        "The papers start from trained ones: name them with `--model.backbone_weights timm` or "
-        "`--model.initial_weights`; `--model.backbone_weights random` says that this is meant.",
+        "%s starts from random encoders, whose batch normalisation is frozen: nothing scales what they compute. The "
+        "papers start from trained ones: name them with `--model.backbone_weights timm` or `--model.initial_weights`; "
+        "`--model.backbone_weights random` says that this is meant.",
         module,
     )
 

@@ -114,7 +114,8 @@ def test_an_epoch_has_as_many_clips_as_there_are_objects(root):
     data = ObjectsDataModule(str(root), **options)
     data.setup("fit")
     assert len(data.train_dataloader()) == 3
-    one = ObjectsDataModule(str(root), video_names=["short"], samples_per_epoch=7, **options)
+    (root / "held_out.txt").write_text("long\n")
+    one = ObjectsDataModule(str(root), without="held_out.txt", samples_per_epoch=7, **options)
     one.setup("fit")
     assert len(one.train_dataloader()) == 7
     assert {name for batch in one.train_dataloader() for name in batch["name"]} == {"short"}
@@ -129,5 +130,7 @@ def test_a_split_without_sequences_is_refused(root):
     path.write_text(json.dumps(meta))
     with pytest.raises(DataError, match="None of 2 videos has an object"):
         ObjectsDataModule(str(root)).setup("fit")
+    with pytest.raises(MissingFileError, match=r"no file 'list\.txt'"):
+        ObjectsDataModule(str(root), without="list.txt").setup("fit")
     with pytest.raises(MissingFileError):
         ObjectsDataModule(str(root / "nowhere")).setup("fit")

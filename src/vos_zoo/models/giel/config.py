@@ -71,8 +71,8 @@ class GIELConfig:
     memory_mask: Literal["global", "union"] = "global"
     #: objects that are gated and decoded at once, and most in a training clip (paper, Section 4.1)
     max_objects: int = 6
-    #: epsilon of the encoders' frozen normalisations: 0 in the paper's sizes, since Mask R-CNN's weights, from which its
-    #: encoders start, were made with 0; ImageNet's were made with 1e-5
+    #: epsilon of the encoders' frozen normalisations: 0 in the paper's sizes, whose encoders start from Mask R-CNN's
+    #: weights, which were made with 0; those for ImageNet were made with 1e-5
     batch_norm_eps: float = 1e-5
     #: most processed frames kept as candidates; any of them may become a midpoint, so exact sampling needs all (None).
     #: With 32 the frame nearest to the midpoint is taken instead on longer videos, and memory stays bounded

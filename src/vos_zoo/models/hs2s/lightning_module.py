@@ -59,8 +59,9 @@ class HS2SModule(VOSModule):
             one, so that a network learns matching before it can copy (released code: always). Its first convolution
             keeps its weights until then (with ``ddp``, give the strategy ``ddp_find_unused_parameters_true``).
         mask_dropout: Probability that it sees an empty one after that, drawn once per time step (released code: 0).
-        shortest_clip: Fewest predicted frames; each iteration takes so many consecutive frames of its clips at random, up
-            to a longest number (released code). Devices whose clips differ in length take what all of them have.
+        shortest_clip: Fewest predicted frames; each iteration draws a number from here up to a longest one, and takes
+            so many consecutive frames of its clips (released code). Devices whose clips differ in length take what all
+            of them have.
         clip_growth_epochs: Epochs after which the longest number grows by one, up to the length that the data give.
         freeze_bn_epoch: Epoch from which batch normalisation keeps its statistics (released code).
         identity_stem: Whether the encoders' extra stem layer starts as the identity instead of at random, so that the
