@@ -10,11 +10,11 @@ import yaml
 from testing.recipes import RECIPES, load_yaml
 from vos_zoo.models.dmn_aoa import DMNAOAConfig
 from vos_zoo.models.hs2s import HS2SConfig
-from vos_zoo.models.module import resolve_config
 from vos_zoo.models.tsn import TSNConfig
 from vos_zoo.registry import find_architecture
 from vos_zoo.reproduction.tables import find_table, long_video_figures, paper_tables
 from vos_zoo.reproduction.weights import WeightFacts, misfit
+from vos_zoo.training.module import resolve_config
 
 TABLES = [*paper_tables().values(), *long_video_figures().values()]
 ROWS = [pytest.param(row, id=f"{table.name}:{row.name}") for table in TABLES for row in table.rows]

@@ -12,7 +12,9 @@ from typing import Any
 
 # Children are forked from a server that has loaded the heavy libraries once and has not computed anything.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["vos_zoo.data.module", "vos_zoo.models.module", "timm", "torchvision", __name__])
+CONTEXT.set_forkserver_preload(
+    ["vos_zoo.data.modules.synthetic", "vos_zoo.training.module", "timm", "torchvision", "albumentations", __name__]
+)
 
 
 def start_training(folder: Path, processes: int, **options: Any) -> list[multiprocessing.process.BaseProcess]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from vos_zoo.models.base import VOSNetwork
+    from vos_zoo.network import VOSNetwork
 
 
 @contextmanager

@@ -9,12 +9,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from vos_zoo.data.clips import ClipDataset, ClipSettings, collate_clips
-from vos_zoo.data.masks import write_mask
-from vos_zoo.data.module import ObjectsDataModule
-from vos_zoo.data.object_clips import ObjectClips
-from vos_zoo.data.youtube_vos import YouTubeVosVideos
+from vos_zoo.data.clips.dataset import ClipDataset, ClipSettings, collate_clips
+from vos_zoo.data.clips.from_objects import ObjectClips
+from vos_zoo.data.layouts.youtube_vos import YouTubeVosVideos
+from vos_zoo.data.modules.objects import ObjectsDataModule
 from vos_zoo.errors import DataError, MissingFileError
+from vos_zoo.media.masks import write_mask
 
 # Frames that meta.json lists for each object; the videos have 8 and 5 frames.
 OBJECTS = {"long": {1: range(8), 4: range(2, 5)}, "short": {2: range(5), 3: range(4, 5)}}

@@ -11,9 +11,9 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from vos_zoo.data.clips import LabelledClip
-from vos_zoo.data.motion import FrameSize, Image, height_and_width
-from vos_zoo.data.youtube_vos import YouTubeVosVideos
+from vos_zoo.data.clips.dataset import LabelledClip
+from vos_zoo.data.clips.motion import FrameSize, Image, height_and_width
+from vos_zoo.data.layouts.youtube_vos import YouTubeVosVideos
 from vos_zoo.errors import DataError
 
 _MIN_FRAMES = 2  # one is given, one is predicted
