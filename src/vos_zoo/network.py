@@ -192,6 +192,8 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
     #: Size at which a session shows frames to the network, unless it is told another: the short side in pixels that
     #: larger frames are scaled to, or the (height, width) that all frames are scaled to, turned for upright videos.
     working_size: int | tuple[int, int] = 480
+    #: Methods by the part of the network that they make up, as the paper times it; none calls another one of them.
+    timed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     #: Whether zeros are padded before the image is normalised, or after it.
     pads_before_normalisation: ClassVar[bool] = False
     #: Whether the masks of a memorised frame are zero in its padding, or keep what was predicted there.

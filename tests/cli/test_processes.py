@@ -129,6 +129,18 @@ def test_two_processes_train_and_predict_like_one(tmp_path, capsys):
 
 
 @pytest.mark.timeout(600)
+def test_processes_on_a_cpu_train_without_shared_batch_statistics(tmp_path):
+    process = start(
+        tmp_path, "fit", "--model=HS2SModule", "--model.config=tiny", "--data.crop_size=64", "--data.batch_size=1",
+        "--trainer.sync_batchnorm=true", "--trainer.max_steps=1", "--trainer.limit_val_batches=0", *TWO_PROCESSES,
+    )  # fmt: skip
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+    assert errors.count("CPUs cannot share batch statistics") == 1
+    assert len(column(tmp_path, "train/loss")) == 1
+
+
+@pytest.mark.timeout(600)
 def test_a_stopped_training_says_how_to_go_on(tmp_path):
     process = start(tmp_path, "fit", "--data.batch_size=1", "--trainer.max_steps=1000")
     deadline = time.monotonic() + 300

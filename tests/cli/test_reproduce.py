@@ -5,7 +5,9 @@ import json
 import pytest
 
 from reproduction.data_roots import davis_root
+from testing.checkpoints import save_tiny
 from vos_zoo.cli.main import main
+from vos_zoo.reproduction.tables import long_video_figures, paper_tables
 
 
 @pytest.fixture
@@ -27,8 +29,13 @@ def command(table, root, model, *more):
 def test_the_tables_and_their_rows_are_listed(capsys):
     assert main(["reproduce", "--list"]) == 0
     printed = capsys.readouterr().out
-    assert "rde.table5      14 rows  What RDE-VOS reads" in printed
-    assert "rde.figure3" in printed
+    assert "rde.table5: What RDE-VOS reads" in printed
+    assert "rde.figure3: " in printed
+    # Every row says what may run in it.
+    rows = [row for table in (*paper_tables().values(), *long_video_figures().values()) for row in table.rows]
+    assert printed.count("  runs with ") == len(rows)
+    assert "runs with rde.small (a stand-in on resnet18 for the paper's resnet50) or a weight of rde with" in printed
+    assert "runs with a weight that is named for it (full=FOLDER): training without BL30K" in printed
     assert main(["reproduce", "--list", "hs2s.table5"]) == 0
     assert "hs2s-sim   HS2S_sim: J 64.35, F 69.35, J&F 66.9" in capsys.readouterr().out
 
@@ -56,10 +63,43 @@ def test_a_table_is_run_compared_and_kept(capsys, root, place, tiny_model, monke
 
 
 def test_rows_without_a_weight_are_named_with_their_training(capsys, root, place, tiny_model):
-    assert main(command("rde.table6", root, tiny_model, "--rows", "full", "no-guidance")) == 0
+    rows = ("--rows", "full", "no-guidance")
+    assert main(command("rde.table6", root, tiny_model, *rows)) == 2
+    assert "fits no row: for full, the row needs training without BL30K" in capsys.readouterr().err
+    assert main(command("rde.table6", root, f"full={tiny_model}", *rows)) == 0
     printed = capsys.readouterr().out
-    assert "needs training without the unbiased guidance loss" in printed
-    assert "--model.weight_guidance 0, and give it as --weights no-guidance=FOLDER" in printed
+    assert "needs training without BL30K and without the unbiased guidance loss" in printed
+    assert "no_guidance.yaml --data.root ROOT, and give it as --weights no-guidance=FOLDER" in printed
+
+
+def test_giels_figure_1_tells_videos_apart_by_their_objects(capsys, root, place, tmp_path):
+    weight = save_tiny("giel", tmp_path)
+    assert main(command("giel.figure1", root, weight, "--rows", "full")) == 0
+    printed = capsys.readouterr().out
+    assert "J&F 2 objects" in printed
+    (row,) = json.loads((place / "giel.figure1" / "table.json").read_text())["rows"]
+    assert {measure for measure in row["measured"] if "object" in measure} == {"J&F 2 objects", "frames/s 2 objects"}
+    assert "a stand-in on test_resnet for the paper's resnet50" in printed
+
+
+def test_rows_about_proposals_run_with_their_own(capsys, root, place, tmp_path):
+    weight = save_tiny("dmn_aoa", tmp_path)
+    videos = str(root / "JPEGImages" / "480p" / "one")
+    masks = str(root / "Annotations" / "480p" / "one")
+    assert (
+        main(["proposals", videos, masks, "--model", str(weight), "--size", "32", "--out", "d2", "--device", "cpu"])
+        == 0
+    )
+    arguments = command("dmn_aoa.table3", root, f"d1,d2={weight}", "--rows", "d1", "d2")
+    capsys.readouterr()
+    assert main([*arguments, "--proposals", "d2=d2"]) == 0
+    printed = capsys.readouterr().out
+    assert "D1 proposals tuned on DAVIS: needs proposals of a detector tuned on DAVIS" in printed
+    assert "as --weights d1=FOLDER and its proposals as --proposals d1=FOLDER" in printed
+    rows = json.loads((place / "dmn_aoa.table3" / "table.json").read_text())["rows"]
+    assert [row["status"] for row in rows] == ["no weight", "measured"]
+    assert main([*arguments, "--proposals", "f9=d2"]) == 2
+    assert "meant for the row 'f9'" in capsys.readouterr().err
 
 
 def test_the_long_video_is_run_compared_and_kept(capsys, root, place, tiny_model, monkeypatch):
@@ -101,7 +141,7 @@ def test_an_interruption_says_what_is_kept(capsys, root, place, tiny_model, monk
         (["reproduce", "rde.table5", "--data", ".", "--video", "cows"], "--video is for long-video figures"),
         (["reproduce", "rde.figure3", "--data", ".", "--set", "val"], "--set is for tables"),
         (["reproduce", "rde.figure3", "--data", "."], "lacks the video 'cows'"),
-        (["reproduce", "rde.table5", "--data", ".", "--proposals", "p"], "no row of rde.table5 takes any"),
+        (["reproduce", "rde.table5", "--data", ".", "--proposals", "p"], "no row takes any"),
     ],
 )
 def test_wrong_arguments_are_explained(capsys, place, arguments, message):

@@ -91,10 +91,12 @@ def test_the_stem_offset_is_added_before_normalisation():
     torch.testing.assert_close(trunk(image, offset).stride16, trunk(image + extra).stride16, atol=1e-5, rtol=1e-4)
 
 
-def test_imagenet_weights_keep_the_extra_channels_orthogonal():
+# As training stores weights, before it loads any.
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_imagenet_weights_keep_the_extra_channels_orthogonal(memory_format):
     torch.manual_seed(0)
     source = ResNetTrunk("resnet18").state_dict()
-    trunk = ResNetTrunk("resnet18", in_channels=5, conv_bias=True, blocks=(1, 1, 1))
+    trunk = ResNetTrunk("resnet18", in_channels=5, conv_bias=True, blocks=(1, 1, 1)).to(memory_format=memory_format)
     trunk.load_imagenet(
         {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in source.items()}
     )
@@ -104,6 +106,13 @@ def test_imagenet_weights_keep_the_extra_channels_orthogonal():
     torch.testing.assert_close(rows @ rows.T, torch.eye(64), atol=1e-5, rtol=0.0)
     assert rows.std().item() == pytest.approx(0.101, abs=1e-3)
     assert not trunk.layer1[0].conv1.bias.any()
+
+
+def test_a_stem_of_three_convolutions_is_widened_too():
+    source = ResNetTrunk("test_resnet").state_dict()
+    trunk = ResNetTrunk("test_resnet", in_channels=4)
+    trunk.load_imagenet(source)
+    assert torch.equal(trunk.conv1[0].weight[:, :3], source["conv1.0.weight"])
 
 
 def test_weights_of_another_resnet_are_refused():

@@ -19,6 +19,7 @@ from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.layers import ResNetTrunk
 from vos_zoo.media.masks import write_mask
 from vos_zoo.registry import find_architecture
+from vos_zoo.training.module import resolve_config
 from vos_zoo.weights import save_checkpoint_folder
 
 
@@ -49,17 +50,22 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for other in (root / "youtube-vos" / "train", root / "bl30k" / "a" / "BL30K"):
             other.mkdir(parents=True, exist_ok=True)
             (other / folder).symlink_to(videos / folder / "480p")
-    objects = {str(label): {"category": "shape", "frames": ["00000"]} for label in (1, 2)}
+    objects = {str(label): {"category": "shape", "frames": [f"{frame:05d}" for frame in range(6)]} for label in (1, 2)}
     meta = {"videos": {name: {"objects": objects} for name in ("circles", "corners")}}
     (root / "youtube-vos" / "train" / "meta.json").write_text(json.dumps(meta))
+    (root / "held_out.txt").write_text("circles\n")
     trunk = {key: tensor.contiguous() for key, tensor in ResNetTrunk("test_resnet").state_dict().items()}
     for recipe in RECIPES:
         settings = load_recipe(recipe)
-        name = settings["model"]["init_args"].get("backbone_weights")
-        if name not in (None, "timm"):
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(trunk, path)
+        model = settings["model"]["init_args"]
+        for option, write, prefix in (
+            ("backbone_weights", save_file, ""),
+            ("mask_rcnn_weights", torch.save, "backbone.body."),
+        ):
+            name = model.get(option)
+            if name not in (None, "timm", "random"):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                write({prefix + key: tensor for key, tensor in trunk.items()}, root / name)
         for entry in settings["data"]["init_args"].get("sets", ()):
             path = root / entry["path"]
             path.parent.mkdir(exist_ok=True)
@@ -90,13 +96,15 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("checkpoints")
 
     def write(recipe: str, name: str) -> Path:
-        # A bundled weight is named like its architecture; the stage before is one of the recipe's own.
+        # A bundled weight is named like its architecture; the stage before is one of the recipe's own network.
         is_bundled = name.startswith("checkpoints/")
         architecture = find_architecture(Path(name).name.partition("-")[0] if is_bundled else Path(recipe).parts[1])
-        if not (folder / architecture.name).exists():
-            network = architecture.load_class("network")(architecture.new_config("tiny"))
-            save_checkpoint_folder(network, folder / architecture.name, card="# Untrained\n")
-        return folder / architecture.name
+        overrides = {} if is_bundled else load_recipe(recipe)["model"]["init_args"].get("overrides", {})
+        path = folder / "-".join([architecture.name, *(f"{key}={value}" for key, value in overrides.items())])
+        if not path.exists():
+            config = resolve_config(architecture.load_class("config"), architecture.new_config("tiny"), overrides)
+            save_checkpoint_folder(architecture.load_class("network")(config), path, card="# Untrained\n")
+        return path
 
     return write
 

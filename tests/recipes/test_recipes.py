@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from testing.recipes import RECIPES, REPOSITORY, load_recipe
+from testing.recipes import OVERLAYS, RECIPES, REPOSITORY, configs_of, load_recipe, load_yaml
 from vos_zoo.cli import lightning
 
 pytestmark = [
@@ -53,7 +53,7 @@ def run(monkeypatch, data_root, tiny_checkpoint, capsys):
         model = load_recipe(recipe)["model"]["init_args"]
         if load_recipe(recipe)["data"]["class_path"] != "SyntheticDataModule":
             values["data.root"] = str(data_root)
-        if "initial_weights" in model and "model.initial_weights" not in settings:
+        if model.get("initial_weights") is not None and "model.initial_weights" not in settings:
             values["model.initial_weights"] = str(tiny_checkpoint(recipe, model["initial_weights"]))
         for source, overrides in STARTS.items():
             if source in model:
@@ -62,8 +62,8 @@ def run(monkeypatch, data_root, tiny_checkpoint, capsys):
         if model.get("backbone_weights") == "timm":  # would be downloaded
             values["model.backbone_weights"] = str(data_root / "backbone.safetensors")
         words = [f"--{name}={value}" for name, value in values.items()]
-        path = REPOSITORY / recipe
-        monkeypatch.setattr(sys, "argv", ["lightning", "fit", f"--config={path}", *words, *more])
+        configs = [f"--config={REPOSITORY / path}" for path in configs_of(recipe)]
+        monkeypatch.setattr(sys, "argv", ["lightning", "fit", *configs, *words, *more])
         capsys.readouterr()
         assert lightning.main() == 0, capsys.readouterr().err
         written = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Writing to ")]
@@ -90,7 +90,7 @@ def test_there_are_recipes():
     )
 
 
-@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if "/ablations/" not in recipe])
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_trains_and_validates(recipe, run):
     folder = run(recipe)
     losses = column(folder, "train/loss")
@@ -103,20 +103,60 @@ def test_a_recipe_trains_and_validates(recipe, run):
 
 
 @pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # of a checkpoint, without validation
-@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if "/ablations/" in recipe])
+@pytest.mark.parametrize("recipe", OVERLAYS)
 def test_an_ablation_trains(recipe, run):
     (loss,) = column(run(recipe, **{"trainer.max_steps": "1", "trainer.limit_val_batches": "0"}), "train/loss")
     assert math.isfinite(loss)
     assert loss > 0
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [*RECIPES, *OVERLAYS])
 def test_a_recipe_says_what_it_is_and_sets_a_seed(recipe):
     text = (REPOSITORY / recipe).read_text()
     assert text.startswith("# ")
     assert isinstance(load_recipe(recipe)["seed_everything"], int)
     assert "." not in load_recipe(recipe)["model"]["class_path"]
     assert "." not in load_recipe(recipe)["data"]["class_path"]
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, *OVERLAYS])
+def test_a_recipe_names_its_start(recipe):
+    model = load_recipe(recipe)["model"]["init_args"]
+    starts = [model[name] for name in model if name.endswith("_weights") and model[name] is not None]
+    # Those that run on generated clips without any file begin at random, and say so.
+    assert len(starts) == 1
+    assert (starts == ["random"]) is (load_recipe(recipe)["data"]["class_path"] == "SyntheticDataModule")
+
+
+PAPER_RECIPES = [recipe for recipe in RECIPES if recipe.count("/") == 2 and not recipe.endswith("/small.yaml")]
+
+
+@pytest.mark.parametrize("recipe", PAPER_RECIPES)
+def test_the_papers_follow_small_objects_too(recipe):
+    assert load_recipe(recipe)["data"]["init_args"]["min_object_area"] == 0
+
+
+def leaves(settings, path=""):
+    """All settings by their dotted names; a list is one, since an overlay replaces it whole."""
+    if not isinstance(settings, dict):
+        return {path: settings}
+    return {key: value for name, part in settings.items() for key, value in leaves(part, f"{path}.{name}").items()}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_names_only_what_differs_from_its_stage(overlay):
+    stage, other = configs_of(overlay)
+    assert other == overlay
+    assert Path(stage).parts[:2] == Path(overlay).parts[:2]
+    below, above = leaves(load_yaml(stage)), leaves(load_yaml(overlay))
+    assert above
+    assert {name: value for name, value in above.items() if below.get(name, ...) == value} == {}
+    # Of the callbacks, only the folder of checkpoints is another.
+    for before, after in zip(below[".trainer.callbacks"], above[".trainer.callbacks"], strict=True):
+        if after["class_path"] == "ModelCheckpoint":
+            assert after["init_args"].pop("dirpath") == f"runs/{overlay.removeprefix('recipes/').removesuffix('.yaml')}"
+            before["init_args"].pop("dirpath")
+        assert after == before
 
 
 STAGES = [recipe for recipe in RECIPES if re.search(r"/[0-9]-\w+\.yaml$", recipe)]
@@ -128,7 +168,7 @@ def test_the_papers_stages_have_recipes():
     expected |= {
         f"recipes/{name}/{stage}.yaml" for name in ("stm", "tsn", "dmn_aoa") for stage in ("1-static", "2-main")
     }
-    expected |= {"recipes/tsn/1-static_swin.yaml", "recipes/tsn/2-main_swin.yaml"}
+    expected |= {"recipes/tsn/1-static_swin.yaml", "recipes/tsn/2-main_swin.yaml", "recipes/dmn_aoa/2-youtube_vos.yaml"}
     assert set(STAGES) == expected
 
 

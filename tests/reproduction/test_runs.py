@@ -1,11 +1,13 @@
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from reproduction.data_roots import davis_root, youtube_vos_root
-from vos_zoo.errors import ConfigError, MissingFileError, OutputExistsError
+from vos_zoo.errors import ConfigError, DataError, MissingFileError, OutputExistsError
 from vos_zoo.media.masks import read_mask, write_mask
 from vos_zoo.metrics import EvaluationReport
 from vos_zoo.metrics.breakdowns import BreakdownRow
@@ -15,7 +17,7 @@ from vos_zoo.models.dmn_aoa import DMNAOAModule
 from vos_zoo.models.dmn_aoa.precompute import propose_video
 from vos_zoo.models.load import load_model
 from vos_zoo.reproduction.runs import RowRun, VideoRecord, measured_values, new_objects
-from vos_zoo.reproduction.tables import PERCENT_MEASURES, find_table, paper_tables
+from vos_zoo.reproduction.tables import PERCENT_MEASURES, RATE_MEASURES, find_table, of_part, paper_tables
 from vos_zoo.reproduction.videos import find_videos
 
 DAVIS = find_table("rde.table5").rows[0].data
@@ -130,12 +132,76 @@ def test_values_go_by_the_names_of_the_tables():
         {
             "frames/s": 8.0, "s/frame": 0.125, "J": 50, "J recall": 60, "J decay": 10, "F": 70, "F recall": 80,
             "F decay": 20, "J&F": 60, "J t<10": 10, "F t<10": 20, "J&F area<=50": 40,
+            "J&F 1 object": 60, "frames/s 1 object": 5.0,
         }
     )  # fmt: skip
     assert measured_values(None, records).keys() == {"frames/s", "s/frame"}
     assert measured_values(None, []) == {}
-    assert values.keys() - {"frames/s", "s/frame"} <= set(PERCENT_MEASURES)
+    assert values.keys() - set(RATE_MEASURES) <= set(PERCENT_MEASURES)
     assert {m for table in paper_tables().values() for m in table.measures} >= {"J t<10", "J&F area<=50"}
+
+
+def test_scores_and_speed_go_by_the_number_of_objects():
+    """GIEL's Figure 1b."""
+
+    def score(sequence, number, value):
+        statistics = Statistics(value, 0.0, 0.0)
+        return ObjectScore(sequence, number, "0", ("1",), (value,), (value,), (9, 9), 3, statistics, statistics)
+
+    scores = (score("a", 1, 0.9), score("b", 1, 0.6), score("b", 2, 0.4), score("c", 1, 0.8), score("c", 3, 0.6))
+    report = EvaluationReport("davis2017", "val", 0.008, ("a", "b", "c"), scores, ((), (), ()), ())
+    records = [VideoRecord(name, frames, 2.0, 1, True) for name, frames in (("a", 40), ("b", 10), ("c", 30))]
+    values = measured_values(report, records)
+    found = {measure: values.get(measure) for measure in find_table("giel.figure1").measures}
+    nothing = {f"{measure} {count} objects": None for measure in ("J&F", "frames/s") for count in (3, 4, 5)}
+    expected = {"J&F 1 object": 90, "frames/s 1 object": 20, "J&F 2 objects": 60, "frames/s 2 objects": 10} | nothing
+    assert {key: value for key, value in found.items() if value is not None} == pytest.approx(
+        {key: value for key, value in expected.items() if value is not None}
+    )
+    assert found.keys() == expected.keys()
+
+
+def test_parts_of_a_network_are_timed_one_by_one(tmp_path, small_clip):
+    """DMN-AOA's Table 4."""
+    videos = find_videos(davis_root(tmp_path / "root", small_clip, names=("one",)), DAVIS)
+    model = DMNAOAModule("tiny").eval()
+    run = RowRun(tmp_path / "row", {})
+    run.segment(model, videos, get_protocol("davis2017"), options=OPTIONS, times_parts=True, progress=lambda _: None)
+    record = run.records["one"]
+    assert [of_part(part) for part in record.parts] == list(find_table("dmn_aoa.table4").measures)
+    assert all(seconds > 0 for seconds in record.parts.values())
+    assert 0.3 * record.seconds < sum(record.parts.values()) < record.seconds
+    values = measured_values(None, list(run.records.values()))
+    assert values["MRN s/frame"] == record.parts["MRN"] / 8
+    assert RowRun(tmp_path / "row", {}).records == run.records
+    assert not {name for names in model.network.timed_parts.values() for name in names} & vars(model.network).keys()
+
+
+def test_frames_of_the_full_resolution_give_masks_of_the_standard_one(tmp_path, small_clip, model):
+    root = davis_root(tmp_path / "root", small_clip, names=("one",))
+    for folder in ("JPEGImages", "Annotations"):
+        (root / folder / "Full-Resolution" / "one").mkdir(parents=True)
+    for path in small_clip.frames.iterdir():
+        image = Image.open(path)
+        image.resize((2 * image.width, 2 * image.height)).save(
+            root / "JPEGImages" / "Full-Resolution" / "one" / path.name
+        )
+    for path in small_clip.masks.iterdir():
+        write_mask(
+            root / "Annotations" / "Full-Resolution" / "one" / path.name, read_mask(path).repeat(2, 0).repeat(2, 1)
+        )
+    videos = find_videos(root, DAVIS, resolution="Full-Resolution")
+    run = RowRun(tmp_path / "row", {})
+    segment(run, model, videos)
+    size = read_mask(small_clip.masks / "00000.png").shape
+    assert {read_mask(path).shape for path in (run.masks / "one").iterdir()} == {size}
+    np.testing.assert_array_equal(
+        read_mask(run.masks / "one" / "00000.png") == 1, read_mask(small_clip.masks / "00000.png") == 1
+    )
+    assert run.report(videos, DAVIS).region.mean >= 0
+    shutil.rmtree(root / "JPEGImages" / "Full-Resolution")
+    with pytest.raises(DataError, match=r"Full-Resolution`, whose frames are asked for.*--resolution 480p"):
+        find_videos(root, DAVIS, resolution="Full-Resolution")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

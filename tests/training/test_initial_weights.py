@@ -3,8 +3,10 @@
 import dataclasses
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -168,3 +170,24 @@ def test_a_checkpoint_without_a_frame_encoder_fits_no_trunk(tmp_path):
     save_file({"backbone.conv1.weight": torch.zeros(1)}, tmp_path / "other" / "model.safetensors")
     with pytest.raises(ConfigError, match="other holds no key_encoder or query_encoder"):
         load_trunks(small_network(), "other", [tmp_path])
+
+
+def test_timm_gives_the_weights_that_the_papers_start_from(monkeypatch, trunk):
+    asked = []
+
+    def create(name, **options):
+        asked.append((name, options))
+        return SimpleNamespace(state_dict=lambda: trunk)
+
+    target = small_network()
+    with monkeypatch.context() as patched:
+        patched.setattr("timm.create_model", create)
+        load_trunks(target, "timm", [])
+    # torchvision's first weights; timm's own default is another training.
+    assert asked == [("resnet18.tv_in1k", {"pretrained": True})] * 2
+    torch.testing.assert_close(target.key_encoder.state_dict()["conv1.weight"], trunk["conv1.weight"])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet101"])
+def test_timm_has_those_weights(name):
+    assert timm.models.get_pretrained_cfg(f"{name}.tv_in1k").origin_url == "https://github.com/pytorch/vision"

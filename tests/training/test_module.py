@@ -14,8 +14,11 @@ from testing.model_tester import ignore
 from vos_zoo import VideoSession, load_model
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.errors import ConfigError
+from vos_zoo.models.giel import GIELModule
+from vos_zoo.models.hs2s import HS2SModule
 from vos_zoo.models.stcn import STCNConfig, STCNModule
 from vos_zoo.training.module import resolve_config
+from vos_zoo.weights import save_checkpoint_folder
 
 # Configuration
 
@@ -139,6 +142,25 @@ def test_a_resumed_run_or_another_stage_loads_nothing(tmp_path, option):
     module.setup("validate")
 
 
+@pytest.mark.parametrize(
+    ("build", "options", "is_told"),
+    [
+        (STCNModule, {}, True),
+        (STCNModule, {"backbone_weights": "random"}, False),
+        (STCNModule, {"initial_weights": "{checkpoint}"}, False),
+        (GIELModule, {}, True),
+        (GIELModule, {"overrides": {"kv_kernel": 3}, "stcn_weights": "{checkpoint}"}, False),
+        (HS2SModule, {}, False),  # learns its batch statistics
+    ],
+)
+def test_random_encoders_with_frozen_statistics_are_told(tmp_path, caplog, build, options, is_told):
+    checkpoint = save_checkpoint_folder(STCNModule("tiny").network, tmp_path / "stcn", card="# Untrained\n")
+    named = {key: str(checkpoint) if value == "{checkpoint}" else value for key, value in options.items()}
+    with caplog.at_level(logging.WARNING):
+        fit_stage(build("tiny", **named), tmp_path)
+    assert ("--model.backbone_weights timm" in caplog.text) is is_told
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_weights_may_be_stored_channels_last(tmp_path, channels_last):
     module = STCNModule("tiny", channels_last=channels_last)
@@ -162,6 +184,7 @@ def test_a_precision_that_the_processor_lacks_is_told(monkeypatch, caplog, preci
 
 def test_batch_statistics_are_frozen_in_training_mode():
     module = STCNModule("tiny")
+    module._trainer = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda seed: seed))
     module.on_train_start()
     modes = {type(part).__name__: part.training for part in module.network.modules()}
     assert modes["Conv2d"]
@@ -171,14 +194,30 @@ def test_batch_statistics_are_frozen_in_training_mode():
     assert all(parameter.requires_grad for part in norms for parameter in part.parameters())
 
 
-def test_random_choices_go_on_where_a_checkpoint_was_written():
+def test_steps_draw_at_random_by_their_number_alone(monkeypatch):
+    iteration = SimpleNamespace(global_step=4)
+    monkeypatch.setattr(STCNModule, "global_step", property(lambda self: iteration.global_step))
+
+    def draws(module):
+        module._trainer = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda seed: seed))
+        module.on_train_start()
+        for _ in range(2):  # batches that are accumulated
+            module.on_train_batch_start({}, 0)
+            yield float(torch.rand(()))
+
+    torch.manual_seed(1)
+    first = STCNModule("tiny")
+    expected = list(draws(first))
+    assert expected[0] != expected[1]
     checkpoint = {}
-    STCNModule("tiny").on_save_checkpoint(checkpoint)
-    expected = torch.rand(3)
+    first.on_save_checkpoint(checkpoint)
+    torch.manual_seed(2)
     resumed = STCNModule("tiny")
     resumed.on_load_checkpoint(checkpoint)
-    resumed.on_train_start()
-    torch.testing.assert_close(torch.rand(3), expected)
+    assert list(draws(resumed)) == expected
+    assert list(draws(STCNModule("tiny"))) != expected
+    iteration.global_step = 5
+    assert not set(draws(first)) & set(expected)
 
 
 def test_unannotated_frames_are_not_scored(monkeypatch):

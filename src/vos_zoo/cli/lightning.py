@@ -92,8 +92,10 @@ def import_nameable_classes() -> None:
 
 def _run(arguments: list[str] | None) -> None:
     """Build the command line interface and run it; everything heavy is imported here."""
+    import torch
     from pytorch_lightning import LightningDataModule, Trainer
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+    from pytorch_lightning.utilities import rank_zero_info
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from vos_zoo.training.interruption import SaveOnInterruption
@@ -115,6 +117,10 @@ def _run(arguments: list[str] | None) -> None:
             settings = self._get(self.config_init, "trainer")
             if settings["logger"] in (None, True) and not settings["fast_dev_run"]:
                 kwargs["logger"] = _loggers(str(settings["default_root_dir"]))
+            is_on_cpu = settings["accelerator"] == "cpu" or not torch.cuda.is_available()
+            if settings["sync_batchnorm"] and is_on_cpu:
+                rank_zero_info("CPUs cannot share batch statistics: training goes without `trainer.sync_batchnorm`.")
+                kwargs["sync_batchnorm"] = False
             return super().instantiate_trainer(**kwargs)
 
         def before_fit(self) -> None:

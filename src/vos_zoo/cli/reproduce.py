@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
 
     from vos_zoo.reproduction.results import LongVideoResult, TableResult
-    from vos_zoo.reproduction.tables import LongVideoFigure, PaperTable
+    from vos_zoo.reproduction.tables import PaperRow
 
 SUMMARY = "Run the configurations of a paper's table and set the results beside its numbers."
 
@@ -21,14 +21,16 @@ SUMMARY = "Run the configurations of a paper's table and set the results beside 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("table", nargs="?", metavar="TABLE", help="paper and table, such as rde.table5 or rde.figure3")
-    parser.add_argument("--list", action="store_true", help="list the tables, or with TABLE its rows")
+    parser.add_argument(
+        "--list", action="store_true", help="list the tables with their rows and weights, or with TABLE one of them"
+    )
     parser.add_argument("--data", type=Path, metavar="ROOT", help="data root in the layout of DAVIS or YouTube-VOS")
     parser.add_argument(
         "--weights",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="names or folders of weights, alone or for one row as ROW=NAME (default: the bundled ones)",
+        help="names or folders of weights, alone or for some rows as ROW=NAME or ROW,ROW=NAME (default: bundled ones)",
     )
     parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="rows to run (default: all)")
     parser.add_argument("--set", metavar="LIST", help="other videos: an image set of ROOT, or a text file of names")
@@ -44,10 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="short side that larger frames are scaled to, or height x width (default: the model's own)",
     )
     parser.add_argument(
+        "--resolution", metavar="FOLDER", help="frames of a DAVIS root: 480p or Full-Resolution (default: the row's)"
+    )
+    parser.add_argument(
         "--proposals",
-        type=Path,
+        nargs="+",
+        default=[],
         metavar="DIR",
-        help="for dmn_aoa: proposals of the videos, made by `vos-zoo proposals VIDEO --out DIR`",
+        help="for dmn_aoa: proposals of the videos, made by `vos-zoo proposals VIDEO --out DIR`, alone or as ROW=DIR",
     )
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="default: fp32")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
@@ -69,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     table = find_table(arguments.table)
     is_figure = isinstance(table, LongVideoFigure)
-    unused = ("set", "proposals") if is_figure else ("video", "lengths")
+    unused = ("set", "proposals", "resolution") if is_figure else ("video", "lengths")
     if wrong := [name for name in unused if getattr(arguments, name)]:
         kind = "tables" if is_figure else "long-video figures"
         raise ConfigError(f"--{wrong[0]} is for {kind}; {table.name} is none. Leave it out.")
@@ -80,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         size=arguments.size,
         precision=arguments.precision,
         device=arguments.device,
+        resolution=arguments.resolution,
         proposals=arguments.proposals,
         processes=arguments.processes,
         overwrite=arguments.overwrite,
@@ -117,13 +124,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _table_list() -> str:
     from vos_zoo.reproduction.tables import long_video_figures, paper_tables
 
-    entries: list[PaperTable | LongVideoFigure] = [*paper_tables().values(), *long_video_figures().values()]
-    entries.sort(key=lambda entry: entry.name)
-    width = max(len(entry.name) for entry in entries)
-    return "\n".join(f"{entry.name.ljust(width)}  {len(entry.rows):2} rows  {entry.title}" for entry in entries)
+    names = sorted([*paper_tables(), *long_video_figures()])
+    return "\n\n".join(map(_row_list, names))
 
 
 def _row_list(name: str) -> str:
+    """List the rows of a table: the paper's name and numbers, and what may run in each."""
     from vos_zoo.reproduction.tables import find_table
 
     table = find_table(name)
@@ -131,5 +137,23 @@ def _row_list(name: str) -> str:
     width = max(len(row.name) for row in table.rows)
     for row in table.rows:
         scores = ", ".join(f"{measure} {score:g}" for measure, score in row.scores.items() if score is not None)
-        lines.append(f"{row.name.ljust(width)}  {row.label}" + (f": {scores}" if scores else ""))
+        lines.append(f"  {row.name.ljust(width)}  {row.label}" + (f": {scores}" if scores else ""))
+        lines.append(f"  {' ' * width}  runs with {_weights_of(row)}")
     return "\n".join(lines)
+
+
+def _weights_of(row: PaperRow) -> str:
+    from vos_zoo.reproduction.weights import bundled_weights, stand_in
+
+    named = f"{row.name}=FOLDER"
+    if row.proposals:
+        return f"a weight and proposals that are named for it ({named}): {row.requires}; proposals of {row.proposals}"
+    if row.requires:
+        return f"a weight that is named for it ({named}): {row.requires}"
+    bundled = [
+        f"{weight.name} ({stand_in(row, weight)})" if stand_in(row, weight) else weight.name
+        for weight in bundled_weights(row)
+    ]
+    switches = {name: value for name, value in row.architecture.items() if name != "backbone"}
+    fields = ", ".join(f"{name}={value}" for name, value in {"backbone": row.backbone, **switches}.items())
+    return " or ".join([*bundled, f"a weight of {row.model} with {fields}"])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vos_zoo.data.modules.davis import DAVISDataModule as DAVISDataModule
     from vos_zoo.data.modules.folder import FolderDataModule as FolderDataModule
     from vos_zoo.data.modules.mixed import MixedDataModule as MixedDataModule
+    from vos_zoo.data.modules.objects import ObjectsDataModule as ObjectsDataModule
     from vos_zoo.data.modules.prediction import PredictionDataModule as PredictionDataModule
     from vos_zoo.data.modules.static_images import StaticImagesDataModule as StaticImagesDataModule
     from vos_zoo.data.modules.synthetic import SyntheticDataModule as SyntheticDataModule
@@ -29,6 +30,7 @@ __getattr__, __dir__ = lazy_names(
         "FolderDataModule": "vos_zoo.data.modules.folder",
         "GapCurriculum": "vos_zoo.data.modules.curriculum",
         "MixedDataModule": "vos_zoo.data.modules.mixed",
+        "ObjectsDataModule": "vos_zoo.data.modules.objects",
         "PredictionDataModule": "vos_zoo.data.modules.prediction",
         "StaticImagesDataModule": "vos_zoo.data.modules.static_images",
         "SyntheticDataModule": "vos_zoo.data.modules.synthetic",
@@ -44,6 +46,7 @@ __all__ = [
     "FolderDataModule",
     "GapCurriculum",
     "MixedDataModule",
+    "ObjectsDataModule",
     "PredictionDataModule",
     "StaticImagesDataModule",
     "SyntheticDataModule",

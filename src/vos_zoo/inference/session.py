@@ -181,6 +181,11 @@ class VideoSession:
             self._memory: ClipMemory = self._network.new_memory(self._policy)
 
     @property
+    def network(self) -> VOSNetwork[Any, Any]:
+        """The network that runs: the model's own, or an equal one rearranged for inference."""
+        return self._network
+
+    @property
     def object_ids(self) -> tuple[int, ...]:
         """Objects tracked now."""
         return self._objects.ids

@@ -16,6 +16,7 @@ from vos_zoo.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_STEMS = ("conv1.weight", "conv1.0.weight")  # one convolution, or the first of three
 _STAGES = 3  # the matching papers stop at stride 16
 _STEM_CHANNELS = 64
 
@@ -216,8 +217,9 @@ class ResNetTrunk(nn.Module):
             source = state.get(key)
             if source is None and key.endswith(".bias") and _is_convolution(self, key):
                 loaded[key] = torch.zeros_like(tensor)
-            elif source is not None and key == "conv1.weight" and source.shape[1] < tensor.shape[1]:
-                extra = torch.empty_like(tensor[:, source.shape[1] :])
+            elif source is not None and key in _STEMS and source.shape[1] < tensor.shape[1]:
+                # Not like the weight: orthogonalisation does not know the channels-last layout.
+                extra = torch.empty(tensor[:, source.shape[1] :].shape, dtype=tensor.dtype, device=tensor.device)
                 nn.init.orthogonal_(extra)
                 loaded[key] = torch.cat([source.to(tensor), extra], dim=1)
             elif source is None or source.shape != tensor.shape:

@@ -22,7 +22,15 @@ from vos_zoo.reproduction.results import LongVideoResult, LongVideoRow, RowResul
 from vos_zoo.reproduction.runs import RowRun, measured_values
 from vos_zoo.reproduction.tables import LongVideoFigure, PaperRow, PaperTable, choose_rows
 from vos_zoo.reproduction.videos import RootVideo, VideoSet, find_videos
-from vos_zoo.reproduction.weights import Assignment, WeightFacts, assign_weights, configure, read_weight
+from vos_zoo.reproduction.weights import (
+    Assignment,
+    WeightFacts,
+    assign_weights,
+    configure,
+    read_weight,
+    split_by_row,
+    stand_in,
+)
 from vos_zoo.run_file import RUN_FILE
 from vos_zoo.version import __version__
 
@@ -39,7 +47,9 @@ class RunOptions:
         size: Short side, or (height, width), in pixels at which the network sees a frame; None means the model's own.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         device: Device, or ``auto``.
-        proposals: Folder with one folder of proposals per video for DMN-AOA; None lets the model propose.
+        resolution: Folder of the frames of a DAVIS root; None means the row's.
+        proposals: For models that take them: folders with one folder of proposals per video, alone or as
+            ``ROW=FOLDER``; without one the model proposes.
         processes: Worker processes of the evaluation; None means one per core.
         overwrite: Run rows again that are done.
     """
@@ -48,14 +58,33 @@ class RunOptions:
     size: int | tuple[int, int] | None = None
     precision: str = "fp32"
     device: str = "auto"
-    proposals: Path | None = None
+    resolution: str | None = None
+    proposals: Sequence[str] = ()
     processes: int | None = None
     overwrite: bool = False
 
-    @property
-    def session(self) -> dict[str, Any]:
-        """Options of the sessions."""
-        return {"precision": self.precision, **({} if self.size is None else {"size": self.size})}
+    def session(self, row: PaperRow) -> dict[str, Any]:
+        """Options of a row's sessions."""
+        size = row.size if self.size is None else self.size
+        return {"precision": self.precision, **({} if size is None else {"size": size})}
+
+    def proposals_of(self, rows: Sequence[PaperRow]) -> dict[str, Path]:
+        """Return the folders of proposals by row.
+
+        Raises:
+            ConfigError: If none of the rows takes any, there are several for one row, or a row does not exist.
+        """
+        takers = [row for row in rows if _takes_proposals(row)]
+        if self.proposals and not takers:
+            raise ConfigError("Proposals were given, but no row takes any. Leave `--proposals` out.")
+        named, loose = split_by_row([row.name for row in takers], self.proposals, "folder of proposals")
+        if len(loose) > 1:
+            raise ConfigError(
+                f"Several folders of proposals are for all rows: {', '.join(loose)}. Give one, or name rows as "
+                "ROW=FOLDER."
+            )
+        shared = {row.name: loose[0] for row in takers if loose and not row.proposals}
+        return {name: Path(folder) for name, folder in {**shared, **named}.items()}
 
 
 def reproduce_table(
@@ -88,15 +117,29 @@ def reproduce_table(
         VosZooError: If a weight, the data or a setting is wrong. What can be seen beforehand is found before any work.
     """
     chosen = choose_rows(table, rows)
-    if options.proposals is not None and not any(_takes_proposals(row) for row in chosen):
-        raise ConfigError(f"Proposals were given, but no row of {table.name} takes any. Leave `--proposals` out.")
-    sets = {row.data.name: find_videos(root, row.data, image_set) for row in chosen}
-    assignments = assign_weights(chosen, weights)
+    proposals = options.proposals_of(chosen)
+    assignments = [
+        Assignment(entry.row, None, f"needs proposals of {entry.row.proposals}")
+        if entry.row.proposals and entry.row.name not in proposals
+        else entry
+        for entry in assign_weights(chosen, weights)
+    ]
+    # Rows that do not run need no data.
+    sets = {
+        entry.row.name: find_videos(root, entry.row.data, image_set, resolution=options.resolution or entry.row.frames)
+        for entry in assignments
+        if entry.weight is not None
+    }
     runs = {
         entry.row.name: RowRun(
             options.out / entry.row.name,
             _settings(
-                entry.row, entry.weight, options, root, [video.name for video in sets[entry.row.data.name].videos]
+                entry.row,
+                entry.weight,
+                options,
+                root,
+                [video.name for video in sets[entry.row.name].videos],
+                proposals.get(entry.row.name),
             ),
             overwrite=options.overwrite,
         )
@@ -104,13 +147,13 @@ def reproduce_table(
         if entry.weight is not None
     }
     lengths = {video.frames: _frame_count(video) for videos in sets.values() for video in videos.videos}
-    total = sum(lengths[video.frames] for e in assignments if e.weight for video in sets[e.row.data.name].videos)
+    total = sum(lengths[video.frames] for videos in sets.values() for video in videos.videos)
     with progress("frames") as show:
         done = 0
         for entry in assignments:
             if entry.weight is None:
                 continue
-            run, videos = runs[entry.row.name], sets[entry.row.data.name]
+            run, videos = runs[entry.row.name], sets[entry.row.name]
             done += sum(lengths[video.frames] for video in videos.videos if video.name in run.records)
             show(done, total)
             if len(run.records) < len(videos.videos):
@@ -122,8 +165,15 @@ def reproduce_table(
 
                 model = configure(entry.weight, entry.row, options.device)
                 protocol = get_protocol(entry.row.data.protocol)
-                proposals = options.proposals if _takes_proposals(entry.row) else None
-                run.segment(model, videos, protocol, options=options.session, proposals=proposals, progress=count)
+                run.segment(
+                    model,
+                    videos,
+                    protocol,
+                    options=options.session(entry.row),
+                    proposals=proposals.get(entry.row.name),
+                    times_parts=table.times_parts,
+                    progress=count,
+                )
     results = tuple(_row_result(entry, runs, sets, options, progress) for entry in assignments)
     devices = sorted({_device_name(run.device) for run in runs.values()})
     return TableResult(
@@ -131,7 +181,7 @@ def reproduce_table(
         rows=results,
         measured_on=_described(sets, chosen),
         device=" and ".join(devices),
-        is_papers_data=all(videos.is_papers for videos in sets.values()),
+        is_papers_data=bool(sets) and all(videos.is_papers for videos in sets.values()),
     )
 
 
@@ -167,7 +217,7 @@ def reproduce_figure(
     assignments = _figure_assignments(choose_rows(figure, rows), weights)
     folders = {entry.row.name: options.out / entry.row.name for entry in assignments}
     settings = {
-        entry.row.name: {**_settings(entry.row, entry.weight, options, root, [original.name]), "lengths": lengths}
+        entry.row.name: {**_settings(entry.row, entry.weight, options, root, [original.name], None), "lengths": lengths}
         for entry in assignments
         if entry.weight is not None
     }
@@ -193,7 +243,7 @@ def reproduce_figure(
                     show(done, total)
 
                 model = configure(entry.weight, entry.row, options.device)
-                session = model.session(**options.session)
+                session = model.session(**options.session(entry.row))
                 protocol = get_protocol(entry.row.data.protocol)
                 points = run_long_video(session, original, protocol, lengths, progress=count)
                 device = str(model.device)
@@ -235,24 +285,31 @@ def _row_result(
     records = list(run.records.values())
     with progress("videos scored") as show:
         report = run.report(
-            sets[row.data.name],
+            sets[row.name],
             row.data,
             processes=options.processes or usable_cores(),
             progress=lambda done, total, _: show(done, total),
         )
-    note = "the paper trains this row anew; here a weight of the full model runs in its setting"
+    notes = [stand_in(row, weight)]
+    if row.is_retrained:
+        notes.append("the paper trains this row anew; here a weight of the full model runs in its setting")
     return RowResult(
         row,
         "unscored" if report is None else "measured",
         weight.name,
         measured_values(report, records),
-        note if row.is_retrained else "",
+        "; ".join(filter(None, notes)),
         run.masks,
     )
 
 
 def _settings(
-    row: PaperRow, weight: WeightFacts | None, options: RunOptions, root: str | Path, videos: Sequence[str]
+    row: PaperRow,
+    weight: WeightFacts | None,
+    options: RunOptions,
+    root: str | Path,
+    videos: Sequence[str],
+    proposals: Path | None,
 ) -> dict[str, Any]:
     return {
         "weight": None if weight is None else weight.name,
@@ -261,8 +318,9 @@ def _settings(
         "data": row.data.name,
         "root": str(Path(root).resolve()),
         "videos": list(videos),
-        "proposals": str(options.proposals.resolve()) if options.proposals and _takes_proposals(row) else None,
-        **options.session,
+        "resolution": options.resolution or row.frames,
+        "proposals": None if proposals is None else str(proposals.resolve()),
+        **options.session(row),
     }
 
 
@@ -325,7 +383,9 @@ def _write_points(path: Path, settings: Mapping[str, Any], device: str, points: 
 
 
 def _described(sets: Mapping[str, VideoSet], rows: Sequence[PaperRow]) -> str:
-    titles = {row.data.name: row.data.title for row in rows}
+    titles = {row.name: row.data.title for row in rows}
+    if not sets:
+        return "nothing"
     parts = {
         f"{titles[name]} ({len(videos.videos)} videos)"
         if videos.is_papers

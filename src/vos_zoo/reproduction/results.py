@@ -46,11 +46,6 @@ class RowResult:
         """Our number; None if there is none."""
         return None if self.values is None else self.values.get(measure)
 
-    def difference(self, measure: str) -> float | None:
-        """Our number minus the paper's; None if one of them is missing."""
-        ours, papers = self.value(measure), self.row.scores.get(measure)
-        return None if ours is None or papers is None else ours - papers
-
 
 @dataclass(frozen=True)
 class TableResult:
@@ -78,6 +73,11 @@ class TableResult:
         is_bare = run and all(result.value(measure) is None for result in run for measure in scores)
         return (*self.table.measures, "J&F") if is_bare and "J&F" not in scores else self.table.measures
 
+    def difference(self, result: RowResult, measure: str) -> float | None:
+        """A row's number minus the paper's; None if one of them is missing, or the videos are not the paper's."""
+        ours, papers = result.value(measure), result.row.scores.get(measure)
+        return None if ours is None or papers is None or not self.is_papers_data else ours - papers
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the comparison has to know."""
@@ -85,7 +85,7 @@ class TableResult:
         if any(result.status != "no weight" for result in self.rows):
             notes.append("Rows are named as in the paper; a weight's size and training data are on its card.")
         if not self.is_papers_data and any(result.status == "measured" for result in self.rows):
-            notes.append("The videos are not the paper's, so the differences do not say how well it is reproduced.")
+            notes.append("The videos are not the paper's: the numbers cannot be compared, so no differences are shown.")
         if self.device and any(measure in RATE_MEASURES for measure in self.measures):
             notes.append(f"Our speed is that of {self.device}.")
         if self.table.note:
@@ -101,8 +101,9 @@ class TableResult:
                 lines += [
                     (result.row.label, result.weight or _ABSENT, *ours),
                     ("  paper", "", *(_shown(result.row.scores.get(m), m) for m in self.measures)),
-                    ("  difference", "", *(_signed(result.difference(m), m) for m in self.measures)),
                 ]
+                if self.is_papers_data:
+                    lines.append(("  difference", "", *(_signed(self.difference(result, m), m) for m in self.measures)))
         parts = [f"{self.table.name}: {self.table.title} ({self.table.source})", f"Measured on {self.measured_on}."]
         if len(lines) > 1:
             parts.append(_aligned(lines))
@@ -113,7 +114,7 @@ class TableResult:
         """Lay the comparison out as a Markdown page."""
         head = ["", "weight"]
         for measure in self.measures:
-            head += [_escaped(measure), "paper", "diff."]
+            head += [_escaped(measure), "paper", *(["diff."] if self.is_papers_data else [])]
         rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
         for result in self.rows:
             if result.status != "no weight":
@@ -121,7 +122,8 @@ class TableResult:
                 for measure in self.measures:
                     papers = _shown(result.row.scores.get(measure), measure)
                     cells += [_shown(result.value(measure), measure), papers]
-                    cells.append(_signed(result.difference(measure), measure))
+                    if self.is_papers_data:
+                        cells.append(_signed(self.difference(result, measure), measure))
                 rows.append(cells)
         parts = [f"# {self.table.name}: {self.table.title}", f"{self.table.source}. Measured on {self.measured_on}."]
         if len(rows) > 2:
@@ -142,7 +144,7 @@ class TableResult:
                 "training_command": result.row.training_command,
                 "measured": result.values,
                 "paper": result.row.scores,
-                "difference": {measure: result.difference(measure) for measure in self.measures},
+                "difference": {measure: self.difference(result, measure) for measure in self.measures},
                 "masks": None if result.masks is None else str(result.masks),
             }
             for result in self.rows
@@ -331,7 +333,8 @@ def _missing_line(row: PaperRow, note: str, code: str) -> str:
     train = f"Train one with {code}{row.training_command}{code}"
     if find_architecture(row.model).converter is not None and not row.has_own_training:
         train = f"Convert the authors' file with {code}vos-zoo convert{code}, or {train[0].lower()}{train[1:]}"
-    return f"- {row.label}: {note}. {train}, and give it as {code}--weights {row.name}=FOLDER{code}."
+    proposals = f" and its proposals as {code}--proposals {row.name}=FOLDER{code}" if row.proposals else ""
+    return f"- {row.label}: {note}. {train}, and give it as {code}--weights {row.name}=FOLDER{code}{proposals}."
 
 
 def _shown(value: float | None, measure: str) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +18,13 @@ import numpy as np
 from vos_zoo.errors import ConfigError, OutputExistsError
 from vos_zoo.files import atomic_path
 from vos_zoo.inference.side_inputs import open_side_inputs
-from vos_zoo.media.masks import MaskFolder, mask_ids
+from vos_zoo.media.masks import MaskFolder, mask_ids, read_mask, resize_mask
 from vos_zoo.media.reader import open_video
 from vos_zoo.media.writer import MaskWriter
 from vos_zoo.metrics import EvaluationReport, evaluate
 from vos_zoo.metrics.functional import VOID_ID
+from vos_zoo.reproduction.parts import time_parts
+from vos_zoo.reproduction.tables import OBJECT_COUNTS, of_count, of_part
 from vos_zoo.run_file import RUN_FILE
 from vos_zoo.version import __version__
 
@@ -49,6 +54,7 @@ class VideoRecord:
         seconds: Time in the session, without reading and writing.
         memory_bytes: Largest memory of the session, in bytes.
         has_truth: Whether its annotations show more than the frames in which objects are given.
+        parts: Seconds in every part of the network that was timed on its own.
     """
 
     name: str
@@ -56,6 +62,7 @@ class VideoRecord:
     seconds: float
     memory_bytes: int
     has_truth: bool
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 class RowRun:
@@ -98,6 +105,7 @@ class RowRun:
         *,
         options: Mapping[str, Any],
         proposals: Path | None = None,
+        times_parts: bool = False,
         progress: Callable[[int], None],
     ) -> None:
         """Segment the videos that are not finished yet.
@@ -109,6 +117,7 @@ class RowRun:
             options: Options of the sessions.
             proposals: For DMN-AOA: one folder of proposals per video, see ``vos-zoo proposals``; None lets the model
                 propose.
+            times_parts: Whether the parts of the network are timed one by one.
             progress: Called with the number of frames that were done, after each frame.
 
         Raises:
@@ -120,7 +129,7 @@ class RowRun:
                 (self.folder / REPORT_FILE).unlink(missing_ok=True)
                 folder = None if proposals is None else proposals / video.name
                 self.records[video.name] = _segment_video(
-                    model, options, folder, video, protocol, self.masks / video.name, progress
+                    model, options, folder, video, protocol, self.masks / video.name, progress, times_parts=times_parts
                 )
                 self._write()
 
@@ -206,6 +215,8 @@ def measured_values(report: EvaluationReport | None, records: Sequence[VideoReco
     """
     seconds, frames = sum(record.seconds for record in records), sum(record.frames for record in records)
     values = {"frames/s": frames / seconds, "s/frame": seconds / frames} if seconds > 0 and frames else {}
+    for part in {part for record in records for part in record.parts}:
+        values[of_part(part)] = sum(record.parts[part] for record in records) / frames
     if report is None:
         return values
     scores = {
@@ -229,6 +240,14 @@ def measured_values(report: EvaluationReport | None, records: Sequence[VideoReco
             "J unseen": unseen.region,
             "F unseen": unseen.boundary,
         }
+    objects = Counter(score.sequence for score in report.objects)
+    for count in OBJECT_COUNTS:
+        scored = [score for score in report.scored_objects if objects[score.sequence] == count]
+        if scored:
+            scores[of_count("J&F", count)] = fmean((s.region.mean + s.boundary.mean) / 2 for s in scored)
+        of_them = [record for record in records if objects[record.name] == count and record.seconds > 0]
+        if of_them:
+            values[of_count("frames/s", count)] = sum(r.frames for r in of_them) / sum(r.seconds for r in of_them)
     for row in report.breakdowns:
         group = row.group.replace(" ", "")
         if row.breakdown == "length":
@@ -265,6 +284,8 @@ def _segment_video(
     protocol: Protocol,
     folder: Path,
     progress: Callable[[int], None],
+    *,
+    times_parts: bool,
 ) -> VideoRecord:
     """Segment one video; objects are given in the frame that first shows them."""
     reader = open_video(video.frames)
@@ -284,19 +305,23 @@ def _segment_video(
         )
         options = {**options, "side_inputs": opened}
     session = model.session(**options)
+    size = None  # that of the frames
+    if video.annotations not in (None, video.masks):
+        size = read_mask(min(video.annotations.glob("*.png"))).shape
     known: set[int] = set()
     seconds, memory_bytes, has_truth = 0.0, 0, False
-    for frame in reader:
-        annotation = annotations.get(frame.name)
-        had_objects = bool(known)
-        given = new_objects(annotation, known, protocol)
-        has_truth = has_truth or (had_objects and annotation is not None and given is None)
-        if known:
-            followed.append(frame.name)
-        start = time.perf_counter()
-        mask = session.step(frame.image, given).mask  # an array of the CPU: the device has finished
-        seconds += time.perf_counter() - start
-        memory_bytes = max(memory_bytes, session.memory_bytes)
-        writer.write(frame.name, mask)
-        progress(1)
-    return VideoRecord(video.name, len(reader), seconds, memory_bytes, has_truth)
+    with time_parts(session.network) if times_parts else nullcontext({}) as parts:
+        for frame in reader:
+            annotation = annotations.get(frame.name)
+            had_objects = bool(known)
+            given = new_objects(annotation, known, protocol)
+            has_truth = has_truth or (had_objects and annotation is not None and given is None)
+            if known:
+                followed.append(frame.name)
+            start = time.perf_counter()
+            mask = session.step(frame.image, given).mask  # an array of the CPU: the device has finished
+            seconds += time.perf_counter() - start
+            memory_bytes = max(memory_bytes, session.memory_bytes)
+            writer.write(frame.name, mask if size is None else resize_mask(mask, size))
+            progress(1)
+    return VideoRecord(video.name, len(reader), seconds, memory_bytes, has_truth, dict(parts))

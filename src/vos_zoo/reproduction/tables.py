@@ -17,6 +17,30 @@ from typing import Any
 
 from vos_zoo.errors import ConfigError
 
+OBJECT_COUNTS = range(1, 6)
+"""Numbers of objects by which videos are told apart."""
+
+
+def of_count(measure: str, objects: int) -> str:
+    """Name a measure over the videos of one number of objects.
+
+    Example:
+        >>> of_count("J&F", 2)
+        'J&F 2 objects'
+    """
+    return f"{measure} {objects} object{'s' if objects > 1 else ''}"
+
+
+def of_part(part: str) -> str:
+    """Name the time of a part of a network.
+
+    Example:
+        >>> of_part("BFE")
+        'BFE s/frame'
+    """
+    return f"{part} s/frame"
+
+
 PERCENT_MEASURES = (
     "J&F",
     "J",
@@ -37,10 +61,16 @@ PERCENT_MEASURES = (
     "J&F area<=0",
     "J&F area<=50",
     "J&F area<=100",
+    *(of_count("J&F", count) for count in OBJECT_COUNTS),
 )
 """Measures in percent."""
 
-RATE_MEASURES = ("frames/s", "s/frame")
+RATE_MEASURES = (
+    "frames/s",
+    "s/frame",
+    *(of_count("frames/s", count) for count in OBJECT_COUNTS),
+    *(of_part(part) for part in ("BFE", "OPG", "OTG", "AM", "MRN")),
+)
 """Measures of speed, which depend on the device."""
 
 _TABLES_FILE = Path(__file__).with_name("paper_tables.json")
@@ -75,12 +105,18 @@ class PaperRow:
         model: Registry name of the architecture.
         data: Data set that the row is measured on.
         scores: The paper's numbers by measure; None where it gives none.
+        backbone: The paper's backbone. A weight with that of another row is none of this row; one of a smaller size may
+            stand in.
         architecture: Fields of the model's configuration that a weight must have been trained with.
         inference: Fields that any weight runs with, whatever it was trained with.
         requires: A training that no configuration shows, in words; such a row takes only weights that are named for it.
+        proposals: Where the row's proposals come from, in words, if that is what it is about; such a row runs only with
+            proposals that are named for it.
         is_retrained: Whether the paper trained a row anew although its configuration differs in ``inference`` only.
-        training: Words of the command that trains it, after ``lightning``.
-        has_own_training: Whether that command differs from the one of the model's other rows.
+        frames: Folder of the frames in a DAVIS root; results have the size of the masks in ``480p``.
+        size: Short side at which the network sees them, in pixels; None means the model's own.
+        training: Commands that train it, one after another, each as its words after ``lightning``.
+        has_own_training: Whether they differ from those of the model's other rows.
     """
 
     name: str
@@ -88,23 +124,29 @@ class PaperRow:
     model: str
     data: PaperData
     scores: Mapping[str, float | None]
+    backbone: str
     architecture: Mapping[str, Any]
     inference: Mapping[str, Any]
     requires: str
+    proposals: str
     is_retrained: bool
-    training: tuple[str, ...]
+    frames: str
+    size: int | None
+    training: tuple[tuple[str, ...], ...]
     has_own_training: bool
 
     @property
     def training_command(self) -> str:
-        """Command that trains the row's weight; ROOT stands for the data root."""
-        return shlex.join(("lightning", *self.training))
+        """Commands that train the row's weight, for a shell; ROOT stands for the data root."""
+        return " && ".join(shlex.join(("lightning", *words)) for words in self.training)
 
     def command(self, table: PaperTable) -> str:
-        """Command that trains the row, or runs it where any weight of the model will do."""
+        """Command that trains the row, or runs it where it needs no training but that of another row."""
         if self.has_own_training:
             return self.training_command
-        return f"vos-zoo reproduce {table.name} --data ROOT --rows {self.name}"
+        named = f" --weights {self.name}=FOLDER" if self.requires else ""
+        named += f" --proposals {self.name}=FOLDER" if self.proposals else ""
+        return f"vos-zoo reproduce {table.name} --data ROOT --rows {self.name}{named}"
 
 
 @dataclass(frozen=True)
@@ -133,6 +175,11 @@ class PaperTable:
     def model(self) -> str:
         """Registry name of the paper's model."""
         return self.name.split(".", 1)[0]
+
+    @property
+    def times_parts(self) -> bool:
+        """Whether the parts of the networks are timed one by one."""
+        return any(measure.endswith(of_part("")) and measure != "s/frame" for measure in self.measures)
 
 
 @dataclass(frozen=True)
@@ -215,6 +262,13 @@ def choose_rows(table: PaperTable | LongVideoFigure, names: Sequence[str]) -> tu
 
 
 @functools.cache
+def paper_backbones(model: str) -> frozenset[str]:
+    """Return the backbones that rows of a model have."""
+    tables: list[PaperTable | LongVideoFigure] = [*paper_tables().values(), *long_video_figures().values()]
+    return frozenset(row.backbone for table in tables for row in table.rows if row.model == model)
+
+
+@functools.cache
 def _content() -> dict[str, Any]:
     content: dict[str, Any] = json.loads(_TABLES_FILE.read_text(encoding="utf-8"))
     return content
@@ -237,20 +291,26 @@ def _row(row: Mapping[str, Any], table: Mapping[str, Any], content: Mapping[str,
     model = content["models"][row["model"]]
     data = row.get("data", table["data"])
     recipe = row.get("recipe", model["recipe"])
+    command = (
+        *("fit", "--config", recipe),
+        *(("--config", row["overlay"]) if "overlay" in row else ()),
+        *("--data.root", "ROOT"),
+        *row.get("training", ()),
+    )
     return PaperRow(
         name=row["name"],
         label=row["label"],
         model=row["model"],
         data=PaperData(name=data, **content["data"][data]),
         scores=dict(zip(table["measures"], row.get("scores", ()), strict=True)),
+        backbone=row.get("architecture", {}).get("backbone", model["backbone"]),
         architecture={**model.get("architecture", {}), **row.get("architecture", {})},
         inference={**model.get("inference", {}), **row.get("inference", {})},
-        requires=row.get("requires", ""),
+        requires=row.get("requires", table.get("requires", "")),
+        proposals=row.get("proposals", ""),
         is_retrained=row.get("is_retrained", False),
-        training=(
-            *("fit", "--config", recipe, "--data.root", "ROOT"),
-            *table.get("training", ()),
-            *row.get("training", ()),
-        ),
-        has_own_training=not row.keys().isdisjoint({"requires", "architecture", "recipe", "training"}),
+        frames=row.get("frames", "480p"),
+        size=row.get("size"),
+        training=(*(tuple(words) for words in row.get("before", ())), command),
+        has_own_training=not row.keys().isdisjoint({"requires", "architecture", "recipe", "overlay", "training"}),
     )

@@ -12,16 +12,28 @@ from vos_zoo.metrics.folders import read_sequence_names
 if TYPE_CHECKING:
     from vos_zoo.reproduction.tables import PaperData
 
+STANDARD_RESOLUTION = "480p"
+"""Folder of the frames that DAVIS is measured on."""
+
 _META_FILE = "meta.json"
 
 
 @dataclass(frozen=True)
 class RootVideo:
-    """One video: folders of frames and of masks with the same names."""
+    """One video: folders of frames and of masks with the same names.
+
+    Attributes:
+        name: Name.
+        frames: Folder of its frames.
+        masks: Folder of the masks that are given, of the frames' size.
+        annotations: Folder of the masks that results are scored against, and whose size they have; None means
+            ``masks``.
+    """
 
     name: str
     frames: Path
     masks: Path
+    annotations: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -45,17 +57,21 @@ class VideoSet:
     seen: Path | None = None
 
 
-def find_videos(root: str | Path, data: PaperData, image_set: str | None = None) -> VideoSet:
+def find_videos(
+    root: str | Path, data: PaperData, image_set: str | None = None, *, resolution: str = STANDARD_RESOLUTION
+) -> VideoSet:
     """Find the videos of a table.
 
     A DAVIS root has ``JPEGImages/480p``, ``Annotations/480p`` and ``ImageSets``; a YouTube-VOS root has ``valid`` and
-    ``train``, each with ``JPEGImages``, ``Annotations`` and ``meta.json``.
+    ``train``, each with ``JPEGImages``, ``Annotations`` and ``meta.json``. Frames of another resolution lie beside
+    those of ``480p`` and are scored against its annotations, where there are some.
 
     Args:
         root: The data root.
         data: What the table was measured on.
         image_set: Another list: the name of an image set of the root, a text file of video names, or ``train`` or
             ``valid`` of a YouTube-VOS root. None means the table's own.
+        resolution: Folder of frames and masks of a DAVIS root.
 
     Raises:
         MissingFileError: If there is no such root.
@@ -68,8 +84,15 @@ def find_videos(root: str | Path, data: PaperData, image_set: str | None = None)
     base = root
     if not (root / "JPEGImages").is_dir():
         base = root / (image_set if image_set and (root / image_set).is_dir() else _split(data))
-    frames, masks = (_with_480p(base / name) for name in ("JPEGImages", "Annotations"))
+    frames, masks = (_of_resolution(base / name, resolution) for name in ("JPEGImages", "Annotations"))
+    standard = base / "Annotations" / STANDARD_RESOLUTION
+    annotations = standard if standard.is_dir() else masks
     for folder in (frames, masks):
+        if not folder.is_dir() and resolution != STANDARD_RESOLUTION:
+            raise DataError(
+                f"There is no folder `{folder}`, whose frames are asked for. Add the data in that resolution, leave "
+                "out the rows that take them with `--rows`, or run those on others with `--resolution 480p`."
+            )
         if not folder.is_dir():
             raise DataError(
                 f"There is no folder `{folder}`. Expected a DAVIS root with JPEGImages/480p and Annotations/480p, or a "
@@ -86,8 +109,8 @@ def find_videos(root: str | Path, data: PaperData, image_set: str | None = None)
     meta = base / _META_FILE if data.protocol == "youtube-vos" else None
     seen = root / "train" / _META_FILE
     return VideoSet(
-        videos=tuple(RootVideo(name, frames / name, masks / name) for name in names),
-        annotations=masks,
+        videos=tuple(RootVideo(name, frames / name, masks / name, annotations / name) for name in names),
+        annotations=annotations,
         name=set_name,
         is_papers=image_set is None and data.is_listed,
         meta=meta if meta is not None and meta.is_file() else None,
@@ -117,5 +140,6 @@ def _split(data: PaperData) -> str:
     return data.image_set if "/" not in data.image_set else "valid"
 
 
-def _with_480p(folder: Path) -> Path:
-    return folder / "480p" if (folder / "480p").is_dir() else folder
+def _of_resolution(folder: Path, resolution: str) -> Path:
+    found = folder / resolution
+    return folder if resolution == STANDARD_RESOLUTION and not found.is_dir() else found

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from vos_zoo.errors import ConfigError, UnknownModelError
 from vos_zoo.models.load import load_model
-from vos_zoo.registry import describe_network, find_weight
+from vos_zoo.registry import WEIGHTS, describe_network, find_weight
+from vos_zoo.reproduction.tables import paper_backbones
 from vos_zoo.training.module import resolve_config
+from vos_zoo.weights import describe_weight
 
 if TYPE_CHECKING:
     import torch
@@ -68,13 +70,13 @@ def read_weight(name: str) -> WeightFacts:
 def assign_weights(rows: Sequence[PaperRow], given: Sequence[str]) -> tuple[Assignment, ...]:
     """Decide on the weight of every row.
 
-    A weight that is named for a row (``first-only=PATH``) is taken for it, whatever it was trained on. Other weights,
-    and without any the bundled one of the row's model, are taken for all rows of their model whose configuration they
-    have, but for rows that need a training of their own.
+    A weight that is named for rows (``first-only=PATH``, ``f0,b1=PATH``) is taken for them, whatever it was trained on.
+    Other weights, and without any the bundled one of the row's model, are taken for all rows of their model whose
+    configuration they have, but for rows that need a training of their own.
 
     Args:
         rows: Rows to run.
-        given: Names or paths of weights, alone or as ``ROW=NAME``.
+        given: Names or paths of weights, alone or as ``ROW=NAME`` or ``ROW,ROW=NAME``.
 
     Returns:
         One entry per row, in the same order.
@@ -83,19 +85,10 @@ def assign_weights(rows: Sequence[PaperRow], given: Sequence[str]) -> tuple[Assi
         ConfigError: If a weight is named for a row that there is not, that has another configuration, or fits no row.
         VosZooError: If a weight cannot be loaded.
     """
-    known = {row.name for row in rows}
-    # A path may hold an equals sign, so only a known row in front of one makes it an assignment.
-    named = {entry.split("=", 1)[0]: entry.split("=", 1)[1] for entry in given if entry.split("=", 1)[0] in known}
-    loose = [entry for entry in given if entry.split("=", 1)[0] not in known]
-    for entry in loose:
-        if "=" in entry and "/" not in entry.split("=", 1)[0]:
-            raise ConfigError(
-                f"The weight {entry!r} is meant for the row {entry.split('=', 1)[0]!r}, which is not among "
-                f"{', '.join(sorted(known))}. Name one of these rows."
-            )
+    named, loose = split_by_row([row.name for row in rows], given, "weight")
     facts = {name: read_weight(name) for name in {*named.values(), *loose}}
     for name in loose:
-        misfits = {row.name: misfit(row, facts[name]) for row in rows if not row.requires}
+        misfits = {row.name: misfit(row, facts[name]) or _own_training(row) for row in rows}
         if all(misfits.values()):
             raise ConfigError(
                 f"The weight {name!r} fits no row: {_first(misfits)}. Name the row that it was trained for as "
@@ -105,15 +98,64 @@ def assign_weights(rows: Sequence[PaperRow], given: Sequence[str]) -> tuple[Assi
     return tuple(_assign(row, named, [facts[name] for name in loose], facts, defaults) for row in rows)
 
 
+def split_by_row(rows: Sequence[str], given: Sequence[str], kind: str) -> tuple[dict[str, str], list[str]]:
+    """Tell what is named for rows from what is for any.
+
+    Args:
+        rows: Names of the rows that there are.
+        given: Values, alone or as ``ROW=VALUE`` or ``ROW,ROW=VALUE``.
+        kind: What a value is, for messages.
+
+    Returns:
+        Values by row, and the others.
+
+    Raises:
+        ConfigError: If a value is named for a row that there is not.
+    """
+    named: dict[str, str] = {}
+    loose = []
+    for entry in given:
+        names, is_named, value = entry.partition("=")
+        # A path may hold an equals sign, so only a known row in front of one makes it an assignment.
+        if is_named and set(names.split(",")) <= set(rows):
+            named |= dict.fromkeys(names.split(","), value)
+        elif is_named and "/" not in names:
+            raise ConfigError(
+                f"The {kind} {entry!r} is meant for the row {names!r}, which is not among {', '.join(sorted(rows))}. "
+                "Name one of these rows."
+            )
+        else:
+            loose.append(entry)
+    return named, loose
+
+
 def misfit(row: PaperRow, weight: WeightFacts) -> str:
     """Say why a weight cannot stand for a row; empty if it can."""
     if weight.architecture != row.model:
         return f"it is a {weight.architecture} weight, the row is {row.model}"
+    backbone = weight.config.backbone
+    if backbone != row.backbone and backbone in paper_backbones(row.model):
+        return f"it has backbone={backbone!r}, the row {row.backbone!r}"
     for field, value in row.architecture.items():
         found = getattr(weight.config, field)
         if (list(found) if isinstance(found, tuple) else found) != value:
             return f"it has {field}={found!r}, the row {value!r}"
     return ""
+
+
+def stand_in(row: PaperRow, weight: WeightFacts) -> str:
+    """Say in how far a weight that fits a row is smaller than the paper's; empty if it has the paper's backbone."""
+    backbone = weight.config.backbone
+    return "" if backbone == row.backbone else f"a stand-in on {backbone} for the paper's {row.backbone}"
+
+
+def bundled_weights(row: PaperRow) -> tuple[WeightFacts, ...]:
+    """Return the registered weights that may run in a row without being named for it; tensors are not read."""
+    if row.requires or row.proposals:
+        return ()
+    found = (weight for weight in WEIGHTS.values() if weight.architecture == row.model)
+    facts = (WeightFacts(weight.name, row.model, describe_weight(weight.name)[2], "") for weight in found)
+    return tuple(weight for weight in facts if not misfit(row, weight))
 
 
 def configure(weight: WeightFacts, row: PaperRow, device: str | torch.device) -> VOSModule:
@@ -172,3 +214,7 @@ def _default(model: str) -> WeightFacts | None:
 def _first(misfits: dict[str, str]) -> str:
     name, reason = next(iter(misfits.items()))
     return f"for {name}, {reason}"
+
+
+def _own_training(row: PaperRow) -> str:
+    return f"the row needs {row.requires}" if row.requires else ""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _LIGHTNING_SUFFIX = ".ckpt"
+_TORCHVISION_TAG = "tv_in1k"
 _FRAME_ENCODERS = ("key_encoder.", "query_encoder.")  # of the zoo's networks; they see the frame alone
 
 
@@ -32,8 +33,9 @@ def load_trunks(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
 
     Args:
         network: Any network of the zoo.
-        source: A safetensors file in torchvision's names, ``timm`` for timm's pretrained weights, or the checkpoint
-            folder of a zoo model, whose encoder of frames is taken.
+        source: A safetensors file in torchvision's names, the checkpoint folder of a zoo model, whose encoder of frames
+            is taken, or ``timm``, which downloads torchvision's first ImageNet weights (``tv_in1k``): STM, STCN and
+            RDE-VOS start from them. (timm's own default is another training.)
         roots: Folders that a relative path is looked up in.
 
     Raises:
@@ -47,9 +49,9 @@ def load_trunks(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
         if source == "timm":
             import timm
 
-            state = timm.create_model(trunk.name, pretrained=True).state_dict()
+            state = timm.create_model(f"{trunk.name}.{_TORCHVISION_TAG}", pretrained=True).state_dict()
         else:
-            state = _read_trunk(_find(source, roots))
+            state = _read_trunk(find_source(source, roots))
         try:
             trunk.load_imagenet(state)
         except ConfigError as error:
@@ -80,7 +82,7 @@ def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path],
         CheckpointError: If it cannot be read, or holds parameters that the network lacks, or of other shapes; or if
             ``is_whole`` and it lacks some.
     """
-    path, state = _find(source, roots), read_checkpoint(source, roots)
+    path, state = find_source(source, roots), read_checkpoint(source, roots)
     own = network.state_dict()
     wrong = sorted(key for key, tensor in state.items() if key not in own or own[key].shape != tensor.shape)
     if wrong:
@@ -110,7 +112,7 @@ def read_checkpoint(source: str, roots: Sequence[Path]) -> dict[str, Tensor]:
         MissingFileError: If the path does not exist.
         CheckpointError: If it cannot be read.
     """
-    path = _find(source, roots)
+    path = find_source(source, roots)
     return _read_safetensors(path / "model.safetensors") if path.is_dir() else read_training_checkpoint(path).tensors
 
 
@@ -145,11 +147,20 @@ def describe_source(source: str) -> tuple[Architecture, Any]:
     """
     if not source.endswith(_LIGHTNING_SUFFIX):
         return describe_weight(source)[1:]
-    checkpoint = read_training_checkpoint(_find(source, [Path()]))
+    checkpoint = read_training_checkpoint(find_source(source, [Path()]))
     return checkpoint.architecture, checkpoint.config
 
 
-def _find(source: str, roots: Sequence[Path]) -> Path:
+def find_source(source: str, roots: Sequence[Path]) -> Path:
+    """Return the path of weights.
+
+    Args:
+        source: A name of ``vos-zoo list --weights``, or a path.
+        roots: Folders that a relative path is looked up in.
+
+    Raises:
+        MissingFileError: If the path does not exist.
+    """
     if source in WEIGHTS or source in ARCHITECTURES or source.startswith("hf-hub:"):
         return describe_weight(source)[0]
     candidates = [root / source for root in roots]

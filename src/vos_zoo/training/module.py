@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT")
 
-_RANDOM_STATE = "random_state"
+_LOGGER = logging.getLogger(__name__)
+_TRAINING_SEED = "training_seed"
 
 # Of the Trainer's names; the rest of them train and evaluate in float32.
 _SESSION_PRECISION: dict[str, Precision] = {"bf16-mixed": "bf16", "16-mixed": "fp16"}
@@ -85,6 +87,16 @@ def resolve_config(
     return dataclasses.replace(resolved, **values)  # type: ignore[type-var]
 
 
+@rank_zero_only
+def _warn_of_random_encoders(module: str) -> None:
+    _LOGGER.warning(
+        "%s starts from random encoders, whose batch normalisation is frozen: nothing scales what they compute. The "
+        "papers start from trained ones: name them with `--model.backbone_weights timm` or `--model.initial_weights`; "
+        "`--model.backbone_weights random` says that this is meant.",
+        module,
+    )
+
+
 class VOSModule(Pretrained, pl.LightningModule):
     """A network with its training, validation and prediction.
 
@@ -97,7 +109,8 @@ class VOSModule(Pretrained, pl.LightningModule):
         warmup_steps: Iterations of linear warm-up.
         final_decay: Share of training at its end over which the learning rate falls linearly to zero.
         backbone_weights: ImageNet weights of the encoders for training from scratch: a safetensors file, relative to
-            the data root or the working directory; ``timm`` downloads timm's. None keeps random ones.
+            the data root or the working directory; ``timm`` downloads those that the papers start from (see
+            ``load_trunks``); ``random`` keeps random ones on purpose, None keeps them with a warning.
         initial_weights: Weights to start from: a name of ``vos-zoo list --weights``, a zoo checkpoint folder or a
             Lightning checkpoint. Validation, test and prediction use them too, unless a checkpoint is given.
         frozen: Parts of the network that keep their weights, by name (``key_encoder``); ``batch_norm`` means the scales
@@ -157,7 +170,8 @@ class VOSModule(Pretrained, pl.LightningModule):
         self.val_scores = JAndF(protocol=evaluation_protocol)
         self.test_scores = JAndF(protocol=evaluation_protocol)
         self._has_weights = False
-        self._random_state: Tensor | None = None
+        self._training_seed: int | None = None
+        self._begun = (-1, 0)  # the current iteration, and its batches so far
         for name in frozen:
             self._freeze(name)
 
@@ -175,9 +189,23 @@ class VOSModule(Pretrained, pl.LightningModule):
         if self.initial_weights is not None:
             load_initial_weights(self.network, self.initial_weights, roots, is_whole=stage != "fit")
             self._has_weights = True
-        elif self.backbone_weights is not None and stage == "fit":
+        elif stage == "fit":
+            self._has_weights = self.load_start(roots)
+            if not self._has_weights and self.freezes_batch_norm:
+                _warn_of_random_encoders(type(self).__name__)
+
+    def load_start(self, roots: Sequence[Path]) -> bool:
+        """Load the weights that training from scratch starts from, as far as the arguments name any.
+
+        Args:
+            roots: Folders that relative paths are looked up in.
+
+        Returns:
+            Whether they name a start.
+        """
+        if self.backbone_weights not in (None, "random"):
             load_trunks(self.network, self.backbone_weights, roots)
-            self._has_weights = True
+        return self.backbone_weights is not None
 
     def on_fit_start(self) -> None:
         """Say so before hours are lost, if the processor has to emulate the run's precision."""
@@ -192,9 +220,18 @@ class VOSModule(Pretrained, pl.LightningModule):
     def on_train_start(self) -> None:
         """Freeze batch statistics: Lightning keeps the mode it finds and calls no ``train()`` of its own."""
         self.train()
-        if self._random_state is not None:
-            torch.set_rng_state(self._random_state)
-            self._random_state = None
+        if self._training_seed is None:
+            # Of the first process: the others may have a seed of their own.
+            self._training_seed = self.trainer.strategy.broadcast(torch.initial_seed())
+
+    def on_train_batch_start(self, batch: TrainingBatch, batch_idx: int) -> None:
+        """Seed what the step draws at random by the step's number, so that resumed training draws the same."""
+        assert self._training_seed is not None, "on_train_start comes first"
+        iteration, batches = self._begun
+        self._begun = (self.global_step, batches + 1 if iteration == self.global_step else 0)
+        # Alike on all devices: HS2S's clips have to be equally long where devices share batch statistics.
+        sequence = np.random.SeedSequence([self._training_seed % 2**64, *self._begun])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
     def train(self, mode: bool = True) -> VOSModule:
         """Switch to training; frozen batch normalisation stays in evaluation mode."""
@@ -268,13 +305,13 @@ class VOSModule(Pretrained, pl.LightningModule):
         return VideoSession(self, **options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the architecture, so that the network can be rebuilt from the file alone, and what is random."""
+        """Note the architecture, so that the network can be rebuilt from the file alone, and the seed of training."""
         checkpoint["vos_zoo"] = describe_network(self.network)
-        checkpoint[_RANDOM_STATE] = torch.get_rng_state()
+        checkpoint[_TRAINING_SEED] = self._training_seed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the random choices of training steps until training goes on."""
-        self._random_state = checkpoint.get(_RANDOM_STATE)
+        """Take over the seed of training."""
+        self._training_seed = checkpoint.get(_TRAINING_SEED)
 
     def _evaluation_session(self) -> VideoSession:
         trainer = self._trainer  # the public attribute raises an error where there is none

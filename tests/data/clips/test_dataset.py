@@ -110,6 +110,20 @@ def test_small_objects_are_not_chosen():
     assert (dataset[0]["masks"][0].numpy() == (labels == 1)).all()
 
 
+def test_without_a_least_area_one_pixel_is_followed():
+    labels = np.zeros((40, 40), np.uint8)
+    labels[3, 4] = 7
+    item = ClipDataset([Constant(labels)], ClipSettings(1, 40, 2, min_object_area=0.0))[0]
+    assert item["valid_objects"].tolist() == [True, False]
+    assert ClipDataset([Constant(labels)], ClipSettings(1, 40, 2))[0]["valid_objects"].tolist() == [False, False]
+
+
+@pytest.mark.parametrize("area", [-0.1, 1.0])
+def test_a_least_area_is_a_share_of_the_frame(area):
+    with pytest.raises(ConfigError, match=f"min_object_area is {area}"):
+        ClipSettings(min_object_area=area)
+
+
 def test_without_objects_the_target_is_empty_after_the_retries():
     source = Constant(boxes())
     item = ClipDataset([source], ClipSettings(1, 40, 2, (0.85, 0.9)))[0]

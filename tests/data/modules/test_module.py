@@ -416,3 +416,7 @@ def test_crop_areas_out_of_range(area):
 def test_empty_roots_say_what_belongs_there(tmp_path, kind, message):
     with pytest.raises((DataError, MissingFileError), match=message):
         kind(str(tmp_path), **SMALL).setup("fit")
+
+
+def test_the_least_area_of_objects_is_a_setting():
+    assert SyntheticDataModule(min_object_area=0.0).settings.min_object_area == 0

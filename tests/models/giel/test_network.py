@@ -469,10 +469,9 @@ def test_encoders_start_from_mask_rcnn(tmp_path, monkeypatch):
     assert network.support_encoder.conv1.weight[:, 3].abs().max() > 0
     torch.save({"conv1.weight": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="no parameter below backbone"):
-        module.setup("fit")
-    module.mask_rcnn_weights = str(tmp_path / "missing.pth")
-    with pytest.raises(MissingFileError, match="does not exist"):
-        module.setup("fit")
+        GIELModule("tiny", mask_rcnn_weights=str(path)).setup("fit")
+    with pytest.raises(MissingFileError, match=r"missing\.pth was not found"):
+        GIELModule("tiny", mask_rcnn_weights=str(tmp_path / "missing.pth")).setup("fit")
 
 
 def test_keys_start_as_those_of_stcn(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """HS2S: the shared battery, its variants, recurrence, feedback and schedules."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -95,18 +96,24 @@ def test_every_variant_trains(variant):
     assert all(parameter.grad is not None for parameter in module.network.parameters())
 
 
-def test_recomputing_steps_changes_no_gradient():
-    gradients = []
+@pytest.mark.parametrize("freeze_bn_epoch", [0, 1])
+def test_recomputing_steps_changes_no_gradient_and_no_statistics(freeze_bn_epoch):
+    gradients, statistics = [], []
     for checkpoint_steps in (False, True):
-        module = tiny()
+        torch.manual_seed(0)
+        module = HS2SModule("tiny", freeze_bn_epoch=freeze_bn_epoch)
         module.checkpoint_steps = checkpoint_steps
         module.log = ignore
         module.train()
         torch.manual_seed(0)
         module.training_step(training_batch(), 0).backward()
         gradients.append([parameter.grad for parameter in module.network.parameters()])
+        statistics.append(dict(module.network.named_buffers()))
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, recomputed)
+    assert [name for name, part in statistics[0].items() if not torch.equal(part, statistics[1][name])] == []
+    moved = int(statistics[1]["encoder.bn1.num_batches_tracked"])
+    assert moved == (0 if freeze_bn_epoch == 0 else training_batch()["images"].shape[1] - 1)
 
 
 @pytest.mark.parametrize("options", [{"mask_input_start": 1}, {"mask_dropout": 1.0}, {}])
@@ -343,6 +350,53 @@ def test_true_masks_become_rarer(epoch, expected):
 @pytest.mark.parametrize(("epoch", "expected"), [(0, 5), (9, 5), (10, 6), (49, 9), (50, 10), (500, 10)])
 def test_clips_become_longer(epoch, expected):
     assert tiny().longest_clip(epoch, 10) == expected
+
+
+@pytest.mark.parametrize(("epoch", "factor"), [(650, 1), (655, 1), (656, 0.9), (660, 0.9), (661, 0.81), (749, 0.9**19)])
+def test_the_rate_falls_after_every_five_epochs_from_651_on(epoch, factor, monkeypatch):
+    monkeypatch.setattr(HS2SModule, "current_epoch", epoch)
+    assert tiny().learning_rate_factor(0) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(("epoch", "learns"), [(500, True), (501, False)])
+def test_batch_statistics_are_kept_after_epoch_500(epoch, learns, monkeypatch):
+    monkeypatch.setattr(HS2SModule, "current_epoch", epoch)
+    assert HS2SModule("tiny").train().network.encoder.bn1.training is learns
+
+
+def frames_seen(module, batch):
+    """Which frames of a batch a training step looks at."""
+    seen = []
+    encode = module.network.encode
+    module.network.encode = lambda images: seen.append(images) or encode(images)
+    module.log = ignore
+    module.train()
+    module.training_step(batch, 0)
+    whole = batch["images"][0]
+    first = seen[0].unflatten(0, (len(batch["images"]), -1))[0]
+    return [next(i for i, image in enumerate(whole) if torch.equal(image, frame)) for frame in first]
+
+
+def test_a_step_takes_consecutive_frames_from_any_start():
+    module = HS2SModule("tiny", shortest_clip=2, freeze_bn_epoch=0)
+    batch = training_batch(frames=5)
+    batch["valid_objects"][:], batch["masks"][:, :, :9] = True, torch.tensor([1, 2, 0] * 3)[:, None]
+    found = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        found.add(tuple(frames_seen(module, batch)))
+    assert found == {(0, 1, 2), (1, 2, 3), (2, 3, 4)}
+    batch["masks"][:, 1:] = 0  # objects would not be seen in the first frame
+    torch.manual_seed(1)
+    assert frames_seen(module, batch) == [0, 1, 2]
+
+
+def test_devices_agree_on_the_frames_that_all_have(monkeypatch):
+    module = HS2SModule("tiny", freeze_bn_epoch=0)
+    module._trainer = SimpleNamespace(world_size=2, global_step=0, current_epoch=0)
+    monkeypatch.setattr(HS2SModule, "all_gather", lambda self, frames: torch.stack([frames, torch.tensor(3)]))
+    batch = training_batch(frames=5)
+    assert len(frames_seen(module, batch)) == 3
 
 
 def test_imagenet_weights_leave_the_added_parts_alone():

@@ -54,7 +54,10 @@ class ClipSource(Protocol):
     def sample(
         self, rng: np.random.Generator, *, num_frames: int, crop_size: FrameSize, max_gap: int, max_objects: int
     ) -> LabelledClip:
-        """Draw one clip that follows at least ``max_objects`` objects, if there are so many."""
+        """Draw one clip that follows at least ``max_objects`` objects, if there are so many.
+
+        It has ``num_frames`` frames, or fewer if the source has no more.
+        """
         ...
 
 
@@ -97,7 +100,7 @@ class ClipSettings:
         crop_size: Side of square frames in pixels, or (height, width).
         max_objects: Object planes per clip.
         perturb_first_mask: Range of the overlap that perturbed first masks keep (0-1), or None for exact masks.
-        min_object_area: Least share of frame 0 that an object must cover to be chosen.
+        min_object_area: Least share of frame 0 (0-1) that an object must cover to be chosen; one pixel at least.
     """
 
     num_frames: int = 3
@@ -116,6 +119,11 @@ class ClipSettings:
         for name in ("num_frames", "max_objects"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}. Expected a whole number of at least 1.")
+        if not 0 <= self.min_object_area < 1:
+            raise ConfigError(
+                f"min_object_area is {self.min_object_area}. Expected a share of the frame from 0 up to 1, for example "
+                "0.002."
+            )
         if self.perturb_first_mask is not None:
             low, high = self.perturb_first_mask
             if not 0 < low <= high <= 1:
@@ -207,10 +215,11 @@ class ClipDataset(Dataset[ClipItem]):
 
 
 def collate_clips(items: Sequence[ClipItem]) -> ClipBatch:
-    """Stack clips to a batch."""
+    """Stack clips to a batch, which is as long as the shortest of them."""
+    frames = min(len(item["images"]) for item in items)
     return {
-        "images": torch.stack([item["images"] for item in items]),
-        "masks": torch.stack([item["masks"] for item in items]),
+        "images": torch.stack([item["images"][:frames] for item in items]),
+        "masks": torch.stack([item["masks"][:frames] for item in items]),
         "valid_objects": torch.stack([item["valid_objects"] for item in items]),
         "first_masks": torch.stack([item["first_masks"] for item in items]),
         "name": [item["name"] for item in items],

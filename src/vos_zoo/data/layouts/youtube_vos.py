@@ -71,6 +71,7 @@ class YouTubeVosVideos(TreeVideos):
         refuse_fatal(Path(root, split), meta_problems + problems, "youtube-vos")
         super().__init__(files, videos, masks=masks, cache_bytes=cache_bytes)
         self._tables = [_known_ids(objects[video.name]) for video in videos]
+        self._objects = objects
         self._warned: set[int] = set()
 
     def read_mask(self, video: int, frame: int) -> Image | None:
@@ -86,6 +87,15 @@ class YouTubeVosVideos(TreeVideos):
                 self.videos[video].masks[frame],
             )
         return known
+
+    def listed_frames(self, video: int) -> dict[int, list[int]]:
+        """Return indices of the annotated frames that ``meta.json`` lists for each object of a video, rising."""
+        entry = self.videos[video]
+        stems = {Path(entry.frames[index]).stem: index for index in entry.annotated}
+        return {
+            label: sorted(stems[stem] for stem in frames if stem in stems)
+            for label, frames in self._objects[entry.name].items()
+        }
 
 
 def youtube_vos_videos(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from .config import DMNAOAConfig
     from .proposals import ProposalSource
+    from .refinement import ReferenceFrame
 
 _PROBABILITY_EPSILON = 1e-4  # coarse masks that are not refined become log-odds within these bounds
 
@@ -69,6 +70,16 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
     pads_masks_with_zeros: ClassVar[bool] = True
     side_inputs: ClassVar[Mapping[str, SideInput]] = MappingProxyType(
         {"proposals": SideInput("a folder of object proposals, see `vos-zoo proposals`", open_proposals)}
+    )
+    #: Table 4: base features, object proposals, object templates, aligned matching, mask refinement.
+    timed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {
+            "BFE": ("encode",),
+            "OPG": ("_propose",),
+            "OTG": ("_templates", "_keep_templates", "_remember_objects"),
+            "AM": ("_match",),
+            "MRN": ("_refine", "_reference_frame"),
+        }
     )
 
     def __init__(self, config: DMNAOAConfig) -> None:
@@ -164,7 +175,7 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
         self._keep_boxes(memory, fitted, is_seen)
         memory.objects["probability"] = exact
         if self.config.refine:
-            frame = self.refinement.remember(features)
+            frame = self._reference_frame(features)
             memory.previous = frame
             if annotated:
                 memory.references[memory.clock] = frame
@@ -216,18 +227,24 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
         request = ProposalRequest(
             memory.clock - memory.origin, entry, features.image[0], previous.detach(), memory.objects["box"][entry]
         )
-        proposals = memory.policy.source(request)
+        proposals = self._propose(request, memory)
         if len(proposals) == 0:
             return None
-        proposals = self._limit(proposals, len(planes))
-        pooled = pool_objects(
-            features,
-            fit_boxes(proposals.boxes, size),
-            torch.zeros(len(proposals), device=boxes.device),
-            self.config.roi_size,
-        )
-        cosine = self.alignment(templates, pooled)
-        return self._assign(cosine, previous[planes], proposals, is_training=memory.differentiable)
+        return self._match(features, templates, proposals, previous[planes], is_training=memory.differentiable)
+
+    def _propose(self, request: ProposalRequest, memory: DMNMemory) -> Proposals:
+        """Return the frame's proposals from wherever the memory's policy takes them."""
+        return memory.policy.source(request)
+
+    def _match(
+        self, features: DMNFeatures, templates: Tensor, proposals: Proposals, previous: Tensor, *, is_training: bool
+    ) -> Tensor:
+        """Align proposals to templates (K, C, r, r) and assign them: coarse masks (K, H, W)."""
+        size = (features.image.shape[2], features.image.shape[3])
+        proposals = self._limit(proposals, len(templates))
+        boxes = fit_boxes(proposals.boxes, size)
+        pooled = pool_objects(features, boxes, torch.zeros(len(proposals), device=boxes.device), self.config.roi_size)
+        return self._assign(self.alignment(templates, pooled), previous, proposals, is_training=is_training)
 
     def _limit(self, proposals: Proposals, objects: int) -> Proposals:
         """Keep the best proposals, at least one more than there are objects."""
@@ -291,6 +308,10 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
             )
             refined |= dict(zip(planes, logits.unbind(1), strict=True))
         return torch.stack([refined[plane] for plane in range(len(memory.planes))], dim=1)
+
+    def _reference_frame(self, features: DMNFeatures) -> ReferenceFrame:
+        """Prepare a frame that later ones are refined against."""
+        return self.refinement.remember(features)
 
     def _keep_boxes(self, memory: DMNMemory, boxes: Tensor, is_seen: Tensor) -> None:
         """Move boxes of objects that are seen; others keep their last one."""

@@ -71,7 +71,8 @@ class GIELConfig:
     memory_mask: Literal["global", "union"] = "global"
     #: objects that are gated and decoded at once, and most in a training clip (paper, Section 4.1)
     max_objects: int = 6
-    #: epsilon of the encoders' frozen normalisations; 0 for Mask R-CNN's weights, which were made with 0
+    #: epsilon of the encoders' frozen normalisations: 0 in the paper's sizes, whose encoders start from Mask R-CNN's
+    #: weights, which were made with 0; those for ImageNet were made with 1e-5
     batch_norm_eps: float = 1e-5
     #: most processed frames kept as candidates; any of them may become a midpoint, so exact sampling needs all (None).
     #: With 32 the frame nearest to the midpoint is taken instead on longer videos, and memory stays bounded
@@ -101,12 +102,12 @@ class GIELConfig:
     @classmethod
     def r50(cls) -> GIELConfig:
         """Return the paper's full network."""
-        return cls()
+        return cls(batch_norm_eps=0.0)
 
     @classmethod
     def r50_fast(cls) -> GIELConfig:
         """Return the paper's fast network."""
-        return cls(variant="fast")
+        return cls(variant="fast", batch_norm_eps=0.0)
 
     @classmethod
     def small(cls) -> GIELConfig:

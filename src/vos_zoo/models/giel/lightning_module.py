@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -10,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vos_zoo.data.clips.dataset import ClipBatch
-from vos_zoo.errors import CheckpointError, MissingFileError
+from vos_zoo.errors import CheckpointError
 from vos_zoo.models.giel.log_odds import aggregate_log_odds
 from vos_zoo.network import MemoryPolicy
-from vos_zoo.training.initial_weights import read_checkpoint
+from vos_zoo.training.initial_weights import find_source, read_checkpoint
 from vos_zoo.training.module import VOSModule, resolve_config
 from vos_zoo.training.unroll import object_planes, split_frames
 
@@ -22,7 +21,8 @@ from .convert import mask_rcnn_body, start_from_stcn
 from .network import GIELNetwork
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from vos_zoo.layers import KeyValueFeatures
 
@@ -42,7 +42,7 @@ class GIELModule(VOSModule):
         freeze_label_bn: Whether the label encoder's normalisations keep their statistics. By default they learn, being
             new; with very few objects per device they are noisy.
         mask_rcnn_weights: File of torchvision's COCO weights of ``maskrcnn_resnet50_fpn``, from which the paper's
-            encoders start; see ``batch_norm_eps``.
+            encoders start, relative to the data root or the working directory; see ``batch_norm_eps``.
         stcn_weights: Name or folder of an STCN of the same backbone and key width to start from: both encoders, and
             their projections to keys and values (see ``convert.start_from_stcn``).
         weight_decay: L2 term; the paper gives none.
@@ -78,17 +78,16 @@ class GIELModule(VOSModule):
         self.mask_rcnn_weights = mask_rcnn_weights
         self.stcn_weights = stcn_weights
 
-    def setup(self, stage: str) -> None:
-        """Load the weights that training starts from, unless it resumes a checkpoint."""
-        super().setup(stage)
-        if stage != "fit" or self.trainer.ckpt_path is not None:
-            return
+    def load_start(self, roots: Sequence[Path]) -> bool:
+        """Load the STCN or the Mask R-CNN that the encoders start from, besides what every model can start from."""
+        found = super().load_start(roots)
         if self.stcn_weights is not None:
-            start_from_stcn(self.network, read_checkpoint(self.stcn_weights, [Path()]))
+            start_from_stcn(self.network, read_checkpoint(self.stcn_weights, roots))
         if self.mask_rcnn_weights is not None:
-            body = _read_mask_rcnn(Path(self.mask_rcnn_weights))
+            body = _read_mask_rcnn(find_source(self.mask_rcnn_weights, roots))
             self.network.query_encoder.load_imagenet(body)
             self.network.support_encoder.load_imagenet(body)
+        return found or self.stcn_weights is not None or self.mask_rcnn_weights is not None
 
     def train(self, mode: bool = True) -> GIELModule:
         """Switch to training; the encoders' batch statistics stay frozen, the label encoder's learn."""
@@ -143,10 +142,6 @@ class GIELModule(VOSModule):
 
 
 def _read_mask_rcnn(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise MissingFileError(
-            f"{path} does not exist. Give the file of torchvision's maskrcnn_resnet50_fpn COCO weights."
-        )
     body = mask_rcnn_body(torch.load(path, map_location="cpu", weights_only=True))
     if not body:
         raise CheckpointError(

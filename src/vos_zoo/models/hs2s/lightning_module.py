@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+import contextlib
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,10 @@ from .convert import start_from_giel
 from .losses import LossWeights, balanced_cross_entropy, border_targets, log_jaccard, object_log_jaccard
 from .memory import Prediction
 from .network import HS2SFeatures, HS2SNetwork, StepOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 _DECAY_EPOCHS = 5
 _DECAY = 0.9
@@ -46,7 +50,7 @@ class HS2SModule(VOSModule):
             ``object``, so that small objects weigh like large ones.
         learning_rate: Adam's learning rate (paper).
         weight_decay: L2 term (released code: none).
-        decay_start: Epoch from which the learning rate falls to 0.9 of itself every 5 epochs (released code).
+        decay_start: Epoch from which the learning rate falls to 0.9 of itself after every 5 epochs (released code).
         feedback_start: Last epoch of pure teacher forcing (released code).
         feedback_slope: Fall of the probability of the true mask per epoch after that (released code).
         feedback_floor: Least probability of the true mask (released code).
@@ -55,8 +59,10 @@ class HS2SModule(VOSModule):
             one, so that a network learns matching before it can copy (released code: always). Its first convolution
             keeps its weights until then (with ``ddp``, give the strategy ``ddp_find_unused_parameters_true``).
         mask_dropout: Probability that it sees an empty one after that, drawn once per time step (released code: 0).
-        shortest_clip: Fewest predicted frames of a clip; clips are cut at random lengths (released code).
-        clip_growth_epochs: Epochs after which the longest cut grows by one frame, up to the length that the data give.
+        shortest_clip: Fewest predicted frames; each iteration draws a number from here up to a longest one, and takes
+            so many consecutive frames of its clips (released code). Devices whose clips differ in length take what all
+            of them have.
+        clip_growth_epochs: Epochs after which the longest number grows by one, up to the length that the data give.
         freeze_bn_epoch: Epoch from which batch normalisation keeps its statistics (released code).
         identity_stem: Whether the encoders' extra stem layer starts as the identity instead of at random, so that the
             stages behind it see at once what their backbone weights were trained on.
@@ -90,7 +96,7 @@ class HS2SModule(VOSModule):
         mask_dropout: float = 0.0,
         shortest_clip: int = 5,
         clip_growth_epochs: int = 10,
-        freeze_bn_epoch: int = 500,
+        freeze_bn_epoch: int = 501,
         identity_stem: bool = False,
         giel_weights: str | None = None,
         checkpoint_steps: bool = False,
@@ -133,11 +139,12 @@ class HS2SModule(VOSModule):
         self.giel_weights = giel_weights
         self.checkpoint_steps = checkpoint_steps
 
-    def setup(self, stage: str) -> None:
-        """Load the weights that training starts from, unless it resumes a checkpoint."""
-        super().setup(stage)
-        if stage == "fit" and self.trainer.ckpt_path is None and self.giel_weights is not None:
-            start_from_giel(self.network, read_checkpoint(self.giel_weights, [Path()]))
+    def load_start(self, roots: Sequence[Path]) -> bool:
+        """Load the GIEL that encoders and matching start from, besides what every model can start from."""
+        found = super().load_start(roots)
+        if self.giel_weights is not None:
+            start_from_giel(self.network, read_checkpoint(self.giel_weights, roots))
+        return found or self.giel_weights is not None
 
     def train(self, mode: bool = True) -> HS2SModule:
         """Switch to training; batch normalisation keeps its statistics after ``freeze_bn_epoch``."""
@@ -164,25 +171,28 @@ class HS2SModule(VOSModule):
 
     def learning_rate_factor(self, iteration: int) -> float:
         """Return the factor on the learning rate, which also falls late in training."""
-        late = self.current_epoch - self.decay_start
-        factor = _DECAY ** (late // _DECAY_EPOCHS + 1) if late >= 0 else 1.0
-        return factor * super().learning_rate_factor(iteration)
+        late = max(0, self.current_epoch - self.decay_start)
+        return _DECAY ** (late // _DECAY_EPOCHS) * super().learning_rate_factor(iteration)
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Unroll clips of objects; the mean of the frames' losses."""
         network, valid = self.network, batch["valid_objects"]
-        frames = 1 + self._draw_length(batch["images"].shape[1] - 1)
-        images = batch["images"][:, :frames]
+        available = self._shortest_of_all_devices(batch["images"].shape[1])
+        frames = 1 + self._draw_length(available - 1)
+        start = int(torch.randint(available - frames + 1, ()).item())
+        if not object_planes(batch["masks"][:, start], valid).flatten(2).any(dim=2)[valid].all():
+            start = 0  # where objects were chosen: they have to be seen to be followed
+        images = batch["images"][:, start : start + frames]
         # Objects never see each other: each is a clip of one object, and planes without an object cost nothing.
         clips, planes = _present_objects(valid)
         encoded = network.encode(images.flatten(0, 1))
         if self.global_step < self.mask_input_start:
             encoded = encoded._replace(stem=encoded.stem.detach())
         features = [HS2SFeatures(*(part[clips] for part in frame)) for frame in split_frames(encoded, frames)]
-        masks = batch["masks"][:, :frames].unbind(1)
+        masks = batch["masks"][:, start : start + frames].unbind(1)
         targets = [object_planes(mask, valid)[clips, planes].unsqueeze(1) for mask in masks]
         memory = network.new_memory()
-        network.advance(features[0], batch["first_masks"][clips, planes].unsqueeze(1), memory, frozenset({0}))
+        network.advance(features[0], targets[0], memory, frozenset({0}))
         terms: list[dict[str, Tensor]] = []
         for time in range(1, frames):
             memory.tick()
@@ -226,13 +236,41 @@ class HS2SModule(VOSModule):
             state = {name: part for name, part in state.items() if name != "mask"}
         if not self.checkpoint_steps:
             return self.network.step(features, state)
-        output: StepOutput = checkpoint(self.network.step, features, state, use_reentrant=False)
+        output: StepOutput = checkpoint(
+            self.network.step,
+            features,
+            state,
+            use_reentrant=False,
+            context_fn=lambda: (contextlib.nullcontext(), _unmoved_statistics(self.network)),
+        )
         return output
+
+    def _shortest_of_all_devices(self, frames: int) -> int:
+        """Return the fewest frames that any device has: shared batch statistics need equally many steps on all."""
+        if self._trainer is None or self.trainer.world_size == 1:
+            return frames
+        gathered = self.all_gather(torch.tensor(frames, device=self.device))
+        return int(torch.as_tensor(gathered).min())
 
     def _draw_length(self, predicted: int) -> int:
         longest = self.longest_clip(self.current_epoch, predicted)
         shortest = min(self.shortest_clip, longest)
         return int(torch.randint(shortest, longest + 1, ()).item())
+
+
+@contextlib.contextmanager
+def _unmoved_statistics(network: nn.Module) -> Iterator[None]:
+    """Leave running statistics alone while a frame is recomputed, which has moved them already."""
+    norms = [part for part in network.modules() if isinstance(part, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0  # what the backward pass keeps has to be the same, so that they cannot be switched off
+    try:
+        yield
+    finally:
+        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(tracked)
 
 
 def _present_objects(valid: Tensor) -> tuple[Tensor, Tensor]:

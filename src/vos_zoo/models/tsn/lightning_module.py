@@ -18,7 +18,8 @@ from .losses import mask_iou_loss
 from .network import TSNNetwork
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
@@ -69,15 +70,14 @@ class TSNModule(VOSModule):
                 if isinstance(part, _BatchNorm):
                     part.requires_grad_(False)
 
-    def setup(self, stage: str) -> None:
-        """Load the weights that training starts from, unless it resumes a checkpoint."""
-        super().setup(stage)
+    def load_start(self, roots: Sequence[Path]) -> bool:
+        """Load a Swin's weights too, which are no ResNet's."""
         trunk = self.network.key_encoder
-        is_new = stage == "fit" and self.trainer.ckpt_path is None and self.initial_weights is None
-        if is_new and self.backbone_weights == "timm" and isinstance(trunk, SwinTrunk):
+        if self.backbone_weights == "timm" and isinstance(trunk, SwinTrunk):
             import timm
 
             trunk.load_imagenet(timm.create_model(f"{trunk.name}.{self.swin_tag}", pretrained=True).state_dict())
+        return super().load_start(roots)
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Segment every frame after the first with all earlier ones in memory; the sum of the frames' losses."""
