@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import vos_zoo
+import vos_zoo.registry
 from vos_zoo.demo import demo_clip
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +84,22 @@ def test_the_wheel_brings_the_weights_that_the_registry_says():
 def test_importing_loads_nothing_heavy(module):
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_a_session_loads_no_training_tools():
+    """Who only segments never waits for Lightning, albumentations, timm or torch's compiler."""
+    program = (
+        "import sys, numpy as np\n"
+        "from vos_zoo import VideoSession\n"
+        "from vos_zoo.weights import load_network\n"
+        "session = VideoSession(load_network('rde'), size=32)\n"
+        "session.step(np.zeros((32, 32, 3), np.uint8), np.eye(32, dtype=np.int32))\n"
+        "session.step(np.zeros((32, 32, 3), np.uint8))\n"
+        "heavy = ('pytorch_lightning', 'albumentations', 'timm', 'torchvision', 'torchmetrics', 'torch._dynamo')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
