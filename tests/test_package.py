@@ -7,11 +7,14 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import vos_zoo
 import vos_zoo.registry
 from vos_zoo.demo import demo_clip
+from vos_zoo.media.masks import read_mask
+from vos_zoo.media.reader import open_video
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "cv2", "av", "timm", "pytorch_lightning", "albumentations", "torchmetrics", "numpy")
@@ -132,11 +135,14 @@ def test_the_package_is_typed():
 
 def test_the_demo_clip_is_whole():
     clip = demo_clip()
-    frames = sorted(path.stem for path in clip.frames.glob("*.jpg"))
-    masks = sorted(path.stem for path in clip.annotations.glob("*.png"))
-    assert frames == masks == [f"{index:05d}" for index in range(60)]
+    video = open_video(clip.video)
+    assert (len(video), video.size, video.fps) == (106, (480, 854), 24)
+    mask = read_mask(clip.first_mask)
+    assert mask.shape == video.size
+    assert set(np.unique(mask)) == {0, 1}
+    assert clip.video.stat().st_size < 1.5e6
     credit = clip.credit.read_text(encoding="utf-8")
-    for word in ("CC BY 4.0", "PUMaVOS", "XMem++", "Changes"):
+    for word in ("CC BY 3.0", "Big Buck Bunny", "Blender Foundation", "www.bigbuckbunny.org", "Changes"):
         assert word in credit
 
 

@@ -64,10 +64,10 @@ def _frame_seconds(arguments: argparse.Namespace, *, device: str) -> float:
 
     clip = demo_clip()
     session = VideoSession(load_model(arguments.model, device=device), size=arguments.size)
-    mask = read_mask(min(clip.annotations.glob("*.png")))
+    mask = read_mask(clip.first_mask)
     seconds = []
     with progress_bar("frames") as progress:
-        for number, frame in enumerate(open_video(clip.frames, end=max(2, arguments.frames))):
+        for number, frame in enumerate(open_video(clip.video, end=max(2, arguments.frames))):
             begin = time.perf_counter()
             session.step(frame.image, mask if number == 0 else None)
             seconds.append(time.perf_counter() - begin)

@@ -10,9 +10,8 @@ from vos_zoo.demo import demo_clip
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
 
-SUMMARY = "Segment the bundled clip, score the result and write pictures of it."
+SUMMARY = "Segment the bundled clip and show the result."
 
 _SHEET_FRAMES = 12  # four columns, three rows
 
@@ -31,9 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Segment, score, draw."""
+    """Segment and draw."""
     clip = demo_clip()
-    first_mask = min(clip.annotations.glob("*.png"))
     masks, overlay, sheet = (arguments.out / name for name in ("masks", "overlay.mp4", "contact_sheet.png"))
     print(f"Segmenting the clip {clip.name!r} from the mask of its first frame ...", flush=True)
 
@@ -42,8 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     with progress_bar("frames") as progress:
         report = segment_video(
-            clip.frames,
-            first_mask,
+            clip.video,
+            clip.first_mask,
             out=masks,
             model=arguments.model,
             device=arguments.device,
@@ -54,46 +52,28 @@ def run(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     peak = peak_memory(report.device)
-    names = sorted(frame.stem for frame in clip.frames.glob("*.jpg"))[: report.frames]
-    _write_sheet(clip.frames, masks, names, sheet)
+    _write_sheet(clip.video, masks, report.frames, sheet)
 
     print(f"Speed:       {report.frames_per_second:.2f} frames/s on {report.device}, 1 object, {arguments.size} pixels")
     print(f"Peak memory: {format_bytes(peak) if peak is not None else 'unknown on this system'}")
-    print(f"J&F:         {_score(masks, clip.annotations, names)}")
     print(f"Masks:         {masks.resolve()}")
     print(f"Overlay video: {overlay.resolve()}")
     print(f"Contact sheet: {sheet.resolve()}")
-    print(f"Clip: PUMaVOS, CC BY 4.0; credit in {clip.credit}")
+    print(f"Clip: Big Buck Bunny, (c) 2008 Blender Foundation, CC BY 3.0; credit in {clip.credit}")
     return 0
 
 
-def _score(masks: Path, annotations: Path, names: Sequence[str]) -> str:
-    """Score the masks of some frames against the true ones."""
-    import shutil
-    import tempfile
-
-    from vos_zoo.metrics import evaluate
-
-    with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            shutil.copyfile(annotations / f"{name}.png", Path(folder) / f"{name}.png")
-        report = evaluate(masks, folder)
-    return (
-        f"{100 * report.j_and_f:.1f} % (J {100 * report.region.mean:.1f}, F {100 * report.boundary.mean:.1f}; "
-        "DAVIS 2017 protocol, against the clip's true masks)"
-    )
-
-
-def _write_sheet(frames: Path, masks: Path, names: Sequence[str], sheet: Path) -> None:
+def _write_sheet(video: Path, masks: Path, frames: int, sheet: Path) -> None:
     """Lay frames out at equal distances, the first and the last among them."""
     from vos_zoo.media.masks import read_mask
     from vos_zoo.media.overlay import contact_sheet, draw_overlay, write_image
-    from vos_zoo.media.reader import read_image
+    from vos_zoo.media.reader import open_video
 
-    count = min(_SHEET_FRAMES, len(names))
-    chosen = [names[round(number * (len(names) - 1) / max(1, count - 1))] for number in range(count)]
+    count = min(_SHEET_FRAMES, frames)
+    chosen = {round(number * (frames - 1) / max(1, count - 1)) for number in range(count)}
     drawn = (
-        (name, draw_overlay(read_image(frames / f"{name}.jpg"), read_mask(masks / f"{name}.png", void=0)))
-        for name in chosen
+        (frame.name, draw_overlay(frame.image, read_mask(masks / f"{frame.name}.png", void=0)))
+        for frame in open_video(video, end=frames)
+        if frame.index in chosen
     )
     write_image(sheet, contact_sheet(drawn))

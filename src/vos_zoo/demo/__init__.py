@@ -1,6 +1,6 @@
-"""The clip that ships with the package: sixty real frames and their true masks.
+"""The clip that ships with the package: a short video and the mask of its first frame.
 
-Credit and licence are in ``chair/CREDIT.md``.
+Credit and licence are in ``bird/CREDIT.md``.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ class DemoClip:
     """Where the bundled clip lies.
 
     Attributes:
-        name: Name of the sequence.
-        frames: Folder of frames, ``00000.jpg`` onwards, 720x480 pixels.
-        annotations: Folder of palette masks named like the frames; 0 is background, 1 the object.
+        name: Name of the clip.
+        video: H.264 file of 106 frames, 854x480 pixels, 24 frames per second.
+        first_mask: Palette PNG of the first frame; 0 is background, 1 the object.
         credit: Text file with authors, licence and changes.
     """
 
     name: str
-    frames: Path
-    annotations: Path
+    video: Path
+    first_mask: Path
     credit: Path
 
 
@@ -32,8 +32,8 @@ def demo_clip() -> DemoClip:
     """Return the bundled clip.
 
     Example:
-        >>> len(list(demo_clip().frames.glob("*.jpg")))
-        60
+        >>> demo_clip().video.name
+        'bird.mp4'
     """
-    folder = Path(__file__).parent / "chair"
-    return DemoClip(name="chair", frames=folder / "frames", annotations=folder / "masks", credit=folder / "CREDIT.md")
+    folder = Path(__file__).parent / "bird"
+    return DemoClip("bird", folder / "bird.mp4", folder / "first.png", folder / "CREDIT.md")
