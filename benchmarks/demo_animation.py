@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
 from vos_zoo import VideoSession
 from vos_zoo.demo import demo_clip
 from vos_zoo.media.masks import read_mask
