@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vos_zoo.registry import ARCHITECTURES
+
 if TYPE_CHECKING:
     import argparse
 
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="kind",
         required=True,
         metavar="NAME",
-        help="model that the file belongs to: hs2s, rde, stcn, stm",
+        help=f"model that the file belongs to: {', '.join(_convertible())}",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
@@ -27,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="accept a file of an early stage, and start the modules that a later stage adds anew, for training",
     )
+
+
+def _convertible() -> list[str]:
+    return sorted(name for name, architecture in ARCHITECTURES.items() if architecture.converter is not None)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -127,7 +127,7 @@ def _read_trunk(path: Path) -> dict[str, Tensor]:
             return trunk
     raise ConfigError(
         f"{path} holds no {' or '.join(name.rstrip('.') for name in _FRAME_ENCODERS)}. Give the folder of a model that "
-        "encodes frames by a ResNet, such as STCN, or a file of ImageNet weights."
+        "encodes frames by a ResNet, or a file of ImageNet weights."
     )
 
 
