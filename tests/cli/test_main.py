@@ -96,7 +96,8 @@ def test_ablations_are_listed_with_their_commands(capsys):
     lines = capsys.readouterr().out.splitlines()
     row = next(line for line in lines if line.startswith("  S2S*"))
     assert "J 59.1" in row
-    assert row.endswith("lightning fit --config recipes/hs2s/ablations/s2s_star.yaml --data.root ROOT")
+    stage, overlay = "recipes/hs2s/video.yaml", "recipes/hs2s/ablations/s2s_star.yaml"
+    assert row.endswith(f"lightning fit --config {stage} --config {overlay} --data.root ROOT")
     assert any(line.endswith("vos-zoo reproduce rde.table5 --data ROOT --rows first-latest") for line in lines)
     assert main(["list", "--ablations", "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)

@@ -306,7 +306,7 @@ def test_the_command_says_how_to_go_on(built, capsys):
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert f"8 frames have a file in {built['out'] / 'frames'}" in printed
-    assert "--model dmn_aoa --proposals" in printed
+    assert "--model dmn_aoa --side-input proposals=" in printed
     assert main(arguments) == 2
     assert "--resume" in capsys.readouterr().err
 
