@@ -32,8 +32,19 @@ if TYPE_CHECKING:
 _VERSION = 1
 _GRID = 28
 # What NumPy and zipfile raise for damaged, encrypted or oddly packed archives.
-_DAMAGE = (ValueError, TypeError, SyntaxError, OSError, EOFError, RuntimeError, OverflowError, MemoryError)
-_DAMAGE += (zipfile.BadZipFile, zlib.error, struct.error)
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    SyntaxError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 _THRESHOLDS = ("mask_threshold", "nms_iou", "top_k")
 
 INDEX_FILE = "proposals.json"
