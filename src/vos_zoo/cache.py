@@ -65,9 +65,11 @@ def is_private(path: Path) -> bool:
 
 
 def _make_private(folder: Path) -> None:
+    if folder.is_dir():
+        return
     try:
         folder.mkdir(mode=0o700)
-    except FileExistsError:
+    except FileExistsError:  # another process was faster, or it is something else, which is told from a private one
         return
     folder.chmod(0o700)  # a strict umask takes rights from the user as well
 

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 
 from testing.clips import SmallClip
+from testing.limits import file_size_limit
 from testing.original import state
 from vos_zoo.cli.main import main
 from vos_zoo.models.rde import RDEModule
 
-resource = pytest.importorskip("resource", reason="sizes of files are limited as POSIX does it")
-
 Arguments = Callable[[SmallClip, Path, Path], list[str]]
-
-
-@contextlib.contextmanager
-def room(size: int) -> Iterator[None]:
-    """Let no file grow beyond ``size`` bytes; the nearest to a full disk that needs no disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def segment(clip: SmallClip, model: Path, out: Path) -> list[str]:
@@ -80,7 +67,7 @@ def test_a_full_disk_is_one_message(
 ) -> None:
     arguments, size = COMMANDS[name]
     words = arguments(small_clip, tiny_model, tmp_path / "out")
-    with room(size):
+    with file_size_limit(size):
         code = main(words)
     message = capsys.readouterr().err
     assert code == 2, message
@@ -114,7 +101,7 @@ def test_a_conversion_to_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixtu
     import torch
 
     torch.save(state.random_state_dict("stcn", 0), tmp_path / "stcn.pth")
-    with room(2**20):
+    with file_size_limit(2**20):
         assert main(["convert", "--from", "stcn", str(tmp_path / "stcn.pth"), "--out", str(tmp_path / "out")]) == 2
     assert "no space is left on the disk" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())

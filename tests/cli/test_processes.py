@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from testing.hostile import save_hostile_checkpoint, serve
+from testing.limits import file_size_limit
 from vos_zoo.cli import lightning
 from vos_zoo.media.masks import read_mask
 
@@ -185,3 +186,10 @@ def test_reading_checkpoints_without_care_is_refused(tmp_path, capsys):
     assert run_one(tmp_path, "fit", f"--ckpt_path={checkpoint}", "--weights_only=false") == 2
     assert not marker.exists()
     assert "--weights_only" in capsys.readouterr().err
+
+
+def test_training_on_a_full_disk_is_one_message(tmp_path, capsys):
+    with file_size_limit(20_000):  # room for the settings, but not for a checkpoint
+        assert run_one(tmp_path, "fit", "--trainer.max_steps=1", "--data.batch_size=1") == 2
+    assert "lightning: error: no space is left on the disk" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.ckpt"))
