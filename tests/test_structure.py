@@ -15,7 +15,8 @@ TESTS = Path(__file__).parent
 #: Floors from the ground up; a room is a folder or a file of the package. What a room may import lies on lower floors.
 FLOORS = (
     ("errors", "version", "lazy"),
-    ("files", "run_file", "configs", "cache", "demo"),
+    ("files", "limits", "configs", "cache", "demo"),
+    ("run_file",),
     ("registry", "network", "devices", "media", "layers", "memory"),
     ("data", "metrics", "inference"),
     ("weights",),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 
 from vos_zoo.cli.main import main
@@ -22,3 +24,17 @@ def test_two_results_are_compared_object_by_object(capsys, small_clip, tmp_path)
     rows = [line.split() for line in printed.splitlines() if line.startswith("masks_")]
     assert {row[0] for row in rows} == {"masks_1", "masks_7"}
     assert all(float(row[1]) == 100 and float(row[3]) > 0 for row in rows)
+
+
+def test_names_do_nothing_on_a_terminal(capsys, small_clip, tmp_path):
+    name = "\x1b[2Jdog"
+    for folder in ("true", "found"):
+        shutil.copytree(small_clip.masks, tmp_path / folder / name)
+    arguments = ["evaluate", str(tmp_path / "found"), str(tmp_path / "true"), "--processes", "1"]
+    assert main([*arguments, "--compare", str(tmp_path / "found")]) == 0
+    (tmp_path / "found" / name / "00003.png").write_bytes(b"")
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert "\\x1b[2Jdog_1" in printed.out
+    assert "\\x1b[2Jdog" in printed.err
+    assert "\x1b" not in printed.out + printed.err

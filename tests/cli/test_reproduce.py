@@ -7,6 +7,7 @@ import pytest
 from reproduction.data_roots import davis_root
 from testing.checkpoints import save_tiny
 from vos_zoo.cli.main import main
+from vos_zoo.files import folder_lock
 from vos_zoo.reproduction.tables import long_video_figures, paper_tables
 
 
@@ -147,3 +148,10 @@ def test_an_interruption_says_what_is_kept(capsys, root, place, tiny_model, monk
 def test_wrong_arguments_are_explained(capsys, place, arguments, message):
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_second_run_into_a_folder_is_refused(capsys, root, place, tiny_model):
+    with folder_lock(place / "rde.table5"):
+        assert main(command("rde.table5", root, tiny_model, "--rows", "first")) == 2
+    assert "Another run is writing into" in capsys.readouterr().err
+    assert list((place / "rde.table5").iterdir()) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from vos_zoo.cli.output import check_new_files, progress_bar
+from vos_zoo.files import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -89,7 +90,7 @@ def _comparison(first: EvaluationReport, second: EvaluationReport, arguments: ar
     """Lay out both results, their difference and the objects that it comes from."""
     from vos_zoo.metrics.comparison import Measure, compare, object_differences
 
-    differences = object_differences(first, second)
+    differences = [(printable(name), a, b) for name, a, b in object_differences(first, second)]
     shown = differences if len(differences) <= 2 * _SHOWN_OBJECTS else [
         *differences[:_SHOWN_OBJECTS], *differences[-_SHOWN_OBJECTS:]
     ]  # fmt: skip

@@ -6,13 +6,14 @@ package installs a command of that name any more.
 
 from __future__ import annotations
 
-import errno
 import os
+import pickle  # for the name of its error only
 import signal
 import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from vos_zoo.cli.output import describe_os_error, is_full, print_error
 from vos_zoo.errors import ConfigError, RunStoppedError, VosZooError
 from vos_zoo.registry import ARCHITECTURES
 
@@ -58,17 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         ours = _our_error(error)
         if ours is None:
             raise
-        print(f"lightning: error: {ours}", file=sys.stderr)
+        print_error("lightning", f"error: {ours}")
         return EXIT_BAD_INPUT
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise
-        where = f" at {error.filename}" if error.filename else ""
-        print(
-            f"lightning: error: no space is left on the disk{where}. What is finished is kept, nothing half-written "
-            "remains. Free some space; then the same command goes on, or `--ckpt_path` with the last checkpoint.",
-            file=sys.stderr,
-        )
+        remedy = "the same command goes on, or `--ckpt_path` with the last checkpoint"
+        print_error("lightning", f"error: {describe_os_error(error, remedy)}")
         return EXIT_BAD_INPUT
     return 0
 
@@ -103,15 +100,31 @@ def _run(arguments: list[str] | None) -> None:
     from vos_zoo.training.overlays import SampleOverlays  # noqa: F401
     from vos_zoo.training.prediction_writer import PredictionWriter
     from vos_zoo.training.push_best import PushBestToHub  # noqa: F401
+    from vos_zoo.weights.torch_files import unpickling_error
 
     import_nameable_classes()
 
+    checkpoint: str | None = None  # that the user named
+
     class ZooCLI(LightningCLI):
-        """LightningCLI that writes below ``runs/`` and says so."""
+        """LightningCLI that writes below ``runs/`` and says so, and lets no checkpoint run code."""
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.set_defaults({"trainer.default_root_dir": _RUNS_FOLDER})
             parser.add_lightning_class_args(PredictionWriter, "predictions")
+
+        def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+            super().parse_arguments(parser, args)
+            settings = self.config[self.config.subcommand]
+            if settings.weights_only is False:
+                raise ConfigError(
+                    "`--weights_only false` was given. A checkpoint could then run code while it is read. Leave the "
+                    "option out; checkpoints of this package hold nothing that needs it."
+                )
+            # Lightning's own default lets a checkpoint that it fetches from a server run code.
+            settings.weights_only = True
+            nonlocal checkpoint
+            checkpoint = settings.ckpt_path
 
         def instantiate_trainer(self, **kwargs: Any) -> Trainer:
             settings = self._get(self.config_init, "trainer")
@@ -163,6 +176,8 @@ def _run(arguments: list[str] | None) -> None:
             args=arguments,
             parser_kwargs={"prog": "lightning"},
         )
+    except pickle.UnpicklingError as error:
+        raise unpickling_error(error, checkpoint or "The checkpoint") from error
     except SIGTERMException as error:
         raise RunStoppedError("stopped by SIGTERM.", signal_number=signal.SIGTERM) from error
 

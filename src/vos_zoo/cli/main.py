@@ -21,6 +21,7 @@ from vos_zoo.cli import (
     reproduce,
     segment,
 )
+from vos_zoo.cli.output import describe_os_error, print_error
 from vos_zoo.errors import VosZooError
 from vos_zoo.version import __version__
 
@@ -70,11 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     command = _COMMANDS[arguments.command]
     try:
-        return command.run(arguments)
+        code = command.run(arguments)
+        sys.stdout.flush()  # now, while a full disk can still be told
+        return code
     except VosZooError as error:
         if arguments.debug:
             raise
-        print(f"vos-zoo: error: {error}", file=sys.stderr)
+        print_error("vos-zoo", f"error: {error}")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         if arguments.debug:
@@ -83,8 +86,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`vos-zoo list | head -1`): nothing to report and nobody to report to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
+    except OSError as error:
+        if arguments.debug:
+            raise
+        print_error("vos-zoo", f"error: {describe_os_error(error, 'run the same command again')}")
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was the output itself, which would fail once more when Python ends
+            _discard_output()
+        return EXIT_BAD_INPUT
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vos_zoo.errors import OutputExistsError
+from vos_zoo.files import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["byte_count", "check_new_files", "format_bytes", "frame_size", "named_path", "progress_bar"]
+__all__ = [
+    "byte_count",
+    "check_new_files",
+    "describe_os_error",
+    "format_bytes",
+    "frame_size",
+    "is_full",
+    "named_path",
+    "print_error",
+    "progress_bar",
+]
 
+# EFBIG is the user's own limit on the size of files, and that of some file systems.
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -28,6 +42,38 @@ def check_new_files(paths: Iterable[Path], *, overwrite: bool) -> None:
     for path in paths:
         if path.is_dir() or (path.exists() and not overwrite):
             raise OutputExistsError(f"{path} exists. Choose another name, or replace a file with `--overwrite`.")
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether there is no room left for a file, on the disk or within the user's limits."""
+    return error.errno in _FULL
+
+
+def describe_os_error(error: OSError, remedy: str) -> str:
+    """Say what the system refused.
+
+    Args:
+        error: What it raised.
+        remedy: What to do once there is room on a full disk, without a full stop.
+    """
+    where = f" at {error.filename}" if error.filename else ""
+    if is_full(error):
+        return (
+            f"no space is left on the disk{where}. What is finished is kept, nothing half-written remains. Free some "
+            f"space; then {remedy}."
+        )
+    return f"the system refused a file{where}: {error.strerror or error}. Check the path and its rights."
+
+
+def print_error(program: str, message: str) -> None:
+    """Print a message on the error stream; names in it come from files and must do nothing on a terminal.
+
+    Args:
+        program: Name of the command.
+        message: One line or several.
+    """
+    shown = "\n".join(map(printable, message.splitlines()))
+    print(f"{program}: {shown}", file=sys.stderr)
 
 
 @contextlib.contextmanager

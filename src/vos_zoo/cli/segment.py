@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
                 overwrite=arguments.overwrite,
                 progress=count,
             )
-    except VosZooError:
+    except (VosZooError, OSError):
         _say_what_is_kept(arguments.out, finished)
         raise
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vos_zoo.errors import ConfigError, OutputExistsError
-from vos_zoo.files import atomic_path
+from vos_zoo.files import atomic_path, parse_json
 from vos_zoo.inference.side_inputs import open_side_inputs
 from vos_zoo.media.masks import MaskFolder, mask_ids, read_mask, resize_mask
 from vos_zoo.media.reader import open_video
@@ -167,7 +167,7 @@ class RowRun:
 
     def _continue(self, run_file: Path) -> None:
         try:
-            content = json.loads(run_file.read_text(encoding="utf-8"))
+            content = parse_json(run_file.read_text(encoding="utf-8"))
             earlier, device = content["settings"], content["device"]
             records = [VideoRecord(**entry) for entry in content["videos"]]
         except (ValueError, KeyError, TypeError) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vos_zoo.errors import ConfigError, OutputExistsError
-from vos_zoo.files import atomic_path
+from vos_zoo.files import atomic_path, folder_lock
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.inference.side_inputs import open_side_inputs
 from vos_zoo.media.annotations import Annotations
@@ -130,6 +130,7 @@ def segment_video(
             are written.
         MaskError: If a mask is no map of ids, does not fit its frame, belongs to no frame, or names no object.
         OutputExistsError: If ``out`` holds files and neither ``resume`` nor ``overwrite`` is given.
+        OutputInUseError: If another run writes into ``out`` at this moment.
         ConfigError: If an argument is out of range, ``resume`` is given with other settings than before, or the model
             shows or takes nothing of the name.
         DataError: If a side input is damaged or belongs to another video.
@@ -154,61 +155,63 @@ def segment_video(
         "resize_mask": resize_mask,
         "side_inputs": {name: str(Path(path).resolve()) for name, path in (side_inputs or {}).items()},
     }
-    # What people get wrong most often is looked at before a model is loaded: the first mask, and where results go.
+    # What people get wrong most often is looked at before a model is loaded: the first mask, where results go, and
+    # whether another run writes there.
     annotations.check_first()
-    if resume:
-        _check_settings(folder, settings)
-    writer = MaskWriter(folder, resume=resume, overwrite=overwrite)
-    finished = sum(1 for _ in itertools.takewhile(lambda name: name in writer.done, reader.names))
-    video_writer = None
-    if overlay_path is not None:
-        if overlay_path.exists() and not (resume or overwrite):
-            raise OutputExistsError(
-                f"Overlay `{overlay_path}` exists. Choose another name, or replace it with overwrite=True "
-                "(`--overwrite`)."
-            )
-        video_writer = VideoWriter(overlay_path, reader.size, fps=reader.fps or _FOLDER_RATE)
-    if isinstance(model, (str, Path)):
-        model = load_network(model)
-        device = device or "auto"
-    network = cast("VOSNetwork[Any, Any]", getattr(model, "network", model))
-    seen: list[str] = []  # frames that the session has seen since there are objects
-    needed = reader.names[reader.names.index(annotations.first_frame) + 1 :]
-    session = VideoSession(
-        network,
-        size=size,
-        device=device,
-        precision=precision,
-        max_memory_bytes=memory_budget,
-        side_inputs=open_side_inputs(network, side_inputs or {}, seen, needed=needed, size=size),
-    )
-    views = None
-    if show is not None:
-        session.watch(show)
-        views = ViewWriter(folder / show, show, resume=resume)
-    _begin(writer, reader.names[finished:], settings)
+    with folder_lock(folder):
+        if resume:
+            _check_settings(folder, settings)
+        writer = MaskWriter(folder, resume=resume, overwrite=overwrite)
+        finished = sum(1 for _ in itertools.takewhile(lambda name: name in writer.done, reader.names))
+        video_writer = None
+        if overlay_path is not None:
+            if overlay_path.exists() and not (resume or overwrite):
+                raise OutputExistsError(
+                    f"Overlay `{overlay_path}` exists. Choose another name, or replace it with overwrite=True "
+                    "(`--overwrite`)."
+                )
+            video_writer = VideoWriter(overlay_path, reader.size, fps=reader.fps or _FOLDER_RATE)
+        if isinstance(model, (str, Path)):
+            model = load_network(model)
+            device = device or "auto"
+        network = cast("VOSNetwork[Any, Any]", getattr(model, "network", model))
+        seen: list[str] = []  # frames that the session has seen since there are objects
+        needed = reader.names[reader.names.index(annotations.first_frame) + 1 :]
+        session = VideoSession(
+            network,
+            size=size,
+            device=device,
+            precision=precision,
+            max_memory_bytes=memory_budget,
+            side_inputs=open_side_inputs(network, side_inputs or {}, seen, needed=needed, size=size),
+        )
+        views = None
+        if show is not None:
+            session.watch(show)
+            views = ViewWriter(folder / show, show, resume=resume)
+        _begin(writer, reader.names[finished:], settings)
 
-    begin = time.perf_counter()
-    done = 0
-    with video_writer or contextlib.nullcontext(), views or contextlib.nullcontext():
-        for frame, mask in _segment_frames(session, reader, annotations, writer, finished, seen):
-            done += 1
-            if views is not None and done > finished:
-                views.write(frame, session.view(views.name))
-            if video_writer is not None:
-                video_writer.write(draw_overlay(frame.image, mask))
-            if progress is not None:
-                progress(done, len(reader))
-    return SegmentationReport(
-        folder=folder,
-        frames=done,
-        segmented=done - finished,
-        objects=tuple(sorted(annotations.objects)),
-        seconds=time.perf_counter() - begin,
-        overlay=overlay_path,
-        views=None if views is None else views.folder,
-        device=str(session.device),
-    )
+        begin = time.perf_counter()
+        done = 0
+        with video_writer or contextlib.nullcontext(), views or contextlib.nullcontext():
+            for frame, mask in _segment_frames(session, reader, annotations, writer, finished, seen):
+                done += 1
+                if views is not None and done > finished:
+                    views.write(frame, session.view(views.name))
+                if video_writer is not None:
+                    video_writer.write(draw_overlay(frame.image, mask))
+                if progress is not None:
+                    progress(done, len(reader))
+        return SegmentationReport(
+            folder=folder,
+            frames=done,
+            segmented=done - finished,
+            objects=tuple(sorted(annotations.objects)),
+            seconds=time.perf_counter() - begin,
+            overlay=overlay_path,
+            views=None if views is None else views.folder,
+            device=str(session.device),
+        )
 
 
 def _segment_frames(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import pickle  # for the name of its error only
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -26,11 +27,13 @@ from vos_zoo.training.initial_weights import load_initial_weights, load_trunks
 from vos_zoo.training.losses import BootstrappedCrossEntropy
 from vos_zoo.training.prediction import VideoPrediction
 from vos_zoo.training.sharing import Pretrained
+from vos_zoo.weights.torch_files import unpickling_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
+    from typing_extensions import Self
 
     from vos_zoo.data.modules.prediction import PredictionVideo
     from vos_zoo.data.modules.validation import VideoItem
@@ -174,6 +177,43 @@ class VOSModule(Pretrained, pl.LightningModule):
         self._begun = (-1, 0)  # the current iteration, and its batches so far
         for name in frozen:
             self._freeze(name)
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path | IO[bytes],
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a checkpoint of a training run, as Lightning does, but never in a way that lets it run code.
+
+        Args:
+            checkpoint_path: Path, address or open file.
+            map_location: As for ``torch.load``.
+            hparams_file: File of constructor arguments that replace those in the checkpoint.
+            strict: Whether all keys have to fit; None means the module's own ``strict_loading``.
+            weights_only: True or None.
+            **kwargs: Constructor arguments that replace those in the checkpoint.
+
+        Raises:
+            ConfigError: If ``weights_only`` is False.
+            CheckpointError: If the checkpoint wants to run code, or is damaged.
+        """
+        if weights_only is False:
+            raise ConfigError(
+                "load_from_checkpoint was called with weights_only=False. A checkpoint could then run code while it is "
+                "read. Leave the argument out; checkpoints of this package hold nothing that needs it."
+            )
+        try:
+            # Lightning's own default lets a checkpoint that it fetches from a server run code.
+            return super().load_from_checkpoint(
+                checkpoint_path, map_location, hparams_file, strict, weights_only=True, **kwargs
+            )
+        except pickle.UnpicklingError as error:
+            raise unpickling_error(error, str(checkpoint_path)) from error
 
     def setup(self, stage: str) -> None:
         """Load the weights to start from, unless a checkpoint will replace them, or weights have been trained since."""

@@ -11,7 +11,15 @@ import torch
 from testing.checkpoints import save_tiny
 from testing.clips import FRAMES, HEIGHT, LATE_FRAME, WIDTH
 from vos_zoo.cli.main import main
-from vos_zoo.errors import CheckpointError, ConfigError, DataError, MissingFileError, OutputExistsError
+from vos_zoo.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MissingFileError,
+    OutputExistsError,
+    OutputInUseError,
+)
+from vos_zoo.files import folder_lock
 from vos_zoo.media.masks import read_mask
 from vos_zoo.models.dmn_aoa import detector, precompute
 from vos_zoo.models.dmn_aoa.precompute import propose_video
@@ -327,3 +335,9 @@ def test_stored_masks_come_back(built):
     torch.testing.assert_close(placed.boxes, boxes)
     both = ((placed.masks[0] > 0.5) & (mask > 0.5)).sum() / ((placed.masks[0] > 0.5) | (mask > 0.5)).sum()
     assert both > 0.96
+
+
+def test_a_second_run_into_a_folder_is_refused(built):
+    with folder_lock(built["out"] / "frames"), pytest.raises(OutputInUseError, match="Another run is writing into"):
+        propose_video(**built)
+    assert list((built["out"] / "frames").iterdir()) == []

@@ -12,6 +12,7 @@ from torch import Tensor
 from vos_zoo.errors import CheckpointError, MissingFileError
 from vos_zoo.inference.geometry import FrameGeometry
 from vos_zoo.network import IMAGENET_MEAN, IMAGENET_STD
+from vos_zoo.weights.torch_files import plain_tensors, read_torch_file
 
 from .proposal_files import StoredProposals, place_proposals
 from .proposals import ProposalRequest, Proposals, tidy_proposals
@@ -107,7 +108,7 @@ def _load(model: torch.nn.Module, path: Path) -> None:
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist. Give torchvision's weight file of Mask R-CNN v2.")
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        model.load_state_dict(plain_tensors(read_torch_file(path), path))
     except (RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} does not hold the weights of torchvision's maskrcnn_resnet50_fpn_v2 ({error})."

@@ -10,6 +10,7 @@ import torch
 
 from vos_zoo.devices import find_device
 from vos_zoo.errors import ConfigError, DataError, OutputExistsError
+from vos_zoo.files import folder_lock
 from vos_zoo.inference.geometry import FrameGeometry
 from vos_zoo.media.annotations import Annotations
 from vos_zoo.media.masks import MaskFolder
@@ -93,6 +94,7 @@ def propose_video(
         VideoError: If the video cannot be read.
         MaskError: If a mask is no map of ids or does not fit its frame.
         OutputExistsError: If the video has proposals in ``out`` and neither ``resume`` nor ``overwrite`` is given.
+        OutputInUseError: If another run writes the proposals of this video at this moment.
         DataError: If ``out`` holds proposals of another source.
         ConfigError: If arguments contradict each other.
         CheckpointError: If weights do not fit or cannot be downloaded.
@@ -112,38 +114,39 @@ def propose_video(
     root = Path(out)
     name = Path(video).resolve()
     folder = root / (name.name if name.is_dir() else name.stem)
-    done = {path.stem for path in folder.glob(f"*{_SUFFIX}")}
-    if done and not (resume or overwrite):
-        raise OutputExistsError(
-            f"{folder} holds proposals of {len(done)} frames. Choose another folder, go on with resume=True "
-            "(`--resume`), or replace them with overwrite=True (`--overwrite`)."
-        )
-    generators = {
-        "builtin": f"propagated masks of {model}",
-        "maskrcnn": f"torchvision maskrcnn_resnet50_fpn_v2, {weights}",
-    }
-    generator, settings = generators[source], _SETTINGS[source]
-    _check_index(root, generator, settings)
-    found: Iterator[tuple[VideoFrame, StoredProposals | None]]
-    if masks is not None:
-        found = _follow(reader, masks, model, device, size)
-    else:
-        detector = MaskRCNNProposals(weights, device=find_device(device))
-        skipped = done if resume else set()
-        found = ((frame, None if frame.name in skipped else detector.detect(frame.image)) for frame in reader)
-    root.mkdir(parents=True, exist_ok=True)
-    # First, since files without their index are read with other thresholds.
-    write_index(root, generator=generator, frames=_count(root), settings=settings)
-    written = finished = 0
-    for frame, stored in found:
-        finished += 1
-        if stored is not None and not (resume and frame.name in done):
-            write_proposals(folder / f"{frame.name}{_SUFFIX}", stored)
-            written += len(stored.scores)
-        if progress is not None:
-            progress(finished, len(reader))
-    write_index(root, generator=generator, frames=_count(root), settings=settings)
-    return ProposalReport(folder=folder, frames=finished, proposals=written)
+    with folder_lock(folder):
+        done = {path.stem for path in folder.glob(f"*{_SUFFIX}")}
+        if done and not (resume or overwrite):
+            raise OutputExistsError(
+                f"{folder} holds proposals of {len(done)} frames. Choose another folder, go on with resume=True "
+                "(`--resume`), or replace them with overwrite=True (`--overwrite`)."
+            )
+        generators = {
+            "builtin": f"propagated masks of {model}",
+            "maskrcnn": f"torchvision maskrcnn_resnet50_fpn_v2, {weights}",
+        }
+        generator, settings = generators[source], _SETTINGS[source]
+        _check_index(root, generator, settings)
+        found: Iterator[tuple[VideoFrame, StoredProposals | None]]
+        if masks is not None:
+            found = _follow(reader, masks, model, device, size)
+        else:
+            detector = MaskRCNNProposals(weights, device=find_device(device))
+            skipped = done if resume else set()
+            found = ((frame, None if frame.name in skipped else detector.detect(frame.image)) for frame in reader)
+        root.mkdir(parents=True, exist_ok=True)
+        # First, since files without their index are read with other thresholds.
+        write_index(root, generator=generator, frames=_count(root), settings=settings)
+        written = finished = 0
+        for frame, stored in found:
+            finished += 1
+            if stored is not None and not (resume and frame.name in done):
+                write_proposals(folder / f"{frame.name}{_SUFFIX}", stored)
+                written += len(stored.scores)
+            if progress is not None:
+                progress(finished, len(reader))
+        write_index(root, generator=generator, frames=_count(root), settings=settings)
+        return ProposalReport(folder=folder, frames=finished, proposals=written)
 
 
 def _follow(
