@@ -115,7 +115,9 @@ def _print_ablations(*, as_json: bool) -> int:
         ]
         print(f"{table.name}: {table.title}")
         print("\n".join(_aligned(rows)) + "\n")
-    print("ROOT is your data root. Commands of `vos-zoo reproduce` run any weight of the model in the row's setting.")
+    print(
+        "ROOT is your data root, FOLDER a trained weight, or its proposals. `vos-zoo reproduce` runs one in a setting."
+    )
     return 0
 
 
