@@ -116,7 +116,8 @@ def _print_ablations(*, as_json: bool) -> int:
         print(f"{table.name}: {table.title}")
         print("\n".join(_aligned(rows)) + "\n")
     print(
-        "ROOT is your data root, FOLDER a trained weight, or its proposals. `vos-zoo reproduce` runs one in a setting."
+        "ROOT is your data root, FOLDER a trained weight, or a folder of proposals. `vos-zoo reproduce` runs a weight in "
+        "a row's setting."
     )
     return 0
 
