@@ -90,13 +90,12 @@ def import_nameable_classes() -> None:
 def _run(arguments: list[str] | None) -> None:
     """Build the command line interface and run it; everything heavy is imported here."""
     import torch
-    from pytorch_lightning import LightningDataModule, Trainer
+    from pytorch_lightning import LightningDataModule, LightningModule, Trainer
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
     from pytorch_lightning.utilities import rank_zero_info
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from vos_zoo.training.interruption import SaveOnInterruption
-    from vos_zoo.training.module import VOSModule
     from vos_zoo.training.overlays import SampleOverlays  # noqa: F401
     from vos_zoo.training.prediction_writer import PredictionWriter
     from vos_zoo.training.push_best import PushBestToHub  # noqa: F401
@@ -168,7 +167,7 @@ def _run(arguments: list[str] | None) -> None:
 
     try:
         ZooCLI(
-            VOSModule,
+            LightningModule,  # most are of VOSModule; a paper may bring another one, such as a detector's
             LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,

@@ -115,7 +115,10 @@ def _print_ablations(*, as_json: bool) -> int:
         ]
         print(f"{table.name}: {table.title}")
         print("\n".join(_aligned(rows)) + "\n")
-    print("ROOT is your data root. Commands of `vos-zoo reproduce` run any weight of the model in the row's setting.")
+    print(
+        "ROOT is your data root, FOLDER a trained weight, or a folder of proposals. `vos-zoo reproduce` runs a weight in "
+        "a row's setting."
+    )
     return 0
 
 

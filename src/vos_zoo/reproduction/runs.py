@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -310,7 +310,10 @@ def _segment_video(
         size = read_mask(min(video.annotations.glob("*.png"))).shape
     known: set[int] = set()
     seconds, memory_bytes, has_truth = 0.0, 0, False
-    with time_parts(session.network) if times_parts else nullcontext({}) as parts:
+    timing: AbstractContextManager[dict[str, float]] = nullcontext({})
+    if times_parts:
+        timing = time_parts(session.network)
+    with timing as parts:
         for frame in reader:
             annotation = annotations.get(frame.name)
             had_objects = bool(known)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
     from typing_extensions import Self
 
+    from vos_zoo.data.clips.dataset import ClipBatch
     from vos_zoo.data.modules.prediction import PredictionVideo
     from vos_zoo.data.modules.validation import VideoItem
     from vos_zoo.inference.session import Precision
@@ -224,8 +225,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         if self._has_weights or self.trainer.ckpt_path is not None:
             self._has_weights = True
             return
-        data_root = getattr(getattr(self.trainer, "datamodule", None), "root", None)
-        roots = [Path(root) for root in (data_root, ".") if root is not None]
+        roots = self.search_roots()
         if self.initial_weights is not None:
             load_initial_weights(self.network, self.initial_weights, roots, is_whole=stage != "fit")
             self._has_weights = True
@@ -233,6 +233,11 @@ class VOSModule(Pretrained, pl.LightningModule):
             self._has_weights = self.load_start(roots)
             if not self._has_weights and self.freezes_batch_norm:
                 _warn_of_random_encoders(type(self).__name__)
+
+    def search_roots(self) -> list[Path]:
+        """Return the folders that relative paths are looked up in: the data root, and the working directory."""
+        data_root = getattr(getattr(self.trainer, "datamodule", None), "root", None)
+        return [Path(root) for root in (data_root, ".") if root is not None]
 
     def load_start(self, roots: Sequence[Path]) -> bool:
         """Load the weights that training from scratch starts from, as far as the arguments name any.
@@ -264,7 +269,7 @@ class VOSModule(Pretrained, pl.LightningModule):
             # Of the first process: the others may have a seed of their own.
             self._training_seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
-    def on_train_batch_start(self, batch: TrainingBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
         """Seed what the step draws at random by the step's number, so that resumed training draws the same."""
         assert self._training_seed is not None, "on_train_start comes first"
         iteration, batches = self._begun

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from testing.checkpoints import save_tiny
 from testing.clips import FRAMES, HEIGHT, LATE_FRAME, WIDTH
@@ -287,6 +288,17 @@ def test_a_detector_needs_no_mask_and_goes_on_where_it_stopped(built, monkeypatc
     index = json.loads((built["out"] / "proposals.json").read_text())
     assert index["generator"] == "torchvision maskrcnn_resnet50_fpn_v2, file.pth"
     assert FolderProposals.open(report.folder).nms_iou == 0.4
+
+
+def test_a_detector_looks_at_pictures_of_any_size(tmp_path, monkeypatch):
+    """Those that a stage on images trains on."""
+    monkeypatch.setattr(precompute, "MaskRCNNProposals", Detector)
+    sizes = {"a": (20, 30), "b": (40, 24)}
+    (tmp_path / "train2017").mkdir()
+    for name, (height, width) in sizes.items():
+        Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(tmp_path / "train2017" / f"{name}.jpg")
+    report = propose_video(tmp_path / "train2017", tmp_path / "out", source="maskrcnn", device="cpu")
+    assert {path.stem: read_proposals(path).size for path in report.folder.iterdir()} == sizes
 
 
 def test_weights_that_cannot_be_downloaded_are_an_error_of_ours(monkeypatch):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from vos_zoo.devices import find_device
@@ -13,6 +14,7 @@ from vos_zoo.errors import ConfigError, DataError, OutputExistsError
 from vos_zoo.files import folder_lock
 from vos_zoo.inference.geometry import FrameGeometry
 from vos_zoo.media.annotations import Annotations
+from vos_zoo.media.frames import FrameFolder
 from vos_zoo.media.masks import MaskFolder
 from vos_zoo.media.reader import open_video
 from vos_zoo.models.load import load_model
@@ -59,6 +61,13 @@ class ProposalReport:
     proposals: int
 
 
+class Pictures(FrameFolder):
+    """A folder of pictures of any sizes: a detector looks at each on its own."""
+
+    def _check_size(self, image: NDArray[np.uint8], where: str) -> None:
+        """Accept all."""
+
+
 def propose_video(
     video: str | Path,
     out: str | Path,
@@ -76,7 +85,8 @@ def propose_video(
     """Write the proposals of every frame of a video, for DMN-AOA.
 
     Args:
-        video: A video file, or a folder of frames.
+        video: A video file, or a folder of frames; for ``"maskrcnn"`` also a folder of unrelated pictures, such as
+            COCO's, whose sizes may differ.
         out: Folder of proposals; the video gets a folder of its own name in it.
         source: ``"builtin"`` follows the objects of ``masks`` with a model of the zoo and proposes around the masks of
             the frame before, their parts and moved copies. ``"maskrcnn"`` finds instances with torchvision's detector.
@@ -110,7 +120,7 @@ def propose_video(
             if masks is None
             else f"Masks were given, but the source {source!r} looks at frames alone. Leave the masks out."
         )
-    reader = open_video(video)
+    reader = Pictures(video) if source == "maskrcnn" and Path(video).is_dir() else open_video(video)
     root = Path(out)
     name = Path(video).resolve()
     folder = root / (name.name if name.is_dir() else name.stem)

@@ -129,6 +129,17 @@ def read_index(root: str | Path) -> dict[str, Any] | None:
     return content
 
 
+def index_settings(root: str | Path) -> dict[str, Any]:
+    """Return the thresholds that ``proposals.json`` names; none if there is no such file.
+
+    Raises:
+        DataError: If it is damaged or of another version.
+    """
+    index = read_index(root)
+    settings = {} if index is None else index["settings"]
+    return {name: settings[name] for name in _THRESHOLDS if name in settings}
+
+
 def read_proposals(path: str | Path) -> StoredProposals:
     """Read one frame's proposals.
 
@@ -201,9 +212,7 @@ class FolderProposals:
             raise MissingFileError(
                 f"There is no folder `{folder}`. Give a video's folder, as `vos-zoo proposals` makes it."
             )
-        index = read_index(folder.parent)
-        settings = {} if index is None else index["settings"]
-        return cls(folder, frame_names, size, **{name: settings[name] for name in _THRESHOLDS if name in settings})
+        return cls(folder, frame_names, size, **index_settings(folder.parent))
 
     def __call__(self, request: ProposalRequest) -> Proposals:
         """Return the proposals of one frame in the network's pixels.
@@ -269,6 +278,19 @@ def open_proposals(
     return source
 
 
+def usable_tensors(stored: StoredProposals, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return boxes (n, 4), scores (n,) and grids (n, 28, 28) in [0, 1] on the device of ``like``.
+
+    Boxes without area and scores that are no number are left out.
+    """
+    boxes = torch.from_numpy(stored.boxes).to(like.device)
+    scores = torch.from_numpy(stored.scores).to(like.device)
+    grids = torch.from_numpy(stored.grids).to(like.device).float() / 255
+    is_valid = boxes.isfinite().all(dim=1) & scores.isfinite()
+    is_valid &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return boxes[is_valid], scores[is_valid], grids[is_valid]
+
+
 def place_proposals(stored: StoredProposals, geometry: FrameGeometry, like: torch.Tensor) -> Proposals:
     """Paste stored proposals into a padded working frame; leave out boxes without area and scores that are no number.
 
@@ -277,16 +299,11 @@ def place_proposals(stored: StoredProposals, geometry: FrameGeometry, like: torc
         geometry: From the original frame to the network's.
         like: Tensor on the device to use.
     """
-    boxes = torch.from_numpy(stored.boxes).to(like.device)
-    scores = torch.from_numpy(stored.scores).to(like.device)
-    grids = torch.from_numpy(stored.grids).to(like.device).float() / 255
+    boxes, scores, grids = usable_tensors(stored, like)
     scale = [working / own for working, own in zip(geometry.working_size, geometry.frame_size, strict=True)]
     factor = boxes.new_tensor([scale[1], scale[0], scale[1], scale[0]])
     left, _, top, _ = geometry.padding
     boxes = boxes * factor + boxes.new_tensor([left, top, left, top])
-    is_valid = boxes.isfinite().all(dim=1) & scores.isfinite()
-    is_valid &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    boxes, scores, grids = boxes[is_valid], scores[is_valid], grids[is_valid]
     masks = paste_masks(grids, boxes, geometry.padded_size)
     return Proposals(boxes, scores, masks)
 
