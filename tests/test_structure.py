@@ -15,14 +15,14 @@ TESTS = Path(__file__).parent
 #: Floors from the ground up; a room is a folder or a file of the package. What a room may import lies on lower floors.
 FLOORS = (
     ("errors", "version", "lazy"),
-    ("files", "run_file", "configs", "cache", "demo"),
+    ("files", "run_file", "configs", "cache", "demo", "plugins"),
     ("registry", "network", "devices", "media", "layers", "memory"),
     ("data", "metrics", "inference"),
     ("weights",),
     ("training",),
     ("models",),
     ("segmentation", "reproduction"),
-    ("cli", "app"),
+    ("cli", "app", "testing"),
 )
 HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

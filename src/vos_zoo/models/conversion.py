@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from vos_zoo.errors import CheckpointError, MissingFileError, UnknownModelError
-from vos_zoo.registry import ARCHITECTURES, find_architecture
+from vos_zoo.registry import find_architecture, known_architectures
 from vos_zoo.weights import describe_file, save_checkpoint_folder
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _DAMAGE = (
 
 def convertible() -> list[str]:
     """List the models whose authors released weights, by their names in the registry."""
-    return sorted(name for name, architecture in ARCHITECTURES.items() if architecture.converter is not None)
+    return sorted(name for name, architecture in known_architectures().items() if architecture.converter is not None)
 
 
 def convert_file(kind: str, path: str | Path, out_dir: str | Path, *, accept_missing: bool = False) -> Path:
@@ -92,7 +92,7 @@ def convert_file(kind: str, path: str | Path, out_dir: str | Path, *, accept_mis
         raise CheckpointError(f"{path}: {error}") from error
     architecture = find_architecture(kind)
     with torch.device("meta"):  # every tensor comes from the file; initialising them first would take seconds
-        network: Any = architecture.load_class("network")(architecture.new_config("r50"))
+        network: Any = architecture.load_class("network")(architecture.new_config(architecture.variants[0].name))
     network.load_state_dict(tensors, strict=True, assign=True)
     card = _card(kind, converter, Path(path), original, accept_missing=accept_missing)
     return save_checkpoint_folder(network, out_dir, card=card, half=False)
@@ -289,7 +289,7 @@ class Converter(Protocol):
 
 
 def _load_converter(kind: str) -> Converter:
-    return cast("Converter", importlib.import_module(str(ARCHITECTURES[kind].converter)))
+    return cast("Converter", importlib.import_module(str(find_architecture(kind).converter)))
 
 
 def _guess(original: Mapping[str, Tensor], kind: str) -> str:
