@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
+    from vos_zoo.data.clips.dataset import ClipBatch
     from vos_zoo.data.modules.prediction import PredictionVideo
     from vos_zoo.data.modules.validation import VideoItem
     from vos_zoo.inference.session import Precision
@@ -224,7 +225,7 @@ class VOSModule(Pretrained, pl.LightningModule):
             # Of the first process: the others may have a seed of their own.
             self._training_seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
-    def on_train_batch_start(self, batch: TrainingBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
         """Seed what the step draws at random by the step's number, so that resumed training draws the same."""
         assert self._training_seed is not None, "on_train_start comes first"
         iteration, batches = self._begun
