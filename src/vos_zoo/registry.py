@@ -123,14 +123,26 @@ class Architecture:
         Raises:
             ConfigError: If a class that another package brings cannot be imported.
         """
-        path: str = getattr(self, f"{kind}_class")
-        if self.name in ARCHITECTURES:
-            return _import_class(path)
+        return self._load(f"{kind}_class")
+
+    def load_converter(self) -> Any:
+        """Import the module that converts the authors' released weights; only if there is one.
+
+        Raises:
+            ConfigError: If another package brings it and it cannot be imported.
+        """
+        return self._load("converter")
+
+    def _load(self, field: str) -> Any:
+        module_name, _, class_name = getattr(self, field).partition(":")
         try:
-            return _import_class(path)
+            module = importlib.import_module(module_name)
+            return getattr(module, class_name) if class_name else module
         except Exception as error:  # code of another package may raise anything
+            if self.name in ARCHITECTURES:
+                raise
             raise ConfigError(
-                f"Model {self.name!r} is registered with {kind}_class={path!r}, which cannot be imported: "
+                f"Model {self.name!r} is registered with {field}={getattr(self, field)!r}, which cannot be imported: "
                 f"{type(error).__name__}: {error}. Repair, update or uninstall the package that registers it."
             ) from error
 
@@ -145,11 +157,6 @@ class Architecture:
                 return getattr(self.load_class("config"), candidate.factory)()
         known = ", ".join(candidate.name for candidate in self.variants)
         raise UnknownModelError(f"{self.title} has no size {variant!r}. Choose one of: {known}.")
-
-
-def _import_class(path: str) -> Any:
-    module_name, class_name = path.split(":")
-    return getattr(importlib.import_module(module_name), class_name)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ tensors and plain containers and refuses everything else. Each paper's ``convert
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import importlib
 import pickle
 import re
 import struct
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import torch
 from torch import Tensor
 
-from vos_zoo.errors import CheckpointError, MissingFileError, UnknownModelError
+from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, UnknownModelError
 from vos_zoo.registry import find_architecture, known_architectures
 from vos_zoo.weights import describe_file, save_checkpoint_folder
 
@@ -289,13 +289,17 @@ class Converter(Protocol):
 
 
 def _load_converter(kind: str) -> Converter:
-    return cast("Converter", importlib.import_module(str(find_architecture(kind).converter)))
+    return cast("Converter", find_architecture(kind).load_converter())
 
 
 def _guess(original: Mapping[str, Tensor], kind: str) -> str:
     """End a message with what the file looks like."""
-    prefixes = {other: _load_converter(other).IDENTIFYING_PREFIX for other in convertible()}
-    found = [other for other, prefix in prefixes.items() if any(key.startswith(prefix) for key in original)]
+    found = []
+    for other in convertible():
+        with contextlib.suppress(ConfigError):  # a package that is broken has no say
+            prefix = _load_converter(other).IDENTIFYING_PREFIX
+            if any(key.startswith(prefix) for key in original):
+                found.append(other)
     if kind in found:
         return "; it may belong to another version of the network. Give the released file."
     if found:
