@@ -17,7 +17,7 @@ from vos_zoo.media.masks import read_mask
 from vos_zoo.media.reader import open_video
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("torch", "cv2", "av", "timm", "pytorch_lightning", "albumentations", "torchmetrics", "numpy")
+HEAVY = ("torch", "cv2", "av", "timm", "pytorch_lightning", "albumentations", "torchmetrics", "numpy", "pytest")
 
 needs_source_tree = pytest.mark.skipif(
     not (ROOT / "src" / "vos_zoo").is_dir(), reason="the installed package is tested without its source tree"

@@ -6,6 +6,7 @@ package installs a command of that name any more.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle  # for the name of its error only
 import signal
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vos_zoo.cli.output import describe_os_error, is_full, print_error
 from vos_zoo.errors import ConfigError, RunStoppedError, VosZooError
-from vos_zoo.registry import ARCHITECTURES
+from vos_zoo.registry import known_architectures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
 __all__ = ["main"]
+
+_logger = logging.getLogger(__name__)
 
 EXIT_BAD_INPUT = 2
 _EXIT_SIGNAL = 128  # plus the number of the signal, as shells report it
@@ -78,13 +81,19 @@ def _our_error(error: BaseException | None) -> VosZooError | None:
 
 
 def import_nameable_classes() -> None:
-    """Import all models and data modules: a recipe can name a class that is imported without its module."""
+    """Import all models and data modules: a recipe can name a class that is imported without its module.
+
+    A model of another package that cannot be imported is left out with a warning.
+    """
     from vos_zoo import data
 
     for name in data.__all__:
         getattr(data, name)
-    for architecture in ARCHITECTURES.values():
-        architecture.load_class("module")
+    for architecture in known_architectures().values():
+        try:
+            architecture.load_class("module")
+        except ConfigError as error:  # noqa: PERF203  # one model at a time
+            _logger.warning("Left a model out. %s", error)
 
 
 def _run(arguments: list[str] | None) -> None:

@@ -6,8 +6,8 @@ These files are pickles, which :mod:`vos_zoo.weights.torch_files` opens without 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import importlib
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import torch
 from torch import Tensor
 
-from vos_zoo.errors import CheckpointError, MissingFileError, UnknownModelError
-from vos_zoo.registry import ARCHITECTURES, find_architecture
+from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, UnknownModelError
+from vos_zoo.registry import find_architecture, known_architectures
 from vos_zoo.weights import describe_file, save_checkpoint_folder
 from vos_zoo.weights.torch_files import plain_tensors, read_torch_file
 
@@ -37,7 +37,7 @@ _SHOWN_KEYS = 5
 
 def convertible() -> list[str]:
     """List the models whose authors released weights, by their names in the registry."""
-    return sorted(name for name, architecture in ARCHITECTURES.items() if architecture.converter is not None)
+    return sorted(name for name, architecture in known_architectures().items() if architecture.converter is not None)
 
 
 def convert_file(kind: str, path: str | Path, out_dir: str | Path, *, accept_missing: bool = False) -> Path:
@@ -74,7 +74,7 @@ def convert_file(kind: str, path: str | Path, out_dir: str | Path, *, accept_mis
         raise CheckpointError(f"{path}: {error}") from error
     architecture = find_architecture(kind)
     with torch.device("meta"):  # every tensor comes from the file; initialising them first would take seconds
-        network: Any = architecture.load_class("network")(architecture.new_config("r50"))
+        network: Any = architecture.load_class("network")(architecture.new_config(architecture.variants[0].name))
     network.load_state_dict(tensors, strict=True, assign=True)
     card = _card(kind, converter, Path(path), original, accept_missing=accept_missing)
     return save_checkpoint_folder(network, out_dir, card=card, half=False)
@@ -247,13 +247,17 @@ class Converter(Protocol):
 
 
 def _load_converter(kind: str) -> Converter:
-    return cast("Converter", importlib.import_module(str(ARCHITECTURES[kind].converter)))
+    return cast("Converter", find_architecture(kind).load_converter())
 
 
 def _guess(original: Mapping[str, Tensor], kind: str) -> str:
     """End a message with what the file looks like."""
-    prefixes = {other: _load_converter(other).IDENTIFYING_PREFIX for other in convertible()}
-    found = [other for other, prefix in prefixes.items() if any(key.startswith(prefix) for key in original)]
+    found = []
+    for other in convertible():
+        with contextlib.suppress(ConfigError):  # a package that is broken has no say
+            prefix = _load_converter(other).IDENTIFYING_PREFIX
+            if any(key.startswith(prefix) for key in original):
+                found.append(other)
     if kind in found:
         return "; it may belong to another version of the network. Give the released file."
     if found:

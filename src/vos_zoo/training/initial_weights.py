@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError
 from vos_zoo.layers import ResNetTrunk
-from vos_zoo.registry import ARCHITECTURES, WEIGHTS
+from vos_zoo.registry import WEIGHTS, is_architecture
 from vos_zoo.weights import CONFIG_FILE, WEIGHTS_FILE, describe_weight
 from vos_zoo.weights.checkpoint import check_fits
 from vos_zoo.weights.tensors import TensorFile
@@ -166,7 +166,7 @@ def find_source(source: str, roots: Sequence[Path]) -> Path:
     Raises:
         MissingFileError: If the path does not exist.
     """
-    if source in WEIGHTS or source in ARCHITECTURES or source.startswith("hf-hub:"):
+    if source in WEIGHTS or is_architecture(source) or source.startswith("hf-hub:"):
         return describe_weight(source)[0]
     candidates = [root / source for root in roots]
     for candidate in candidates:

@@ -117,7 +117,7 @@ def read_config(path: Path) -> tuple[Architecture, Any]:
     try:
         architecture = find_architecture(name if isinstance(name, str) else type(name).__name__)
     except UnknownModelError as error:
-        raise UnknownModelError(f"{path} needs another or a newer vos_zoo: {error}") from error
+        raise UnknownModelError(f"{path} needs a newer vos_zoo, or the package of its model: {error}") from error
     return architecture, config_from_dict(architecture.load_class("config"), data["config"], where=f"{path}: config")
 
 

@@ -130,7 +130,7 @@ def find_checkpoint(name: str | Path) -> Checkpoint:
         return _from_hub(name)
     # A registry name wins over a folder of the same name; a path that must be one is written with a separator or a
     # prefix.
-    if name in registry.WEIGHTS or name in registry.ARCHITECTURES:
+    if name in registry.WEIGHTS or registry.is_architecture(name):
         return _from_registry(registry.find_weight(name))
     if Path(name).is_dir():
         return Checkpoint(Path(name), WEIGHTS_FILE, name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from testing.model_tester import ignore, training_batch
+
 from vos_zoo.models.dmn_aoa.detector_training import DetectorModule
 
 
