@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from testing.data_modules import LIGHTNING_WARNINGS
 from vos_zoo.data.modules.mixed import MixedDataModule
 from vos_zoo.errors import ConfigError
-
-pytestmark = LIGHTNING_WARNINGS
 
 
 @pytest.mark.parametrize("area", [(0, 1), (0.5, 0.4), (0.5, 1.5)])
