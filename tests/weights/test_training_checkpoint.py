@@ -51,7 +51,15 @@ def test_iterations_that_are_none_are_refused(path, value):
         read_training_checkpoint(path)
 
 
-@pytest.mark.parametrize("key", ["vos_zoo", "state_dict", "global_step"])
+def test_missing_iterations_are_named(path):
+    content = torch.load(path, weights_only=True)
+    del content["global_step"]
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt.*iterations"):
+        read_training_checkpoint(path)
+
+
+@pytest.mark.parametrize("key", ["vos_zoo", "state_dict"])
 def test_what_is_missing_makes_it_another_file(path, key):
     content = torch.load(path, weights_only=True)
     del content[key]
