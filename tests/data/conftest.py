@@ -15,8 +15,6 @@ from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.media.masks import write_mask
 
 FRAMES = 8
-# Frames that meta.json lists for each object of `objects_root`, whose videos have 8 and 5 frames.
-_OBJECTS = {"long": {1: range(8), 4: range(2, 5)}, "short": {2: range(5), 3: range(4, 5)}}
 _STEMS = [f"{index:05d}" for index in range(0, 30, 5)]
 
 
@@ -96,15 +94,28 @@ def youtube_vos_root(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Keep OpenCV from spreading tiny pictures over threads."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(0)
+    yield
+    cv2.setNumThreads(before)
+
+
+# Frames that meta.json lists for each object; the videos have 8 and 5 frames.
+_LISTED = {"long": {1: range(8), 4: range(2, 5)}, "short": {2: range(5), 3: range(4, 5)}}
+
+
 @pytest.fixture
-def objects_root(tmp_path) -> Path:
-    """Two videos, one of them square, whose objects are wide bars that hardly move."""
+def listed_objects(tmp_path):
+    """A data root with YouTube-VOS: two videos, one of them square, whose objects are wide bars that hardly move."""
     split = tmp_path / "youtube-vos" / "train"
     meta = {}
     for name, (frames, size) in {"long": (8, (60, 80)), "short": (5, (48, 48))}.items():
         for index in range(frames):
             mask = np.zeros(size, np.uint8)
-            for place, label in enumerate(_OBJECTS[name]):
+            for place, label in enumerate(_LISTED[name]):
                 mask[5 + 20 * place : 20 + 20 * place, 10 + index : 40 + index] = label
             frame = np.stack([mask * 20, mask * 30, np.full(size, 10 * index, np.uint8)], axis=2)
             for folder in ("JPEGImages", "Annotations"):
@@ -113,17 +124,8 @@ def objects_root(tmp_path) -> Path:
             write_mask(split / "Annotations" / name / f"{5 * index:05d}.png", mask)
         objects = {
             str(label): {"category": "bar", "frames": [f"{5 * index:05d}" for index in listed]}
-            for label, listed in _OBJECTS[name].items()
+            for label, listed in _LISTED[name].items()
         }
         meta[name] = {"objects": objects}
     (split / "meta.json").write_text(json.dumps({"videos": meta}))
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Keep OpenCV from spreading tiny pictures over threads."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(0)
-    yield
-    cv2.setNumThreads(before)

@@ -17,7 +17,7 @@ from vos_zoo.models.dmn_aoa import DMNAOAModule
 from vos_zoo.models.dmn_aoa.precompute import propose_video
 from vos_zoo.models.load import load_model
 from vos_zoo.reproduction.runs import RowRun, VideoRecord, measured_values, new_objects
-from vos_zoo.reproduction.tables import PERCENT_MEASURES, RATE_MEASURES, find_table, of_part, paper_tables
+from vos_zoo.reproduction.tables import PERCENT_MEASURES, RATE_MEASURES, find_table, paper_tables
 from vos_zoo.reproduction.videos import find_videos
 
 DAVIS = find_table("rde.table5").rows[0].data
@@ -159,22 +159,6 @@ def test_scores_and_speed_go_by_the_number_of_objects():
         {key: value for key, value in expected.items() if value is not None}
     )
     assert found.keys() == expected.keys()
-
-
-def test_parts_of_a_network_are_timed_one_by_one(tmp_path, small_clip):
-    """DMN-AOA's Table 4."""
-    videos = find_videos(davis_root(tmp_path / "root", small_clip, names=("one",)), DAVIS)
-    model = DMNAOAModule("tiny").eval()
-    run = RowRun(tmp_path / "row", {})
-    run.segment(model, videos, get_protocol("davis2017"), options=OPTIONS, times_parts=True, progress=lambda _: None)
-    record = run.records["one"]
-    assert [of_part(part) for part in record.parts] == list(find_table("dmn_aoa.table4").measures)
-    assert all(seconds > 0 for seconds in record.parts.values())
-    assert 0.3 * record.seconds < sum(record.parts.values()) < record.seconds
-    values = measured_values(None, list(run.records.values()))
-    assert values["MRN s/frame"] == record.parts["MRN"] / 8
-    assert RowRun(tmp_path / "row", {}).records == run.records
-    assert not {name for names in model.network.timed_parts.values() for name in names} & vars(model.network).keys()
 
 
 def test_frames_of_the_full_resolution_give_masks_of_the_standard_one(tmp_path, small_clip, model):

@@ -13,8 +13,8 @@ from vos_zoo.data.layouts.youtube_vos import YouTubeVosVideos
 
 
 @pytest.fixture
-def clips(objects_root):
-    return ObjectClips(YouTubeVosVideos(objects_root / "youtube-vos", min_frames=2))
+def clips(listed_objects):
+    return ObjectClips(YouTubeVosVideos(listed_objects / "youtube-vos", min_frames=2))
 
 
 def sample(clips, seed, num_frames=4, crop_size=(32, 64)):
@@ -46,8 +46,8 @@ def test_frames_are_consecutive_and_listed_for_the_object(clips):
     assert lengths == {3, 4}
 
 
-def test_whole_frames_of_any_shape_are_resized(objects_root):
-    still = ObjectClips(YouTubeVosVideos(objects_root / "youtube-vos", min_frames=2), rotation=0, scale=0.0)
+def test_whole_frames_of_any_shape_are_resized(listed_objects):
+    still = ObjectClips(YouTubeVosVideos(listed_objects / "youtube-vos", min_frames=2), rotation=0, scale=0.0)
     for seed in range(20):
         clip = sample(still, seed)
         assert clip.images.shape[1:] == (32, 64, 3)
