@@ -140,7 +140,7 @@ def check_fits(
     # A backbone may be built with parts that are removed again, such as its classifier.
     limit = 2 * len(shapes) + 1000
     try:
-        with torch.device("meta"), at_most(limit):
+        with without_storage(), torch.device("meta"), at_most(limit):
             network = build(architecture, "network", config, config_path)
     except TooManyParametersError as error:
         raise ConfigError(

@@ -338,7 +338,10 @@ def _is_whole(library: Path) -> bool:
     """Tell whether a file is this user's own and as :func:`_keep` left it: loading one that was cut is fatal."""
     if not is_private(library):
         return False
-    content = library.read_bytes()
+    try:
+        content = library.read_bytes()
+    except OSError:
+        return False
     length = hashlib.sha256().digest_size
     return content[-length:] == hashlib.sha256(content[:-length]).digest()
 
