@@ -1,4 +1,4 @@
-"""What a file is, judged by its first bytes, and writing a file completely or not at all."""
+"""What a file is, judged by its first bytes; writing a file completely or not at all, and never over an input."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from vos_zoo.errors import OutputExistsError
 
 PARTIAL_SUFFIX = ".part"
 """Ending of files that are still being written; they are hidden and never a result."""
@@ -113,6 +115,52 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """Refuse to write where something is read from, whatever the user allows to be replaced.
+
+    Files are compared by what the system says they are, not by their names: links, ``..`` and names that differ only in
+    case lead to the same file. Every command calls this before it writes anything.
+
+    Args:
+        outputs: Files and folders that are going to be written. Those that do not exist yet replace nothing.
+        inputs: Files and folders that are read. A folder stands for itself and for the files right in it.
+
+    Raises:
+        OutputExistsError: If an output is one of the inputs.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     check_outputs([Path(folder) / "masks"], [folder])  # a new folder in the folder of the frames
+        ...     check_outputs([Path(folder) / "masks" / ".."], [folder])
+        Traceback (most recent call last):
+        vos_zoo.errors.OutputExistsError: `...` is an input ...
+    """
+    read = {_identity(Path(path)): path for path in inputs}
+    for output in map(Path, outputs):
+        if not output.exists():
+            continue
+        places = [output] if output.is_dir() else [output, output.parent, output.resolve().parent]
+        source = next((read[key] for key in map(_identity, places) if key in read), None)
+        if source is not None:
+            where = "" if str(source) == str(output) else f" (`{source}`)"
+            raise OutputExistsError(
+                f"`{output}` is an input of this command{where}, and results would replace or mix with it. Nothing was "
+                "written. Choose another place for the results; inputs are never replaced."
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | str:
+    """Return what two names of one file have in common."""
+    try:
+        status = path.stat()
+    except OSError:
+        status = None
+    if status is None or status.st_ino == 0:  # file systems without such numbers
+        return os.path.normcase(os.path.realpath(path))
+    return status.st_dev, status.st_ino
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vos_zoo.network import VOSNetwork
     from vos_zoo.registry import Architecture, Weight
 
-__all__ = ["Checkpoint", "describe_weight", "find_checkpoint", "load_network", "read_weight"]
+__all__ = ["Checkpoint", "describe_weight", "find_checkpoint", "load_network", "local_folder", "read_weight"]
 
 _HUB_PREFIX = "hf-hub:"
 _LOCAL_PREFIX = "local-dir:"
@@ -121,19 +121,14 @@ def find_checkpoint(name: str | Path) -> Checkpoint:
         HubError: If the Hub cannot be reached or refuses, or what it sends cannot be stored.
         CheckpointError: If the weights are not those of the registry or of the Hub.
     """
-    if isinstance(name, Path):
-        return Checkpoint(name, WEIGHTS_FILE, str(name))
-    if name.startswith(_LOCAL_PREFIX):
-        folder = name.removeprefix(_LOCAL_PREFIX)
-        return Checkpoint(Path(folder), WEIGHTS_FILE, folder)
+    folder = local_folder(name)
+    if folder is not None:
+        return Checkpoint(folder, WEIGHTS_FILE, str(name).removeprefix(_LOCAL_PREFIX))
+    name = str(name)
     if name.startswith(_HUB_PREFIX):
         return _from_hub(name)
-    # A registry name wins over a folder of the same name; a path that must be one is written with a separator or a
-    # prefix.
     if name in registry.WEIGHTS or name in registry.ARCHITECTURES:
         return _from_registry(registry.find_weight(name))
-    if Path(name).is_dir():
-        return Checkpoint(Path(name), WEIGHTS_FILE, name)
     if Path(name).is_file():
         raise CheckpointError(
             f"{name} is {describe_file(name)}. A checkpoint is a folder with {WEIGHTS_FILE} and {CONFIG_FILE}. "
@@ -145,6 +140,19 @@ def find_checkpoint(name: str | Path) -> Checkpoint:
             f"`{_HUB_PREFIX}owner/name@revision`."
         )
     return _from_registry(registry.find_weight(name))
+
+
+def local_folder(name: str | Path) -> Path | None:
+    """Return the folder that a name of :func:`vos_zoo.load_model` means; None if it means no folder of this machine."""
+    if isinstance(name, Path):
+        return name
+    if name.startswith(_LOCAL_PREFIX):
+        return Path(name.removeprefix(_LOCAL_PREFIX))
+    # A registry name wins over a folder of the same name; a path that must be one is written with a separator or a
+    # prefix.
+    if name.startswith(_HUB_PREFIX) or name in registry.WEIGHTS or name in registry.ARCHITECTURES:
+        return None
+    return Path(name) if Path(name).is_dir() else None
 
 
 def _from_registry(weight: Weight) -> Checkpoint:
