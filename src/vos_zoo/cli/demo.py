@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from vos_zoo.cli.output import format_bytes, progress_bar
 from vos_zoo.demo import demo_clip
+from vos_zoo.errors import OutputExistsError
+from vos_zoo.run_file import RUN_FILE, changed_settings
 
 if TYPE_CHECKING:
     import argparse
@@ -33,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Segment and draw."""
     clip = demo_clip()
     masks, overlay, sheet = (arguments.out / name for name in ("masks", "overlay.mp4", "contact_sheet.png"))
+    _check_folder(arguments.out, masks, clip.video)
     print(f"Segmenting the clip {clip.name!r} from the mask of its first frame ...", flush=True)
 
     from vos_zoo.devices import peak_memory
@@ -61,6 +64,26 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"Contact sheet: {sheet.resolve()}")
     print(f"Clip: Big Buck Bunny, (c) 2008 Blender Foundation, CC BY 3.0; credit in {clip.credit}")
     return 0
+
+
+def _check_folder(out: Path, masks: Path, video: Path) -> None:
+    """Refuse a folder with files that no demo has written; running the demo twice is no mistake.
+
+    Raises:
+        OutputExistsError: If the folder holds something else, or is a file.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    run_file = masks / RUN_FILE
+    try:
+        is_own = run_file.is_file() and not changed_settings(run_file, {"video": str(video.resolve())})
+    except ValueError:
+        is_own = False
+    if not is_own:
+        raise OutputExistsError(
+            f"`{out}` exists and holds no results of `vos-zoo demo`, which would replace files of their names there. "
+            "Choose a new folder with `--out`."
+        )
 
 
 def _write_sheet(video: Path, masks: Path, frames: int, sheet: Path) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from vos_zoo.cli.output import check_new_files, progress_bar
+from vos_zoo.files import check_outputs
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from vos_zoo.metrics import EvaluationReport
 
@@ -53,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Score, print the table, write the files."""
     csv_files = [] if arguments.csv is None else sorted(arguments.csv.glob("*_results-*.csv"))
-    check_new_files([*csv_files, *filter(None, [arguments.json])], overwrite=arguments.overwrite)
+    outputs = [*csv_files, *filter(None, [arguments.json])]
+    if outputs:
+        check_outputs(outputs, _inputs(arguments))
+    check_new_files(outputs, overwrite=arguments.overwrite)
     report = _evaluate(arguments.results, arguments)
     if arguments.compare is None:
         print(report.table())
@@ -66,6 +71,15 @@ def run(arguments: argparse.Namespace) -> int:
         for path in report.to_csv(arguments.csv):
             print(f"Wrote {path}")
     return 0
+
+
+def _inputs(arguments: argparse.Namespace) -> Iterator[Path]:
+    """List the files that are read. Tables may lie beside the masks, where the official program writes them."""
+    yield from filter(None, (arguments.meta, arguments.seen))
+    if arguments.sequences is not None:
+        yield Path(arguments.sequences)
+    for root in filter(None, (arguments.results, arguments.annotations, arguments.compare)):
+        yield from root.rglob("*.png")
 
 
 def _evaluate(results: Path, arguments: argparse.Namespace) -> EvaluationReport:

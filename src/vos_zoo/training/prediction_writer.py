@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from tqdm import tqdm
 
 from vos_zoo.errors import ConfigError, OutputExistsError
-from vos_zoo.files import PARTIAL_SUFFIX, atomic_path
+from vos_zoo.files import PARTIAL_SUFFIX, atomic_path, check_outputs
 from vos_zoo.media.writer import MaskWriter
 from vos_zoo.run_file import RUN_FILE, changed_settings
 from vos_zoo.version import __version__
@@ -61,11 +61,12 @@ class PredictionWriter(BasePredictionWriter):
 
         Raises:
             ConfigError: If the folder belongs to a run with other settings.
-            OutputExistsError: If it holds something else.
+            OutputExistsError: If it holds something else, or is where the videos are.
         """
         self._root = Path(self.folder) if self.folder is not None else Path(_run_folder(trainer)) / "predictions"
         self._skipped = 0
         settings = _settings(trainer, pl_module)
+        check_outputs([self._root], filter(None, [settings["root"]]))
         _check_folder(self._root, settings)
         # Nobody writes before everybody has looked.
         trainer.strategy.barrier("predictions are checked")

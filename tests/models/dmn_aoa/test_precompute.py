@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -327,3 +328,12 @@ def test_stored_masks_come_back(built):
     torch.testing.assert_close(placed.boxes, boxes)
     both = ((placed.masks[0] > 0.5) & (mask > 0.5)).sum() / ((placed.masks[0] > 0.5) | (mask > 0.5)).sum()
     assert both > 0.96
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+def test_proposals_do_not_go_among_the_frames(small_clip, tiny_model, tmp_path, capsys, more):
+    frames = shutil.copytree(small_clip.frames, tmp_path / "videos" / "bear")
+    words = ["proposals", str(frames), str(small_clip.first), "--out", str(tmp_path / "videos"), "--device", "cpu"]
+    assert main([*words, "--model", str(tiny_model), *more]) == 2
+    assert "is an input of this command" in capsys.readouterr().err
+    assert not [path for path in (tmp_path / "videos").rglob("*") if path.suffix != ".png" and path.is_file()]
