@@ -124,8 +124,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from vos_zoo.segmentation.video import segment_video
+from vos_zoo.weights import load_network
 
 frames, given, model, folder, points = *map(Path, sys.argv[1:5]), map(int, sys.argv[5:])
+load_network(model)  # imports what every child would have to
 for point in points:
     child = os.fork()
     if child == 0:
