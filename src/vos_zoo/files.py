@@ -132,11 +132,13 @@ def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -
 
     Example:
         >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     check_outputs([Path(folder) / "masks"], [folder])  # a new folder in the folder of the frames
-        ...     check_outputs([Path(folder) / "masks" / ".."], [folder])
-        Traceback (most recent call last):
-        vos_zoo.errors.OutputExistsError: `...` is an input ...
+        >>> with tempfile.TemporaryDirectory() as frames:
+        ...     check_outputs([Path(frames) / "masks"], [frames])  # a new folder beside the frames
+        ...     try:
+        ...         check_outputs([f"{frames}/."], [frames])
+        ...     except OutputExistsError:
+        ...         print("refused")
+        refused
     """
     read = {_identity(Path(path)): path for path in inputs}
     for output in map(Path, outputs):

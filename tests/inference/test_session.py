@@ -362,7 +362,6 @@ def test_what_is_no_rgb_frame_is_refused(stcn, frame):
         (np.zeros((*SIZE, 3), np.uint8), "has shape"),
         (np.zeros((1, *SIZE), np.uint8), "has shape"),
         (np.zeros(SIZE, np.float32), "type float32"),
-        (np.zeros(SIZE, bool), "type bool"),
         (np.zeros(SIZE[::-1], np.uint8), "40x56 pixels, its frame 56x40"),
         (np.zeros((20, 28), np.uint8), "28x20 pixels, its frame 56x40"),
     ],

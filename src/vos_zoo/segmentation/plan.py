@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vos_zoo.errors import ConfigError, OutputExistsError
+from vos_zoo.errors import ConfigError, OutputExistsError, UsageError
 from vos_zoo.files import check_outputs
 from vos_zoo.media.annotations import Annotations
 from vos_zoo.media.masks import MaskFolder
@@ -126,6 +127,8 @@ def plan_run(
     Raises:
         VosZooError: As :func:`vos_zoo.segment_video` says, for everything but the model.
     """
+    for name, path in (("video", video), ("masks", masks)):
+        _check_path(name, path)
     reader = open_video(video, start=start, end=end, every=every)
     outputs.check([video, masks, *side_inputs.values(), *filter(None, [model_folder])], reader.names)
     annotations = Annotations(MaskFolder(masks, reader.names, all_names=reader.all_names), reader.size, resize_mask)
@@ -145,3 +148,12 @@ def plan_run(
     )
     noted = journal.check(reader.names, annotations.get) if outputs.resume else 0
     return Plan(reader, annotations, outputs, journal, noted)
+
+
+def _check_path(name: str, path: object) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(
+            f"{name} is a {type(path).__name__}. segment_video reads and writes files, so it takes a path. Frames and "
+            "masks in memory go through a VideoSession: `session = VideoSession('rde')`, then "
+            "`session.step(frame, mask).mask` for the first frame and `session.step(frame).mask` for the others."
+        )

@@ -7,16 +7,16 @@ import itertools
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.inference.side_inputs import open_side_inputs
+from vos_zoo.inference.unwrap import find_network
 from vos_zoo.media.masks import read_mask
 from vos_zoo.media.overlay import draw_overlay
 from vos_zoo.media.writer import MaskWriter, VideoWriter
 from vos_zoo.segmentation.plan import OVERLAY_FILE, Outputs, Plan, plan_run
 from vos_zoo.segmentation.views import ViewWriter
-from vos_zoo.weights import load_network
 from vos_zoo.weights.find import local_folder
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vos_zoo.inference.geometry import WorkingSize
-    from vos_zoo.inference.session import NetworkHolder, Precision
+    from vos_zoo.inference.session import Precision
+    from vos_zoo.inference.unwrap import Model
     from vos_zoo.media.frames import VideoFrame
-    from vos_zoo.network import VOSNetwork
 
 __all__ = ["OVERLAY_FILE", "SegmentationReport", "segment_video"]
 
@@ -70,7 +70,7 @@ def segment_video(
     masks: str | Path,
     *,
     out: str | Path,
-    model: str | Path | NetworkHolder | VOSNetwork[Any, Any] = "rde",
+    model: Model = "rde",
     device: str | torch.device | None = None,
     size: WorkingSize | Literal["native"] = "native",
     precision: Precision = "fp32",
@@ -118,6 +118,8 @@ def segment_video(
         progress: Called with the number of finished frames and the number of all frames, after every frame.
 
     Raises:
+        UsageError: If ``video`` or ``masks`` is no path (frames in memory go through a :class:`vos_zoo.VideoSession`),
+            or ``model`` is no model.
         MissingFileError: If the video, the masks or the model do not exist.
         VideoError: If the video cannot be read, has no frames, or is damaged; masks of the frames before the damage
             are written.
@@ -151,10 +153,9 @@ def segment_video(
     writer = MaskWriter(plan.outputs.folder, resume=resume, overwrite=overwrite)
     fps = plan.reader.fps or _FOLDER_RATE
     overlay_writer = VideoWriter(plan.outputs.overlay, plan.reader.size, fps=fps) if plan.outputs.overlay else None
-    if isinstance(model, (str, Path)):
-        model = load_network(model)
-        device = device or "auto"
-    network = cast("VOSNetwork[Any, Any]", getattr(model, "network", model))
+    network = find_network(model)
+    if device is None and isinstance(model, (str, Path)):
+        device = "auto"
     reader, seen = plan.reader, list[str]()  # frames that the session has seen since there are objects
     needed = reader.names[reader.names.index(plan.annotations.first_frame) + 1 :]
     session = VideoSession(
