@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent
 
 #: Floors from the ground up; a room is a folder or a file of the package. What a room may import lies on lower floors.
 FLOORS = (
-    ("errors", "version", "lazy"),
+    ("errors", "version", "lazy", "waiting"),
     ("files", "run_file", "configs", "cache", "demo"),
     ("registry", "network", "devices", "media", "layers", "memory"),
     ("weights",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import progress_bar
+from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.demo import demo_clip
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=480, metavar="PIXELS", help="short side (default: 480)")
     parser.add_argument("--frames", type=int, default=8, metavar="N", help="frames to segment (default: 8)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds per memory read (default: 5)")
+    add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import format_bytes, progress_bar
+from vos_zoo.cli.output import format_bytes
+from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.demo import demo_clip
 from vos_zoo.errors import OutputExistsError
 from vos_zoo.run_file import RUN_FILE, changed_settings
+from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
     import argparse
 
 SUMMARY = "Segment the bundled clip and show the result."
 
+_logger = logging.getLogger(__name__)
 _SHEET_FRAMES = 12  # four columns, three rows
 
 
@@ -29,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     parser.add_argument("--size", type=int, default=480, metavar="PIXELS", help="short side (default: 480)")
     parser.add_argument("--end", type=int, metavar="N", help="frame to stop before, for a shorter run")
+    add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,8 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
     _check_folder(arguments.out, masks, clip.video)
     print(f"Segmenting the clip {clip.name!r} from the mask of its first frame ...", flush=True)
 
-    from vos_zoo.devices import peak_memory
-    from vos_zoo.segmentation.video import segment_video
+    with announced(_logger, "Loading PyTorch"):
+        from vos_zoo.devices import peak_memory
+        from vos_zoo.segmentation.video import segment_video
 
     with progress_bar("frames") as progress:
         report = segment_video(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from vos_zoo.cli.output import check_new_files, progress_bar
+from vos_zoo.cli.output import check_new_files
+from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.files import check_outputs
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number as JSON")
     parser.add_argument("--csv", type=Path, metavar="DIR", help="also write the two CSV files of the DAVIS evaluation")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from vos_zoo.cli.output import explain_os_error
 from vos_zoo.errors import ConfigError, RunStoppedError, VosZooError
 from vos_zoo.registry import ARCHITECTURES
 
@@ -61,14 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lightning: error: {ours}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" at {error.filename}" if error.filename else ""
-        print(
-            f"lightning: error: no space is left on the disk{where}. What is finished is kept, nothing half-written "
-            "remains. Free some space; then the same command goes on, or `--ckpt_path` with the last checkpoint.",
-            file=sys.stderr,
-        )
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise  # not of a file
+        again = "The same command goes on, or `--ckpt_path` with the last checkpoint."
+        print(f"lightning: error: {explain_os_error(error)} {again}", file=sys.stderr)
         return EXIT_BAD_INPUT
     return 0
 

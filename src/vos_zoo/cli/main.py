@@ -21,6 +21,8 @@ from vos_zoo.cli import (
     reproduce,
     segment,
 )
+from vos_zoo.cli.output import explain_os_error
+from vos_zoo.cli.progress import report_event, terminal
 from vos_zoo.errors import VosZooError
 from vos_zoo.version import __version__
 
@@ -62,29 +64,39 @@ _COMMANDS: dict[str, Command] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``vos-zoo`` and return its exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted.
+    """Run ``vos-zoo`` and return its exit code.
+
+    0 means done, 1 a check failed, 2 bad input or a disk that takes no more, 130 interrupted.
 
     Args:
         argv: Arguments without the program's name; None takes them from the command line.
     """
     arguments = build_parser().parse_args(argv)
-    command = _COMMANDS[arguments.command]
+    with terminal(getattr(arguments, "progress", "auto")):
+        code = _run(arguments)
+        report_event("end", exit_code=code)
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
-        return command.run(arguments)
-    except VosZooError as error:
+        return _COMMANDS[arguments.command].run(arguments)
+    except BrokenPipeError:
+        # The reader of our output went away (`vos-zoo list | head -1`): nothing to report and nobody to report to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (VosZooError, OSError) as error:
         if arguments.debug:
             raise
-        print(f"vos-zoo: error: {error}", file=sys.stderr)
+        message = str(error) if isinstance(error, VosZooError) else explain_os_error(error)
+        print(f"vos-zoo: error: {message}", file=sys.stderr)
+        report_event("error", message=message)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         if arguments.debug:
             raise
         print("vos-zoo: stopped.", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`vos-zoo list | head -1`): nothing to report and nobody to report to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import errno
+import os
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vos_zoo.errors import OutputExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
-__all__ = ["byte_count", "check_new_files", "format_bytes", "frame_size", "named_path", "progress_bar"]
+__all__ = ["byte_count", "check_new_files", "explain_os_error", "format_bytes", "frame_size", "named_path"]
 
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_MISPLACED = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -30,22 +33,23 @@ def check_new_files(paths: Iterable[Path], *, overwrite: bool) -> None:
             raise OutputExistsError(f"{path} exists. Choose another name, or replace a file with `--overwrite`.")
 
 
-@contextlib.contextmanager
-def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show progress on the terminal, and nothing where the output is no terminal.
+def explain_os_error(error: OSError) -> str:
+    """Say what the system refused, what survived, and what to do.
 
-    Yields:
-        A function that takes how much is done and how much there is.
+    Args:
+        error: What was raised; the library writes files whole or not at all, so that nothing half-written remains.
     """
-    from tqdm import tqdm
-
-    with tqdm(unit=f" {unit}", file=sys.stderr, disable=None, leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show
+    path = error.filename if isinstance(error.filename, (str, os.PathLike)) else None
+    at = "" if path is None else f" at `{os.fspath(path)}`"
+    reason = error.strerror or str(error).strip() or type(error).__name__
+    kept = "What was complete before is kept, and nothing half-written remains."
+    if error.errno in _FULL:
+        return f"No space is left{at} ({reason}). {kept} Free some space, or write to another disk; then run it again."
+    if error.errno in _FORBIDDEN:
+        return f"The system does not allow it{at} ({reason}). {kept} Choose another place, or change its permissions."
+    if error.errno in _MISPLACED:
+        return f"A file and a folder are mistaken for each other{at} ({reason}). {kept} Check the path."
+    return f"The system refused to read or write{at} ({reason}). {kept} Check the path and the disk."
 
 
 def byte_count(text: str) -> int:

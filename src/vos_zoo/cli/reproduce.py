@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import frame_size, progress_bar
+from vos_zoo.cli.output import frame_size
+from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     parser.add_argument("--processes", type=int, metavar="N", help="processes that score (default: one per CPU core)")
     parser.add_argument("--overwrite", action="store_true", help="run rows again that are done")
+    add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vos_zoo import registry
 from vos_zoo.devices import find_device
 from vos_zoo.errors import CheckpointError, MissingFileError, UnknownModelError
+from vos_zoo.waiting import announced
 from vos_zoo.weights import hub
 from vos_zoo.weights.bundled import check_weight, locate_weight, verify_weight
 from vos_zoo.weights.checkpoint import CONFIG_FILE, WEIGHTS_FILE, read_config, read_model
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from vos_zoo.registry import Architecture, Weight
 
 __all__ = ["Checkpoint", "describe_weight", "find_checkpoint", "load_network", "local_folder", "read_weight"]
+
+_logger = logging.getLogger(__name__)
 
 _HUB_PREFIX = "hf-hub:"
 _LOCAL_PREFIX = "local-dir:"
@@ -62,7 +66,8 @@ def read_weight(name: str | Path, kind: Literal["network", "module"]) -> Any:
         ConfigError: If ``config.json`` is not what the architecture expects.
     """
     found = find_checkpoint(name)
-    model = read_model(found.folder, kind, file=found.file)
+    with announced(_logger, f"Loading {found.name}"):
+        model = read_model(found.folder, kind, file=found.file)
     if kind == "module":
         path = found.folder / found.file
         model.origin = Origin(found.name, found.revision, remembered_sha256(path), path)
