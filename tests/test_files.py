@@ -65,6 +65,16 @@ def test_atomic_path_replaces_only_after_success(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["result.txt"]
 
 
+def test_a_full_disk_is_told_by_the_final_name(tmp_path):
+    def fill():
+        with atomic_path(tmp_path / "mask.png"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        fill()
+    assert raised.value.filename == str(tmp_path / "mask.png")
+
+
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -113,6 +113,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(partial)):
+            error.filename = str(path)  # what the system refused is known by its final name
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

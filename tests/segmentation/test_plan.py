@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,49 @@ def test_results_may_lie_beside_and_below_inputs(place, tiny_model):
     again = segment_video("frames", "given", out="frames/masks", **options, overwrite=True)
     assert again.segmented == FRAMES
     assert segment_video("clip.mp4", "00000.png", out="out", overlay="new.mp4", **options).overlay == Path("new.mp4")
+
+
+#: Places that take no results: argument lists behind ``--out``, and words of the message.
+UNWRITABLE = {
+    "below a file": (["clip.mp4/masks"], "A file and a folder are mistaken for each other"),
+    "a file": (["Clip.MP4"], "is a file where an output folder was expected"),
+    "a system's folder": (["/proc/masks"], "/proc/masks"),
+    "overlay below a file": (["out", "--overlay", "00000.png/o.mp4"], "A file and a folder"),
+    "overlay is a folder": (["out", "--overlay", "folder.mp4"], "folder.mp4"),
+}
+
+
+@pytest.mark.parametrize("case", UNWRITABLE)
+def test_where_nothing_can_be_written_one_message_says_so(place, tiny_model, capsys, case):
+    (place / "folder.mp4").mkdir()
+    arguments, words = UNWRITABLE[case]
+    command = ["segment", "frames", "given", "--out", *arguments, "--model", str(tiny_model), "--device", "cpu"]
+    assert main([*command, "--size", "32"]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(errors) == 1
+    assert words in errors[0]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="a limit of file sizes stands for the full disk")
+def test_a_full_disk_keeps_what_is_complete(place, tiny_model):
+    script = (
+        "import resource, sys; from vos_zoo.cli.main import main; import vos_zoo.segmentation.video;"
+        "from vos_zoo.media import writer; write = writer.MaskWriter.write\n"
+        "def full(self, name, mask):\n"
+        "    if name == '00003': resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "    return write(self, name, mask)\n"
+        "writer.MaskWriter.write = full; sys.exit(main())"
+    )
+    command = ["segment", "frames", "given", "--out", "out", "--model", str(tiny_model), "--device", "cpu"]
+    done = subprocess.run([sys.executable, "-c", script, *command, "--size", "32"], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "3 of 8 masks are in out; go on with `--resume`" in done.stderr
+    assert "No space is left at `out/00003.png`" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in (place / "out").iterdir()) == [
+        "00000.png",
+        "00001.png",
+        "00002.png",
+        "run.json",
+    ]
+    assert main([*command, "--size", "32", "--resume"]) == 0

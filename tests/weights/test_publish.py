@@ -204,3 +204,17 @@ def test_the_registry_completes_the_card_of_its_own_weights(writer, folder, monk
     assert card_errors(card) == []
     for words in ("license: other", "license_name: research-only", "- davis-2016", "value: 70.0", "name: rde.test"):
         assert words in card
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error", "model.safetensors"), RuntimeError("no answer")])
+def test_a_failed_upload_is_not_called_a_download(writer, tiny_model, monkeypatch, error, caplog):
+    import huggingface_hub
+
+    def broken(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_commit", broken)
+    with caplog.at_level("INFO"), pytest.raises(HubError, match=r"The upload .*again\.") as raised:
+        publish_checkpoint(tiny_model, REPOSITORY)
+    assert "download" not in str(raised.value)
+    assert f"Uploading to {REPOSITORY}" in caplog.text

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from vos_zoo.network import ClipMemory, MemoryPolicy
+    from vos_zoo.network import ClipMemory, MemoryPolicy, VOSNetwork
 
     from .unwrap import Model
 

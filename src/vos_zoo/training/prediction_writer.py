@@ -114,6 +114,7 @@ class PredictionWriter(BasePredictionWriter):
                     raise SIGTERMException
                 writer.write(name, mask)
             partial.rename(folder)
+            rank_zero_info("%s: %d masks written", prediction.video.name, len(names))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

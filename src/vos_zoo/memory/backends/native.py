@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -30,6 +31,9 @@ from vos_zoo.cache import cache_folder
 from vos_zoo.memory.backends import cpu
 from vos_zoo.memory.pages import HUGE_PAGE, Pages
 from vos_zoo.memory.tokens import MemoryTokens
+from vos_zoo.waiting import announced
+
+_logger = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("native.c")
 
@@ -201,7 +205,8 @@ def _code() -> NativeCode:
 @cache
 def _find_code() -> NativeCode | str:
     try:
-        code = load(build(cpu_flags()))
+        with announced(_logger, "Compiling the memory read for this processor, once"):
+            code = load(build(cpu_flags()))
     except (NativeError, OSError, subprocess.SubprocessError) as error:
         return str(error)
     return code if is_right(code) else "what the C compiler made of it gives wrong results"
