@@ -208,6 +208,12 @@ def test_convert_says_how_to_use_the_result(monkeypatch, capsys, tmp_path):
     assert f"--model {tmp_path / 'out'}" in printed
 
 
+def test_a_demo_that_never_began_is_in_nobodys_way(capsys, tiny_model, tmp_path):
+    arguments = ["demo", "--out", str(tmp_path / "demo"), "--device", "cpu", "--size", "48", "--end", "2"]
+    assert main([*arguments, "--model", "no such model"]) == 2
+    assert main([*arguments, "--model", str(tiny_model)]) == 0
+
+
 def test_the_demo_replaces_no_files_of_others(capsys, tiny_model, tmp_path):
     mine = tmp_path / "mine" / "masks" / "00000.png"
     mine.parent.mkdir(parents=True)

@@ -78,7 +78,8 @@ def _check_folder(out: Path, masks: Path, video: Path) -> None:
     Raises:
         OutputExistsError: If the folder holds something else, or is a file.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    found = (path for path in out.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if not out.is_file() and not any(found):
         return
     run_file = masks / RUN_FILE
     try:

@@ -141,4 +141,4 @@ def _add(digest: hashlib._Hash, name: str, mask: NDArray[Any] | None) -> None:
     """Add the mask that a user gave for a frame; the ids count, not how the file stores them."""
     if mask is not None:
         digest.update(f"{name} {mask.shape}\n".encode())
-        digest.update(np.ascontiguousarray(mask, dtype=np.int32))
+        digest.update(mask.astype(np.int32).tobytes())

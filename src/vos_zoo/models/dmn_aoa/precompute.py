@@ -115,7 +115,7 @@ def propose_video(
     root = Path(out)
     name = Path(video).resolve()
     folder = root / (name.name if name.is_dir() else name.stem)
-    inputs = [video, weights, *filter(None, [masks, local_folder(model)])]
+    inputs: list[str | Path] = [video, weights, *filter(None, [masks, local_folder(model)])]
     check_outputs([root, folder, *(folder / f"{frame}{_SUFFIX}" for frame in reader.names)], inputs)
     done = {path.stem for path in folder.glob(f"*{_SUFFIX}")}
     if done and not (resume or overwrite):
