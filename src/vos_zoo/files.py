@@ -121,6 +121,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def is_leftover(name: str) -> bool:
+    """Tell whether a file's name is one that :func:`atomic_path` gives, so that a killed run has left the file.
+
+    Example:
+        >>> is_leftover(".00000.png.4711-123456.part"), is_leftover(".film.mp4.part")
+        (True, False)
+    """
+    return re.fullmatch(rf"\..+\.\d+-\d+{re.escape(PARTIAL_SUFFIX)}", name) is not None
+
+
 def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
     """Refuse to write where something is read from, whatever the user allows to be replaced.
 

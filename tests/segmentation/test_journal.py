@@ -14,7 +14,7 @@ import pytest
 
 from testing.clips import FRAMES
 from vos_zoo.cli.main import main
-from vos_zoo.errors import ConfigError
+from vos_zoo.errors import ConfigError, OutputExistsError
 from vos_zoo.media.masks import read_mask, write_mask
 from vos_zoo.segmentation.video import segment_video
 
@@ -99,6 +99,18 @@ def test_a_mask_that_was_only_saved_anew_is_the_same(small_clip, options, given)
     segment_video(small_clip.frames, given, **options)
     write_mask(given / "00000.png", read_mask(given / "00000.png"), np.full((2, 3), 200, np.uint8))
     assert segment_video(small_clip.frames, given, **options, resume=True).segmented == 0
+
+
+def test_a_resumed_run_replaces_its_own_overlay_only(small_clip, options, tmp_path):
+    own, foreign = tmp_path / "own.mp4", tmp_path / "holiday.mp4"
+    with pytest.raises(StopError):
+        segment_video(small_clip.frames, small_clip.given, **options, overlay=own, progress=stop_after(3))
+    assert own.exists()
+    foreign.write_text("holiday")
+    with pytest.raises(OutputExistsError, match=r"holiday\.mp4` exists, and the run in .* did not write it"):
+        segment_video(small_clip.frames, small_clip.given, **options, overlay=foreign, resume=True)
+    assert foreign.read_text() == "holiday"
+    assert segment_video(small_clip.frames, small_clip.given, **options, overlay=own, resume=True).frames == FRAMES
 
 
 @pytest.mark.parametrize("finished", [-1, FRAMES + 1, 1.5, "3", None, True])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.demo import demo_clip
+from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
     import argparse
+
+_logger = logging.getLogger(__name__)
 
 SUMMARY = "Time the memory read and a model on this machine, in about a minute."
 
@@ -29,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
-    from vos_zoo.devices import find_device
-    from vos_zoo.memory.benchmark import ReadCase, describe_machine, measure_rates, measure_reads
+    with announced(_logger, "Loading PyTorch"):
+        from vos_zoo.devices import find_device
+        from vos_zoo.memory.benchmark import ReadCase, describe_machine, measure_rates, measure_reads
 
     device = find_device(arguments.device)
     print(describe_machine(device))

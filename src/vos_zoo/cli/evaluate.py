@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from vos_zoo.cli.output import check_new_files
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.files import check_outputs
+from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
     from vos_zoo.metrics import EvaluationReport
+
+_logger = logging.getLogger(__name__)
 
 SUMMARY = "Score masks against annotations: J, F and J&F as DAVIS and YouTube-VOS define them."
 
@@ -85,7 +89,8 @@ def _inputs(arguments: argparse.Namespace) -> Iterator[Path]:
 
 
 def _evaluate(results: Path, arguments: argparse.Namespace) -> EvaluationReport:
-    from vos_zoo.metrics.evaluation import evaluate, usable_cores
+    with announced(_logger, "Loading PyTorch"):
+        from vos_zoo.metrics.evaluation import evaluate, usable_cores
 
     with progress_bar("videos") as progress:
         return evaluate(

@@ -75,5 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     print(f"{report.proposals} proposals written, {report.frames} frames have a file in {report.folder}")
-    print(f"Use them: vos-zoo segment {arguments.video} MASKS --model dmn_aoa --side-input proposals={report.folder} --out DIR")
+    print(
+        f"Use them: vos-zoo segment {arguments.video} MASKS --model dmn_aoa --side-input proposals={report.folder} "
+        "--out DIR"
+    )
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING
 from vos_zoo.cli.output import frame_size
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.errors import ConfigError
+from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
     import argparse
 
     from vos_zoo.reproduction.results import LongVideoResult, TableResult
     from vos_zoo.reproduction.tables import PaperRow
+
+_logger = logging.getLogger(__name__)
 
 SUMMARY = "Run the configurations of a paper's table and set the results beside its numbers."
 
@@ -81,7 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     if wrong := [name for name in unused if getattr(arguments, name)]:
         kind = "tables" if is_figure else "long-video figures"
         raise ConfigError(f"--{wrong[0]} is for {kind}; {table.name} is none. Leave it out.")
-    from vos_zoo.reproduction.reproduce import RunOptions, reproduce_figure, reproduce_table, write_result
+    with announced(_logger, "Loading PyTorch"):
+        from vos_zoo.reproduction.reproduce import RunOptions, reproduce_figure, reproduce_table, write_result
 
     options = RunOptions(
         out=arguments.out or Path("reproduction") / table.name,

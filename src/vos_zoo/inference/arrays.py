@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vos_zoo.errors import MaskError, VideoError
@@ -73,6 +74,8 @@ def _named(thing: object) -> str:
 
 
 def _frame_advice(frame: object) -> str:
+    if isinstance(frame, Tensor) and frame.dtype == torch.uint8 and frame.shape[-1:] == (3,):
+        return "frame.cpu().numpy() makes one"
     if isinstance(frame, Tensor):
         return "for a tensor (3, H, W) of 0-1: (255 * frame).byte().permute(1, 2, 0).cpu().numpy()"
     if _is_picture(frame):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -31,14 +31,16 @@ class Journal:
     Args:
         folder: Folder of the masks.
         settings: What the masks depend on, as JSON data.
+        overlay: The run's overlay video, which may be replaced when the run is resumed; None if there is none.
 
     Attributes:
         finished: Frames that are noted as finished, counted from the first.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], overlay: Path | None = None) -> None:
         self._folder = folder
         self._settings = settings
+        self._overlay = None if overlay is None else str(overlay.resolve())
         self._given = hashlib.sha256()
         self.finished = 0
 
@@ -53,7 +55,7 @@ class Journal:
             Number of frames that the earlier run noted as finished.
 
         Raises:
-            OutputExistsError: If the folder holds masks of unknown origin.
+            OutputExistsError: If the folder holds masks of unknown origin, or the overlay is a file of another origin.
             ConfigError: If the run had other settings or other given masks, or its file is damaged.
         """
         run_file = self._folder / RUN_FILE
@@ -66,7 +68,7 @@ class Journal:
             return 0
         try:
             changed = changed_settings(run_file, self._settings)
-            finished, digest = _read_progress(run_file, len(names))
+            finished, digest, overlay = _read_progress(run_file, len(names))
         except ValueError as error:
             raise ConfigError(
                 f"{run_file} is damaged ({error}), so its run cannot be resumed. Start again with overwrite=True "
@@ -76,6 +78,11 @@ class Journal:
             raise ConfigError(
                 f"The run in {self._folder} had other settings: {'; '.join(changed)}. Resume it with the same ones, or "
                 "start again with overwrite=True (`--overwrite`) or in another folder."
+            )
+        if self._overlay is not None and self._overlay != overlay and Path(self._overlay).exists():
+            raise OutputExistsError(
+                f"Overlay `{self._overlay}` exists, and the run in {self._folder} did not write it. Choose another "
+                "name, or remove the file."
             )
         seen = hashlib.sha256()
         for name in names[:finished]:
@@ -119,6 +126,7 @@ class Journal:
         content = {
             "vos_zoo_version": __version__,
             "settings": self._settings,
+            "overlay": self._overlay,
             "finished": self.finished,
             "given_masks_sha256": self._given.hexdigest(),
         }
@@ -126,15 +134,15 @@ class Journal:
             partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_progress(run_file: Path, total: int) -> tuple[int, str | None]:
-    """Return how many frames a run has finished, and the hash of their given masks."""
+def _read_progress(run_file: Path, total: int) -> tuple[int, str | None, str | None]:
+    """Return how many frames a run has finished, the hash of their given masks, and the run's overlay."""
     content = json.loads(run_file.read_text(encoding="utf-8"))
     if "finished" not in content:  # version 0.1 removed older masks before it began, so that whatever is there counts
-        return total, None
-    finished, digest = content["finished"], content.get("given_masks_sha256")
+        return total, None, None
+    finished, digest, overlay = (content.get(key) for key in ("finished", "given_masks_sha256", "overlay"))
     if type(finished) is not int or not 0 <= finished <= total or not isinstance(digest, str):
         raise ValueError(f"finished is {finished!r}, given_masks_sha256 {digest!r}")
-    return finished, digest
+    return finished, digest, overlay
 
 
 def _add(digest: hashlib._Hash, name: str, mask: NDArray[Any] | None) -> None:

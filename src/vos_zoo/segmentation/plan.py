@@ -145,6 +145,7 @@ def plan_run(
             "resize_mask": resize_mask,
             "side_inputs": {name: str(Path(path).resolve()) for name, path in side_inputs.items()},
         },
+        outputs.overlay,
     )
     noted = journal.check(reader.names, annotations.get) if outputs.resume else 0
     return Plan(reader, annotations, outputs, journal, noted)
