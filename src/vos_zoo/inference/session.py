@@ -23,7 +23,7 @@ from .side_inputs import check_side_inputs
 from .unwrap import find_network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -212,7 +212,9 @@ class VideoSession:
         """Where the network is."""
         return next(self._network.parameters()).device
 
-    def step(self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None = None) -> FrameResult:
+    def step(
+        self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None = None, *, absent: Collection[int] = ()
+    ) -> FrameResult:
         """Process the next frame.
 
         Args:
@@ -220,17 +222,23 @@ class VideoSession:
             mask: Optional annotation of this frame, object id per pixel, shape (H, W); booleans mark object 1. Ids that
                 are new become tracked objects; ids already tracked are corrected. Objects that do not appear in the
                 mask are segmented as usual, outside the annotated pixels.
+            absent: Tracked objects that this frame does not show. Their masks are empty in it, and the memory learns
+                so; they stay tracked and may come back. :meth:`remove` forgets an object.
 
         Returns:
             The frame's mask. Annotated objects come back exactly as annotated.
 
         Raises:
             VideoError: If the frame is no RGB image or has another size than the frames before.
-            MaskError: If the mask holds no integers or has another size than the frame.
+            MaskError: If the mask holds no integers or has another size than the frame, or an absent object is not
+                tracked or in the mask.
             OutOfMemoryError: If the device runs out of memory; the session stays usable.
         """
         geometry = self._check_frame(frame)
         annotated = self._check_mask(mask, frame)
+        if absent:
+            annotated = [*annotated, *self._check_absent(absent, annotated)]
+            mask = np.zeros(frame.shape[:2], np.int32) if mask is None else mask
         failure: OutOfMemoryError | None = None
         try:
             with torch.inference_mode(), self._autocast(), self._memory.attempt():
@@ -409,6 +417,16 @@ class VideoSession:
                 f"{_LEAST_ID} to {_LARGEST_ID}; number the objects anew."
             )
         return ids
+
+    def _check_absent(self, absent: Collection[int], annotated: list[int]) -> list[int]:
+        wrong = [object_id for object_id in absent if object_id not in self._objects or object_id in annotated]
+        if wrong:
+            why = "in the mask of this frame" if wrong[0] in annotated else "not tracked"
+            raise MaskError(
+                f"Object {wrong[0]} is said to be absent from frame {self._next_index}, but it is {why}. Expected "
+                f"tracked objects ({', '.join(map(str, self._objects.ids)) or 'none so far'}) that the mask leaves out."
+            )
+        return list(dict.fromkeys(absent))
 
     def _estimate(self, geometry: FrameGeometry, objects: int) -> SessionEstimate:
         cost = self._network.memory_cost(self._policy, geometry.padded_size, objects)
