@@ -1,12 +1,34 @@
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from testing.videos import clip, write_video
-from vos_zoo.errors import OutputExistsError
-from vos_zoo.files import PARTIAL_SUFFIX, atomic_path, check_outputs, file_kind, missing_bytes, natural_key
+from vos_zoo import files
+from vos_zoo.errors import OutputExistsError, OutputInUseError
+from vos_zoo.files import (
+    LOCK_FILE,
+    PARTIAL_SUFFIX,
+    atomic_path,
+    check_outputs,
+    file_kind,
+    folder_lock,
+    missing_bytes,
+    natural_key,
+    parse_json,
+    printable,
+)
 
 KINDS = {
     "empty": (b"", "an empty file", "empty"),
@@ -172,3 +194,142 @@ def test_missing_bytes_by_header(tmp_path, content, missing):
     path = tmp_path / "clip"
     path.write_bytes(content)
     assert missing_bytes(path) == missing
+
+
+# One run at a time
+
+
+HOLD = """
+import os, sys, time
+from vos_zoo.files import folder_lock
+
+with folder_lock(sys.argv[1]):
+    if len(sys.argv) > 2 and os.fork() == 0:  # a child that outlives this process
+        time.sleep(60)
+        os._exit(0)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def holding(folder, *words):
+    """Let another process write into a folder; gives the process."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder), *words],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_a_folder_belongs_to_one_process(tmp_path):
+    with (
+        holding(tmp_path / "out") as process,
+        pytest.raises(OutputInUseError, match=rf"out \(process {process.pid} on "),
+        folder_lock(tmp_path / "out"),
+    ):
+        pass
+    with folder_lock(tmp_path / "out"):
+        pass
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_run_that_ends_leaves_nothing(tmp_path):
+    with holding(tmp_path) as process:
+        process.communicate("")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are forked as POSIX does it")
+def test_a_killed_run_keeps_nobody_out(tmp_path):
+    """Even if processes that it forked live on."""
+    with holding(tmp_path, "fork") as process:
+        process.kill()
+        process.wait()
+        assert (tmp_path / LOCK_FILE).exists()
+        with folder_lock(tmp_path):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_belongs_to_one_run_of_a_process(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    with folder_lock(tmp_path / "out"):
+        for again in (tmp_path / "out", tmp_path / "out" / ".." / "out", tmp_path / "link"):
+            with pytest.raises(OutputInUseError, match="this process"), folder_lock(again):
+                pass
+        with folder_lock(tmp_path / "other"), folder_lock(tmp_path / "out" / "inner"):
+            pass
+        code = HOLD.replace("sys.stdin.read()", "")
+        result = subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True)
+        assert "OutputInUseError" in result.stderr
+    with folder_lock(tmp_path / "out"):
+        pass
+
+
+def test_a_block_that_fails_gives_the_folder_back(tmp_path):
+    with pytest.raises(KeyError), folder_lock(tmp_path):
+        raise KeyError
+    with folder_lock(tmp_path):
+        pass
+
+
+def test_exactly_one_of_many_threads_gets_a_folder(tmp_path):
+    start, ended = threading.Barrier(8), threading.Barrier(8)
+
+    def attempt(_):
+        start.wait()
+        try:
+            with folder_lock(tmp_path):
+                ended.wait()
+                return True
+        except OutputInUseError:
+            ended.wait()
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(attempt, range(8))) == [False] * 7 + [True]
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputExistsError, match="is a file"), folder_lock(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_without_locks_there_is_a_warning(tmp_path, monkeypatch, caplog):
+    def no_locks(opened):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files, "_lock", no_locks)
+    with folder_lock(tmp_path):
+        assert "without locks" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "{'a': 1}", "[" * 100_000, b"\xff", "9" * 5000], ids=lambda text: repr(text[:10])
+)
+def test_what_is_no_json_is_one_kind_of_error(text):
+    with pytest.raises(ValueError):  # noqa: PT011  # the kind is what counts
+        parse_json(text)
+
+
+@given(st.text())
+def test_printable_text_does_nothing_on_a_terminal(text):
+    shown = printable(text)
+    assert shown.isprintable()
+    assert shown.encode().isascii() or not text.isascii()
+    if text.isprintable():
+        assert shown == text

@@ -17,7 +17,7 @@ from vos_zoo.media.masks import read_mask
 from vos_zoo.media.reader import open_video
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("torch", "cv2", "av", "timm", "pytorch_lightning", "albumentations", "torchmetrics", "numpy")
+HEAVY = ("torch", "cv2", "av", "timm", "pytorch_lightning", "albumentations", "torchmetrics", "numpy", "pytest")
 
 needs_source_tree = pytest.mark.skipif(
     not (ROOT / "src" / "vos_zoo").is_dir(), reason="the installed package is tested without its source tree"
@@ -81,6 +81,24 @@ def test_the_wheel_brings_the_weights_that_the_registry_says():
     assert sum(path.stat().st_size for path in files) <= 55 * 2**20  # the wheel may have 60 MiB; the rest of it has 3
     for weight in vos_zoo.registry.WEIGHTS.values():  # the licence notes of weights that stay behind, too
         assert {ROOT / "checkpoints" / weight.folder / name for name in ("README.md", "config.json")} <= set(files)
+
+
+@needs_source_tree
+def test_the_source_archive_brings_the_weights_of_the_wheel_alone():
+    """Package data are part of it anyway; the other weights are three times as large."""
+    named = []
+    for line in (ROOT / "MANIFEST.in").read_text(encoding="utf-8").splitlines():
+        command, *words = line.split() or [""]
+        if command == "graft":
+            named += [path for word in words for path in (ROOT / word).rglob("*") if path.is_file()]
+        elif command == "include":
+            named += [path for word in words for path in ROOT.glob(word)]
+            assert all((ROOT / word).is_file() for word in words)
+        elif command == "recursive-include":
+            named += [path for word in words[1:] for path in (ROOT / words[0]).rglob(word)]
+    assert ROOT / "tests" / "test_package.py" in named
+    assert not [path for path in named if path.suffix == ".safetensors"]
+    assert sum(path.stat().st_size for path in named if "__pycache__" not in path.parts) < 10 * 2**20
 
 
 @pytest.mark.parametrize("module", ["vos_zoo", "vos_zoo.cli.main", "vos_zoo.registry", "vos_zoo.errors"])

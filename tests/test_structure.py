@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,14 @@ TESTS = Path(__file__).parent
 #: Floors from the ground up; a room is a folder or a file of the package. What a room may import lies on lower floors.
 FLOORS = (
     ("errors", "version", "lazy", "waiting"),
-    ("files", "run_file", "configs", "cache", "demo"),
-    ("registry", "network", "devices", "media", "layers", "memory"),
+    ("files", "limits", "configs", "cache", "demo", "plugins"),
+    ("registry", "network", "devices", "media", "layers", "memory", "run_file"),
     ("weights",),
     ("data", "metrics", "inference"),
     ("training",),
     ("models",),
     ("segmentation", "reproduction"),
-    ("cli", "app"),
+    ("cli", "app", "testing"),
 )
 HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -134,3 +135,24 @@ def test_there_is_no_circle():
 
     for name in graph:
         visit(name, ())
+
+
+PAGE = (TESTS.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_page_shows_every_room_on_its_floor():
+    rows = re.findall(r"^\| (\d+) \| `(\w+)(/|\.py)` \|", PAGE, flags=re.MULTILINE)
+    on_disk = {
+        f"{room(name)}{'/' if (PACKAGE / str(room(name))).is_dir() else '.py'}" for name in SOURCES if room(name)
+    }
+    assert {f"{name}{kind}" for _, name, kind in rows} == on_disk
+    assert {name: int(floor) for floor, name, _ in rows} == {name: HEIGHT[name] for _, name, _ in rows}
+
+
+def test_what_the_page_names_is_there():
+    repository = TESTS.parent
+    in_a_papers_folder = {path.name for path in (PACKAGE / "models").glob("*/*")}
+    for path in re.findall(r"`([\w/]+(?:\.(?:py|json|md|c)|/))`", PAGE):
+        assert (PACKAGE / path).exists() or (repository / path).exists() or path in in_a_papers_folder, (
+            f"docs/architecture.md names {path}, which does not exist. Correct the page."
+        )

@@ -3,7 +3,8 @@
 Give a video and the masks of some objects in one of its frames; get masks for every frame.
 
 Public names load on first use, so that ``import vos_zoo`` needs neither torch nor OpenCV:
-:func:`load_model`, :func:`list_models`, :class:`VideoSession`, :func:`segment_video`, :func:`evaluate`.
+:func:`load_model`, :func:`list_models`, :class:`VideoSession`, :func:`segment_video`, :func:`evaluate`,
+:func:`register`.
 
 Example:
     >>> import vos_zoo
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from vos_zoo.metrics.evaluation import evaluate as evaluate
     from vos_zoo.models.load import load_model as load_model
     from vos_zoo.registry import list_models as list_models
+    from vos_zoo.registry import register as register
     from vos_zoo.segmentation.video import segment_video as segment_video
 
 __getattr__, __dir__ = lazy_names(
@@ -32,7 +34,8 @@ __getattr__, __dir__ = lazy_names(
         "evaluate": "vos_zoo.metrics.evaluation",
         "list_models": "vos_zoo.registry",
         "load_model": "vos_zoo.models.load",
+        "register": "vos_zoo.registry",
         "segment_video": "vos_zoo.segmentation.video",
     },
 )
-__all__ = ["VideoSession", "__version__", "evaluate", "list_models", "load_model", "segment_video"]
+__all__ = ["VideoSession", "__version__", "evaluate", "list_models", "load_model", "register", "segment_video"]

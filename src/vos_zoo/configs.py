@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import reprlib
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -18,6 +19,9 @@ from vos_zoo.errors import ConfigError
 __all__ = ["config_from_dict", "config_to_dict"]
 
 ConfigT = TypeVar("ConfigT")
+
+_SHORT = reprlib.Repr()  # a file may hold values of any size and depth
+_SHORT.maxstring = _SHORT.maxother = 200
 
 
 def config_from_dict(config_class: type[ConfigT], data: Mapping[str, Any], *, where: str = "config") -> ConfigT:
@@ -149,7 +153,7 @@ def _convert_sequence(value: Any, origin: Any, arguments: tuple[Any, ...], where
 
 
 def _kind(value: Any) -> str:
-    return f"{value!r} ({type(value).__name__})"
+    return f"{_SHORT.repr(value)} ({type(value).__name__})"
 
 
 def _name(hint: Any) -> str:

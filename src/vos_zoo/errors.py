@@ -37,6 +37,10 @@ class OutputExistsError(VosZooError, FileExistsError):
     """Writing would replace something that a user made."""
 
 
+class OutputInUseError(VosZooError, BlockingIOError):
+    """Another run is writing into the same folder at this moment."""
+
+
 class ConfigError(VosZooError, ValueError):
     """A configuration with unknown keys, wrong types or values out of range."""
 

@@ -1,22 +1,36 @@
-"""What a file is, judged by its first bytes; writing a file completely or not at all, and never over an input."""
+"""What a file is; writing it whole or not at all, never over an input, and into a folder by one run alone."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
+import logging
 import os
+import platform
 import re
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from vos_zoo.errors import OutputExistsError
+from vos_zoo.errors import OutputExistsError, OutputInUseError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_logger = logging.getLogger(__name__)
 
 PARTIAL_SUFFIX = ".part"
 """Ending of files that are still being written; they are hidden and never a result."""
 
 _HEAD_BYTES = 512
+_HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,123 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def parse_json(text: str | bytes, **options: Any) -> Any:
+    """Read JSON of any origin.
+
+    Args:
+        text: The JSON.
+        **options: Those of ``json.loads``.
+
+    Raises:
+        ValueError: If it is no JSON, is in another encoding, or is nested so deeply that it cannot be read.
+    """
+    try:
+        return json.loads(text, **options)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+LOCK_FILE = ".vos_zoo.lock"
+"""Held by the run that writes into a folder; hidden and never a result."""
+
+
+@contextlib.contextmanager
+def folder_lock(folder: str | Path) -> Iterator[None]:
+    """Keep every other run, of this process too, from writing into a folder as long as the block lasts.
+
+    The system holds the lock for this process and takes it back when the process ends, however it ends. Processes that
+    it forks do not inherit it. Where a file system has no locks, there is none.
+
+    Args:
+        folder: Where this run will write; it is made if it does not exist.
+
+    Raises:
+        OutputInUseError: If another run writes there.
+        OutputExistsError: If there is a file instead of a folder.
+        OSError: If nobody can write there.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputExistsError(
+            f"`{folder}` is a file where an output folder was expected. Choose a new name."
+        ) from error
+    path, found, process = folder / LOCK_FILE, folder.stat(), os.getpid()
+    owner = (process, found.st_dev, found.st_ino)
+    with _LOCKING:
+        if owner in _LOCKED:  # a process gets its own lock twice from the system
+            raise OutputInUseError(_in_use(folder, "this process"))
+        opened = _open_locked(path, folder)
+        _LOCKED.add(owner)
+    try:
+        yield
+    finally:
+        if os.getpid() == process:  # not where a fork leaves the block
+            with _LOCKING:
+                _LOCKED.discard(owner)
+                _close_locked(path, opened)
+
+
+_LOCKING = threading.Lock()
+_LOCKED: set[tuple[int, int, int]] = set()  # process, device and number of a folder; a forked process holds nothing
+
+
+def _open_locked(path: Path, folder: Path) -> int:
+    while True:
+        opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(opened)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                _logger.warning("%s is on a file system without locks; let one run at a time write there.", folder)
+                return opened
+            other = _read_note(opened)
+            os.close(opened)
+            if error.errno in _HELD:
+                raise OutputInUseError(_in_use(folder, other or "another process")) from error
+            raise
+        # A run that has ended meanwhile removed the file that was opened here, and the next one would make another.
+        if path.exists() and os.path.samestat(os.fstat(opened), path.stat()):
+            break
+        os.close(opened)
+    with contextlib.suppress(OSError):  # a full disk: then nobody is told which process it is
+        os.ftruncate(opened, 0)
+        os.write(opened, f"process {os.getpid()} on {platform.node()}".encode())
+    return opened
+
+
+def _read_note(opened: int) -> str:
+    try:
+        return os.read(opened, 100).decode(errors="replace")
+    except OSError:  # Windows lets nobody read what is locked
+        return ""
+
+
+def _close_locked(path: Path, opened: int) -> None:
+    if sys.platform != "win32":
+        path.unlink(missing_ok=True)  # while it is locked, so that it is this run's
+    os.close(opened)
+    if sys.platform == "win32":  # which removes no open file
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _lock(opened: int) -> None:
+    """Lock the first byte of a file for this process, at once or not at all."""
+    if sys.platform == "win32":
+        msvcrt.locking(opened, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+
+
+def _in_use(folder: Path, other: str) -> str:
+    return (
+        f"Another run is writing into {folder} ({other}). One run at a time can write into a folder. Wait until it has "
+        "ended, stop it, or choose another folder."
+    )
+
+
 def is_leftover(name: str) -> bool:
     """Tell whether a file's name is one that :func:`atomic_path` gives, so that a killed run has left the file.
 
@@ -196,6 +327,22 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     # Text and numbers alternate, so equal positions always compare equal kinds.
     key = tuple((1, int(part), "") if i % 2 else (0, 0, part.lower()) for i, part in enumerate(parts))
     return (*key, (-1, 0, name))
+
+
+def printable(text: str) -> str:
+    r"""Write a name from a file system or a file so that it only shows on a terminal, and does nothing there.
+
+    Args:
+        text: Any text; control characters could move the cursor, colour what follows, or hide it.
+
+    Returns:
+        One line in which everything but letters, digits, signs and plain spaces is escaped.
+
+    Example:
+        >>> printable("dog\x1b[2Jcat"), printable("über\n")
+        ('dog\\x1b[2Jcat', 'über\\n')
+    """
+    return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)
 
 
 def _is_text(head: bytes) -> bool:

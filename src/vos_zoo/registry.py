@@ -2,7 +2,8 @@
 
 This module imports neither torch nor any model: the classes of an architecture are named by their import path and
 are loaded when somebody asks for them. Weights are named ``architecture.tag``; an architecture's first weight is what
-its plain name stands for.
+its plain name stands for. Other packages add architectures by ``register`` or by an entry point of the group
+``vos_zoo.models``.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import datetime
 import difflib
 import fnmatch
+import functools
 import importlib
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from vos_zoo.configs import config_to_dict
 from vos_zoo.errors import ConfigError, UnknownModelError
+from vos_zoo.plugins import GROUP, describe_plugin, load_plugin, plugin_names
 
 __all__ = [
     "ARCHITECTURES",
@@ -31,8 +35,13 @@ __all__ = [
     "describe_network",
     "find_architecture",
     "find_weight",
+    "is_architecture",
+    "known_architectures",
     "list_models",
+    "register",
 ]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,11 @@ class Architecture:
         module_class: Import path of the LightningModule.
         variants: Sizes, the paper's first.
         converter: Module that knows the authors' released weights, for ``vos-zoo convert``; None if there are none.
+
+    The import paths name the files that define the classes, not a package that shows them.
+
+    Raises:
+        ConfigError: If the name or an import path has another form, or if there is no variant.
     """
 
     name: str
@@ -85,14 +99,52 @@ class Architecture:
     variants: tuple[Variant, ...]
     converter: str | None = None
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise ConfigError(
+                f"Architecture {self.name!r} has no valid name. Expected lower-case letters, digits and underscores, "
+                "a letter first."
+            )
+        for kind in ("config_class", "network_class", "module_class"):
+            if not re.fullmatch(r"[\w.]+:\w+", getattr(self, kind)):
+                raise ConfigError(
+                    f"Architecture {self.name!r} has {kind}={getattr(self, kind)!r}. Expected an import path "
+                    "`package.module:Class`."
+                )
+        if not self.variants:
+            raise ConfigError(f"Architecture {self.name!r} has no variants. Give at least one, the paper's size first.")
+
     def load_class(self, kind: str) -> Any:
         """Import one of the architecture's classes.
 
         Args:
             kind: ``config``, ``network`` or ``module``.
+
+        Raises:
+            ConfigError: If a class that another package brings cannot be imported.
         """
-        module_name, class_name = getattr(self, f"{kind}_class").split(":")
-        return getattr(importlib.import_module(module_name), class_name)
+        return self._load(f"{kind}_class")
+
+    def load_converter(self) -> Any:
+        """Import the module that converts the authors' released weights; only if there is one.
+
+        Raises:
+            ConfigError: If another package brings it and it cannot be imported.
+        """
+        return self._load("converter")
+
+    def _load(self, field: str) -> Any:
+        module_name, _, class_name = getattr(self, field).partition(":")
+        try:
+            module = importlib.import_module(module_name)
+            return getattr(module, class_name) if class_name else module
+        except Exception as error:  # code of another package may raise anything
+            if self.name in ARCHITECTURES:
+                raise
+            raise ConfigError(
+                f"Model {self.name!r} is registered with {field}={getattr(self, field)!r}, which cannot be imported: "
+                f"{type(error).__name__}: {error}. Repair, update or uninstall the package that registers it."
+            ) from error
 
     def new_config(self, variant: str) -> Any:
         """Return the config of one size.
@@ -221,7 +273,7 @@ class Weight:
     @property
     def paper(self) -> Paper:
         """The paper whose model this is."""
-        return ARCHITECTURES[self.architecture].paper
+        return find_architecture(self.architecture).paper
 
     @property
     def place(self) -> str:
@@ -234,6 +286,7 @@ _R50 = Variant("r50", "r50", "the paper's size, ResNet-50 keys")
 _SMALL = Variant("small", "small", "ResNet-18 class, at most 10 M parameters")
 _TINY = Variant("tiny", "tiny", "for tests and examples, untrained")
 
+#: The zoo's own papers; ``known_architectures`` also has those of other packages.
 ARCHITECTURES: dict[str, Architecture] = {
     "giel": Architecture(
         name="giel",
@@ -501,8 +554,71 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
         >>> list_models("st*")
         ['stcn', 'stm']
     """
-    names = WEIGHTS if pretrained else ARCHITECTURES
+    names = WEIGHTS if pretrained else _architecture_names()
     return sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
+
+
+#: Architectures of other packages, as far as they are registered or were looked up.
+_FROM_OUTSIDE: dict[str, Architecture] = {}
+
+
+def register(architecture: Architecture) -> None:
+    """Add the architecture of another package, for as long as this process runs.
+
+    A package that is installed names it in its metadata instead, as an entry point of the group ``vos_zoo.models``;
+    then every process knows it. See ``docs/add_a_model.md``.
+
+    Args:
+        architecture: What to add. Adding an equal one again changes nothing.
+
+    Raises:
+        ConfigError: If the name is taken.
+
+    Example:
+        >>> register(ARCHITECTURES["rde"])
+        >>> import dataclasses
+        >>> register(dataclasses.replace(ARCHITECTURES["rde"], title="Mine"))
+        Traceback (most recent call last):
+        ...
+        vos_zoo.errors.ConfigError: Architecture 'rde' exists already: RDE-VOS, CVPR 2022. Choose another name.
+    """
+    existing = ARCHITECTURES.get(architecture.name) or _FROM_OUTSIDE.get(architecture.name)
+    if existing == architecture:
+        return
+    if existing is not None:
+        raise ConfigError(
+            f"Architecture {architecture.name!r} exists already: {existing.title}, {existing.paper.venue} "
+            f"{existing.paper.year}. Choose another name."
+        )
+    if architecture.name in plugin_names():
+        raise ConfigError(
+            f"Architecture {architecture.name!r} exists already, by the entry point "
+            f"{describe_plugin(architecture.name)}. Leave `register` out, or choose another name."
+        )
+    _FROM_OUTSIDE[architecture.name] = architecture
+
+
+def is_architecture(name: str) -> bool:
+    """Tell whether an architecture of this name is known, without importing another package's code."""
+    return name in ARCHITECTURES or name in _FROM_OUTSIDE or name in plugin_names()
+
+
+def known_architectures() -> dict[str, Architecture]:
+    """Return all architectures by their names: the zoo's own and those of other packages.
+
+    Entry points that are broken, or whose name is one of the zoo's, are left out with a warning.
+    """
+    for name in plugin_names():
+        if name in ARCHITECTURES:
+            _warn_once(
+                f"Ignored the model {name!r} that {describe_plugin(name)} brings: the zoo has a model of that name."
+            )
+            continue
+        try:
+            find_architecture(name)
+        except ConfigError as error:
+            _warn_once(f"Left a model out. {error}")
+    return ARCHITECTURES | _FROM_OUTSIDE
 
 
 def find_architecture(name: str) -> Architecture:
@@ -510,6 +626,7 @@ def find_architecture(name: str) -> Architecture:
 
     Raises:
         UnknownModelError: If there is none of this name; the message lists the nearest names.
+        ConfigError: If another package brings it by an entry point that is broken.
 
     Example:
         >>> find_architecture("rde").title
@@ -517,7 +634,27 @@ def find_architecture(name: str) -> Architecture:
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
+    if name not in _FROM_OUTSIDE and name in plugin_names():
+        loaded = load_plugin(name)
+        if not isinstance(loaded, Architecture) or loaded.name != name:
+            raise ConfigError(
+                f"Entry point {name!r} of the group {GROUP} names {describe_plugin(name)}, which is "
+                f"{type(loaded).__name__} {getattr(loaded, 'name', '')!r}. Expected an Architecture of that name; "
+                "correct it in that package."
+            )
+        _FROM_OUTSIDE[name] = loaded
+    if name in _FROM_OUTSIDE:
+        return _FROM_OUTSIDE[name]
     raise _unknown(name)
+
+
+def _architecture_names() -> set[str]:
+    return {*ARCHITECTURES, *_FROM_OUTSIDE, *plugin_names()}
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    _logger.warning(message)
 
 
 class Configured(Protocol):
@@ -536,11 +673,16 @@ def describe_network(network: Configured) -> dict[str, Any]:
         ConfigError: If no architecture of the registry has this class of network.
     """
     own = type(network)
-    for architecture in ARCHITECTURES.values():
-        # Compared by import path, so that no other paper's code is loaded.
-        if architecture.network_class == f"{own.__module__}:{own.__qualname__}":
-            return {"architecture": architecture.name, "config": config_to_dict(network.config)}
-    raise ConfigError(f"{own.__name__} is no network of this package. Register its architecture first.")
+    # Compared by import path, so that no other paper's code is loaded.
+    path = f"{own.__module__}:{own.__qualname__}"
+    for known in (ARCHITECTURES, known_architectures()):
+        for architecture in known.values():
+            if architecture.network_class == path:
+                return {"architecture": architecture.name, "config": config_to_dict(network.config)}
+    raise ConfigError(
+        f"{own.__name__} is no network that the registry knows. Register its architecture with "
+        f"network_class={path!r}; see `vos_zoo.register`."
+    )
 
 
 def find_weight(name: str) -> Weight:
@@ -553,9 +695,9 @@ def find_weight(name: str) -> Weight:
     if name in WEIGHTS:
         return WEIGHTS[name]
     architecture_name, dot, tag = name.partition(".")
-    architecture = ARCHITECTURES.get(architecture_name)
-    if architecture is None:
+    if not is_architecture(architecture_name):
         raise _unknown(name)
+    architecture = find_architecture(architecture_name)
     published = [weight for weight in WEIGHTS.values() if weight.architecture == architecture_name]
     if not dot and published:
         return published[0]
@@ -570,17 +712,21 @@ def _unpublished(architecture: Architecture, tag: str, published: list[str]) -> 
     ways = []
     if published:
         ways.append(f"use {', '.join(repr(name) for name in published)}")
-    if tag in {"", "r50"} and architecture.converter is not None:
+    if tag in {"", architecture.variants[0].name} and architecture.converter is not None:
         ways.append(
             f"convert the authors' file with `vos-zoo convert --from {architecture.name} FILE --out DIR` and load DIR"
         )
-    ways.append(f"train one with `lightning fit --config recipes/{architecture.name}.yaml`")
+    if architecture.name in ARCHITECTURES:
+        ways.append(f"train one with `lightning fit --config recipes/{architecture.name}.yaml`")
+    else:
+        ways.append(f"train one with `lightning fit --model {architecture.module_class.partition(':')[2]}`")
+        ways.append("give the folder of a checkpoint, or a repository as `hf-hub:owner/name@revision`")
     return f"No published weight for {what}. You can {'; or '.join(ways)}."
 
 
 def _unknown(name: str) -> UnknownModelError:
     """Say that a name is unknown and list the nearest ones."""
-    known = [*WEIGHTS, *ARCHITECTURES]
+    known = [*WEIGHTS, *_architecture_names()]
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(repr(match) for match in near)}? " if near else ""
     return UnknownModelError(

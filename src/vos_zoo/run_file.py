@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
+
+from vos_zoo.files import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ def changed_settings(run_file: Path, settings: dict[str, Any]) -> list[str]:
         ValueError: If the file is damaged; the message says how.
     """
     try:
-        earlier = json.loads(run_file.read_text(encoding="utf-8"))["settings"]
+        earlier = parse_json(run_file.read_text(encoding="utf-8"))["settings"]
         return [
             f"{key} {earlier.get(key)!r}, now {value!r}" for key, value in settings.items() if earlier.get(key) != value
         ]

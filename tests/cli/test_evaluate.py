@@ -45,3 +45,17 @@ def test_tables_may_lie_beside_the_masks(small_clip, tmp_path):
     words = ["evaluate", str(tmp_path / "results"), str(small_clip.masks), "--csv", str(tmp_path / "results")]
     assert main([*words, "--processes", "1"]) == 0
     assert main([*words, "--processes", "1", "--overwrite"]) == 0
+
+
+def test_names_do_nothing_on_a_terminal(capsys, small_clip, tmp_path):
+    name = "\x1b[2Jdog"
+    for folder in ("true", "found"):
+        shutil.copytree(small_clip.masks, tmp_path / folder / name)
+    arguments = ["evaluate", str(tmp_path / "found"), str(tmp_path / "true"), "--processes", "1"]
+    assert main([*arguments, "--compare", str(tmp_path / "found")]) == 0
+    (tmp_path / "found" / name / "00003.png").write_bytes(b"")
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert "\\x1b[2Jdog_1" in printed.out
+    assert "\\x1b[2Jdog" in printed.err
+    assert "\x1b" not in printed.out + printed.err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vos_zoo import registry
 from vos_zoo.cli import lightning
 
 RECIPE = """
@@ -79,3 +81,11 @@ def test_words_of_other_programs_get_help(capsys, words):
     assert "recipes/rde.yaml" in message
     if words:
         assert repr(words[0]) in message
+
+
+def test_a_broken_model_of_another_package_is_left_out(monkeypatch, caplog):
+    toy = dataclasses.replace(registry.find_architecture("stm"), name="toy", module_class="no_such_package:ToyModule")
+    monkeypatch.setattr(registry, "_FROM_OUTSIDE", {"toy": toy})
+    lightning.import_nameable_classes()
+    (record,) = caplog.records
+    assert "'toy' is registered with module_class='no_such_package:ToyModule'" in record.getMessage()

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import argparse
-import errno
 
 import pytest
 
-from vos_zoo.cli.output import byte_count, explain_os_error, format_bytes, frame_size
+from vos_zoo.cli.output import byte_count, format_bytes, frame_size
 
 
 @pytest.mark.parametrize(
@@ -38,24 +37,3 @@ def test_other_words_are_no_sizes(text):
 @pytest.mark.parametrize(("count", "text"), [(0, "0.0 MiB"), (2**20, "1.0 MiB"), (3 * 2**29, "1.5 GiB")])
 def test_byte_counts_are_printed(count, text):
     assert format_bytes(count) == text
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        (errno.ENOSPC, "No space is left at `masks/1.png`"),
-        (errno.EACCES, "does not allow it at `masks/1.png`"),
-        (errno.EROFS, "does not allow it"),
-        (errno.ENOTDIR, "A file and a folder are mistaken"),
-        (errno.EIO, "refused to read or write at `masks/1.png`"),
-    ],
-)
-def test_what_the_system_refuses_is_explained(number, words):
-    message = explain_os_error(OSError(number, "told by the system", "masks/1.png"))
-    assert words in message
-    assert "told by the system" in message
-    assert "What was complete before is kept" in message
-
-
-def test_an_error_without_number_or_path_is_explained():
-    assert "refused to read or write (broken)" in explain_os_error(OSError("broken"))

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from testing.hostile import save_hostile_checkpoint, serve
+from testing.limits import file_size_limit
 from vos_zoo.cli import lightning
 from vos_zoo.media.masks import read_mask
 
@@ -160,3 +162,34 @@ def test_a_stopped_training_says_how_to_go_on(tmp_path):
 def test_untrained_weights_are_refused(tmp_path, command, capsys):
     assert run_one(tmp_path, command) == 2
     assert f"`lightning {command}` was given no trained weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_remote", [True, False], ids=["remote", "local"])
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_a_checkpoint_never_runs_code(tmp_path, monkeypatch, capsys, command, is_remote):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    marker = tmp_path / "code was run"
+    checkpoint = save_hostile_checkpoint(tmp_path / "evil.ckpt", marker)
+    with serve(tmp_path) as address:
+        source = f"{address}/evil.ckpt" if is_remote else str(checkpoint)
+        code = run_one(tmp_path, command, f"--ckpt_path={source}")
+    assert not marker.exists()
+    assert code == 2
+    message = capsys.readouterr().err
+    assert source in message
+    assert "can run code" in message
+
+
+def test_reading_checkpoints_without_care_is_refused(tmp_path, capsys):
+    marker = tmp_path / "code was run"
+    checkpoint = save_hostile_checkpoint(tmp_path / "evil.ckpt", marker)
+    assert run_one(tmp_path, "fit", f"--ckpt_path={checkpoint}", "--weights_only=false") == 2
+    assert not marker.exists()
+    assert "--weights_only" in capsys.readouterr().err
+
+
+def test_training_on_a_full_disk_is_one_message(tmp_path, capsys):
+    with file_size_limit(20_000):  # room for the settings, but not for a checkpoint
+        assert run_one(tmp_path, "fit", "--trainer.max_steps=1", "--data.batch_size=1") == 2
+    assert "lightning: error: no space is left on the disk" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.ckpt"))

@@ -7,6 +7,7 @@ import pytest
 from reproduction.data_roots import davis_root
 from testing.checkpoints import save_tiny
 from vos_zoo.cli.main import main
+from vos_zoo.files import folder_lock
 from vos_zoo.reproduction.tables import long_video_figures, paper_tables
 
 
@@ -162,3 +163,10 @@ def test_nothing_of_others_is_replaced(capsys, root, place, tiny_model, tmp_path
         assert main([*row, "--out", str(tmp_path / name.replace("/", "-"))]) == 2
         assert "`--overwrite`" in capsys.readouterr().err
         assert mine.read_text() == "mine"
+
+
+def test_a_second_run_into_a_folder_is_refused(capsys, root, place, tiny_model):
+    with folder_lock(place / "rde.table5"):
+        assert main(command("rde.table5", root, tiny_model, "--rows", "first")) == 2
+    assert "Another run is writing into" in capsys.readouterr().err
+    assert list((place / "rde.table5").iterdir()) == []

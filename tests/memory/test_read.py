@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -269,3 +272,53 @@ def test_top_k_below_one_is_an_error() -> None:
     query, memory = random_read(queries=2, tokens=3)
     with pytest.raises(ConfigError, match="top_k is 0"):
         read_memory(as_map(query), memory, top_k=0)
+
+
+def with_part(part: str, change: Callable[[torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, MemoryTokens]:
+    """Make a read of which one part is changed."""
+    query, memory = random_read(queries=12, tokens=300, columns=16)
+    if part == "query":
+        return change(as_map(query, 3)), memory
+    return as_map(query, 3), dataclasses.replace(memory, **{part: change(getattr(memory, part))})
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference", "cpu"])
+@pytest.mark.parametrize("top_k", [None, 5])
+@pytest.mark.parametrize("part", ["query", "keys", "bias", "values"])
+def test_parts_on_different_devices_are_named(part: str, top_k: int | None, backend: str) -> None:
+    query, memory = with_part(part, lambda tensor: tensor.to("meta"))
+    name = "query_key" if part == "query" else part
+    with pytest.raises(ConfigError, match=rf"{name} on meta.*all of them on one device"):
+        read_memory(query, memory, top_k=top_k, backend=backend)
+
+
+@pytest.mark.parametrize("top_k", [None, 5])
+def test_tensors_without_numbers_are_refused(top_k: int | None) -> None:
+    query, memory = random_read(queries=12, tokens=300)
+    assert memory.bias is not None
+    parts = MemoryTokens(memory.keys.to("meta"), memory.bias.to("meta"), memory.values.to("meta"), memory.scale)
+    with pytest.raises(ConfigError, match="hold no numbers"):
+        read_memory(as_map(query).to("meta"), parts, top_k=top_k)
+    with pytest.raises(ConfigError, match="frame_log_weights on meta"):
+        read_memory(as_map(query), memory, top_k=top_k, frame_log_weights=torch.zeros(1, 3, device="meta"))
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference", "cpu"])
+@pytest.mark.parametrize("top_k", [None, 5])
+@pytest.mark.parametrize("part", ["query", "keys", "bias", "values"])
+def test_views_with_the_sign_changed_read_as_their_numbers(part: str, top_k: int | None, backend: str) -> None:
+    """Their memory holds the numbers with the other sign, as the imaginary part of a conjugate does."""
+    changed = with_part(part, lambda tensor: torch._neg_view(tensor))
+    plain = with_part(part, lambda tensor: -tensor)
+    found = read_memory(*changed, top_k=top_k, read_keys=True, backend=backend)
+    expected = read_memory(*plain, top_k=top_k, read_keys=True, backend="reference")
+    torch.testing.assert_close(found.values, expected.values, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.keys, expected.keys, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("backend", "top_k"), [*READS, ("auto", 7)])
+def test_a_batch_of_none_reads_nothing(backend: str, top_k: int | None) -> None:
+    query, memory = random_read(queries=12, tokens=300, batch=0)
+    found = read_memory(as_map(query, 3), memory, top_k=top_k, read_keys=True, backend=backend)
+    assert found.keys is not None
+    assert (found.values.shape, found.keys.shape) == ((0, 6, 3, 4), (0, 8, 3, 4))

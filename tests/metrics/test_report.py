@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from metrics.generated_folders import cases, write_cases
+from metrics.generated_folders import cases, layered, moving, square, write_cases
 from vos_zoo.errors import EvaluationError, MissingFileError
+from vos_zoo.media.masks import write_mask
 from vos_zoo.metrics import EvaluationReport, evaluate
 
 
@@ -93,3 +94,31 @@ def test_sequences_are_means_over_their_objects(report):
     assert noisy.objects == len(scores) == 2
     assert noisy.region == pytest.approx(sum(score.region.mean for score in scores) / 2, abs=1e-12)
     assert noisy.j_and_f == pytest.approx(sum(score.j_and_f for score in scores) / 2, abs=1e-12)
+
+
+HOSTILE = ["\x1b[2J\x1b[1;31mdog", "cat\rbear", "over\u202eturned", "c1\x9b31m"]
+
+
+def hostile_report(tmp_path):
+    """Evaluate sequences whose names would act on a terminal or in a spreadsheet, one of them never scored."""
+    annotations, results = moving()[:3], moving(offset=1)[:3]
+    for name in (*HOSTILE, "=cmd|' \x1b]0;title\x07", "+1", "-1", "@sum", "plain"):
+        for index, (mask, result) in enumerate(zip(annotations, results, strict=True)):
+            extra = layered(result, square(0, 0, 3, 9))
+            write_mask(tmp_path / "true" / name / f"{index:05d}.png", mask)
+            write_mask(tmp_path / "found" / name / f"{index:05d}.png", extra)
+    return evaluate(tmp_path / "found", tmp_path / "true")
+
+
+def test_names_do_nothing_on_a_terminal(tmp_path):
+    table = hostile_report(tmp_path).table()
+    assert all(line.isprintable() for line in table.splitlines())
+    assert "\\x1b[2J\\x1b[1;31mdog" in table
+    assert "plain (9)" in table
+
+
+def test_names_are_no_formulas_in_a_spreadsheet(tmp_path):
+    _, path = hostile_report(tmp_path).to_csv(tmp_path)
+    names = [row[0] for row in read_csv(path)[1:]]
+    assert {"'+1_1", "'-1_1", "'@sum_1", "plain_1", "'=cmd|' \x1b]0;title\x07_1"} <= set(names)
+    assert not any(name.startswith(("=", "+", "-", "@", "\t", "\r")) for name in names)

@@ -1,6 +1,7 @@
 """Reading the authors' files: what is accepted, and what is refused under which name."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import pickle
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from testing.original import state
-from vos_zoo.errors import CheckpointError, MissingFileError, OutputExistsError, UnknownModelError
+from vos_zoo import registry
+from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, OutputExistsError, UnknownModelError
 from vos_zoo.models.conversion import convert_file, read_original, widen_mask_input
 from vos_zoo.weights import load_network
 
@@ -285,6 +287,16 @@ def test_nothing_is_written_for_a_file_that_does_not_fit(tmp_path):
     with pytest.raises(CheckpointError, match=r"file\.pth: .*another model"):
         convert_file("stcn", path, tmp_path / "out")
     assert not Path(tmp_path / "out").exists()
+
+
+def test_a_broken_converter_of_another_package_has_no_say(tmp_path, monkeypatch):
+    toy = dataclasses.replace(registry.find_architecture("stm"), name="toy", converter="no_such_package.convert")
+    monkeypatch.setattr(registry, "_FROM_OUTSIDE", {"toy": toy})
+    path = saved(tmp_path / "file.pth", tensors())
+    with pytest.raises(CheckpointError, match="another model"):
+        convert_file("stcn", path, tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"'toy' is registered with converter='no_such_package\.convert'"):
+        convert_file("toy", path, tmp_path / "out")
 
 
 @pytest.mark.parametrize("fill", ["zeros", "orthogonal"])

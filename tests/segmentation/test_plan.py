@@ -89,10 +89,10 @@ def test_results_may_lie_beside_and_below_inputs(place, tiny_model):
 
 #: Places that take no results: argument lists behind ``--out``, and words of the message.
 UNWRITABLE = {
-    "below a file": (["clip.mp4/masks"], "A file and a folder are mistaken for each other"),
+    "below a file": (["clip.mp4/masks"], "refused a file at clip.mp4/masks: Not a directory"),
     "a file": (["Clip.MP4"], "is a file where an output folder was expected"),
     "a system's folder": (["/proc/masks"], "/proc/masks"),
-    "overlay below a file": (["out", "--overlay", "00000.png/o.mp4"], "A file and a folder"),
+    "overlay below a file": (["out", "--overlay", "00000.png/o.mp4"], "refused a file at 00000.png: File exists"),
     "overlay is a folder": (["out", "--overlay", "folder.mp4"], "folder.mp4"),
 }
 
@@ -122,7 +122,7 @@ def test_a_full_disk_keeps_what_is_complete(place, tiny_model):
     done = subprocess.run([sys.executable, "-c", script, *command, "--size", "32"], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "3 of 8 masks are in out; go on with `--resume`" in done.stderr
-    assert "No space is left at `out/00003.png`" in done.stderr
+    assert "no space is left on the disk at out/00003.png" in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in (place / "out").iterdir()) == [
         "00000.png",

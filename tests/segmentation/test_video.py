@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,7 +16,8 @@ import torch
 
 from testing.checkpoints import save_tiny
 from testing.clips import FRAMES, LATE_FRAME
-from vos_zoo.errors import ConfigError, MaskError, OutputExistsError, UnknownModelError, VideoError
+from vos_zoo.errors import ConfigError, MaskError, OutputExistsError, OutputInUseError, UnknownModelError, VideoError
+from vos_zoo.files import folder_lock
 from vos_zoo.media.masks import mask_ids, read_mask, write_mask
 from vos_zoo.models.hs2s import HS2SNetwork
 from vos_zoo.models.load import load_model
@@ -296,3 +302,71 @@ def test_a_frame_that_breaks_off_keeps_what_was_done(small_clip, options, tmp_pa
     with pytest.raises(VideoError, match=r"00005\.png"):
         segment_video(frames, small_clip.first, **options)
     assert written(options["out"]) == NAMES[:5]
+
+
+# One run at a time
+
+
+def start_command(small_clip, options, *words):
+    """Start ``vos-zoo segment`` in a process of its own."""
+    code = "import sys; from vos_zoo.cli.main import main; sys.exit(main())"
+    search_path = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
+    arguments = ["segment", small_clip.frames, small_clip.first, "--out", options["out"], "--size", "32"]
+    arguments += ["--model", options["model"], "--device", "cpu", *words]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": search_path, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["--overwrite"], ["--resume"], []], ids=str)
+def test_a_second_run_into_a_folder_is_refused(small_clip, options, words):
+    """It starts when the first mask of the first one is there, and ends before the second is."""
+
+    def while_running(done, total):
+        if done == 1:
+            second = start_command(small_clip, options, *words)
+            _, message = second.communicate(timeout=120)
+            assert second.returncode == 2
+            assert f"Another run is writing into {options['out']} (process {os.getpid()} on " in message
+            with pytest.raises(OutputInUseError, match="this process"):
+                segment_video(small_clip.frames, small_clip.first, **options, overwrite=True)
+            assert written(options["out"]) == NAMES[:1]
+
+    report = segment_video(small_clip.frames, small_clip.first, **options, progress=while_running)
+    assert report.frames == FRAMES
+    assert written(options["out"]) == NAMES
+    assert [path.name for path in options["out"].iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.slow
+def test_of_two_runs_at_once_exactly_one_succeeds(small_clip, options):
+    runs = [start_command(small_clip, options) for _ in range(2)]
+    messages = [run.communicate(timeout=120)[1] for run in runs]
+    assert sorted(run.returncode for run in runs) == [0, 2], messages
+    assert written(options["out"]) == NAMES
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are killed as POSIX does it")
+def test_a_killed_run_is_resumed(small_clip, options):
+    run = start_command(small_clip, options)
+    deadline = time.monotonic() + 120
+    while not written(options["out"]) and run.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    run.kill()
+    run.communicate()
+    report = segment_video(
+        small_clip.frames, small_clip.first, **(options | {"model": str(options["model"])}), resume=True
+    )
+    assert report.frames == FRAMES
+
+
+def test_a_folder_in_use_is_refused_before_the_model_loads(small_clip, options):
+    with folder_lock(options["out"]), pytest.raises(OutputInUseError):
+        segment_video(small_clip.frames, small_clip.first, **(options | {"model": "no such model"}))

@@ -11,11 +11,12 @@ from typing import Any
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-# Fine-tuning takes its architecture from a weight and not from the recipe; tests/recipes/test_finetune.py runs it.
+# Fine-tuning takes its architecture from a weight and not from the recipe, and the detector is none of the networks;
+# both have tests of their own, in tests/recipes.
 _FILES = sorted(
     path.relative_to(REPOSITORY).as_posix()
     for path in (REPOSITORY / "recipes").rglob("*.yaml")
-    if path.name != "finetune.yaml"
+    if path.name not in ("finetune.yaml", "detector.yaml")
 )
 OVERLAYS = [path for path in _FILES if "/ablations/" in path]
 """Recipes that say what they change in a stage's recipe."""

@@ -29,7 +29,8 @@ def test_a_folder_is_enough(tiny_model):
 def test_a_training_checkpoint_is_enough(tmp_path):
     network = STCNModule("tiny").network
     path = tmp_path / "last.ckpt"
-    torch.save({"vos_zoo": describe_network(network), "state_dict": {}, "global_step": 1}, path)
+    state = {f"network.{key}": tensor for key, tensor in network.state_dict().items()}
+    torch.save({"vos_zoo": describe_network(network), "state_dict": state, "global_step": 1}, path)
     module = pretrained(str(path))
     assert isinstance(module, STCNModule)
     assert module.network.config == network.config

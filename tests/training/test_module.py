@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from testing.model_tester import ignore
 from vos_zoo import VideoSession, load_model
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.errors import ConfigError
 from vos_zoo.models.giel import GIELModule
 from vos_zoo.models.hs2s import HS2SModule
 from vos_zoo.models.stcn import STCNConfig, STCNModule
+from vos_zoo.testing import ignore
 from vos_zoo.training.module import resolve_config
 from vos_zoo.weights import save_checkpoint_folder
 

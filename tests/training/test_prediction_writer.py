@@ -18,7 +18,8 @@ from testing.videos import write_frames
 from vos_zoo import VideoSession
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.data.modules.prediction import PredictionDataModule
-from vos_zoo.errors import ConfigError, OutputExistsError
+from vos_zoo.errors import ConfigError, OutputExistsError, OutputInUseError
+from vos_zoo.files import folder_lock
 from vos_zoo.inference.session import FrameResult
 from vos_zoo.media.masks import read_mask, write_mask
 from vos_zoo.models.stcn import STCNModule
@@ -213,3 +214,23 @@ def test_a_folder_that_somebody_changed_is_refused(davis, module, tmp_path):
 def test_precision_of_the_trainer_reaches_the_session(module):
     module._trainer = SimpleNamespace(precision="bf16-mixed")
     assert module._evaluation_session()._precision == "bf16"
+
+
+def test_two_runs_into_one_folder_are_refused(davis, module, tmp_path):
+    with folder_lock(tmp_path / "out"), pytest.raises(OutputInUseError, match="Another run is writing into"):
+        predict(module, davis, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    predict(module, davis, tmp_path / "out")
+    with folder_lock(tmp_path / "out"):  # which the run has left
+        assert not [
+            path for path in (tmp_path / "out").iterdir() if path.name.startswith(".") and path.suffix != ".lock"
+        ]
+
+
+def test_a_run_that_fails_leaves_the_folder_to_others(davis, module, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoSession, "step", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(OSError, match="full"):
+            predict(module, davis, tmp_path / "out")
+    with folder_lock(tmp_path / "out"):
+        pass

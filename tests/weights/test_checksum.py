@@ -96,3 +96,11 @@ def test_a_user_without_home_is_no_error(file, monkeypatch):
 
     monkeypatch.setattr(checksum.Path, "expanduser", nowhere)
     assert remembered_sha256(file) == hashlib.sha256(b"x" * 100).hexdigest()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere files have no such rights")
+def test_a_note_that_others_can_change_is_not_believed(file, computed):
+    remembered_sha256(file)
+    (file.parent / "cache" / "vos_zoo").chmod(0o777)
+    remembered_sha256(file)
+    assert len(computed) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 
 import pytest
 import torch
@@ -218,3 +219,24 @@ def test_a_failed_upload_is_not_called_a_download(writer, tiny_model, monkeypatc
         publish_checkpoint(tiny_model, REPOSITORY)
     assert "download" not in str(raised.value)
     assert f"Uploading to {REPOSITORY}" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["path", "text", "prefix", "name"])
+def test_a_published_card_tells_no_local_path(tiny_model, tmp_path, monkeypatch, form):
+    folder = tmp_path / "clients" / "secret"
+    shutil.copytree(tiny_model, folder)
+    monkeypatch.chdir(folder.parent)
+    name = {"path": folder, "text": str(folder), "prefix": f"local-dir:{folder}", "name": "secret"}[form]
+    published = load_model(name, device="cpu").push_to_hub(REPOSITORY, dry_run=True)
+    body = published.card.split("---\n")[2]
+    assert "secret" not in body
+    assert "Written by vos_zoo" in body
+    story = next(line for line in body.splitlines() if "Written by" in line)
+    assert not {"/", "\\"} & set(story.partition("Written by")[2])
+
+
+def test_a_published_card_tells_a_public_name(writer, tiny_model):
+    published = publish_checkpoint(tiny_model, REPOSITORY)
+    again = load_model(published.name, device="cpu").push_to_hub("owner/again", dry_run=True)
+    assert f"Loaded from {published.name}." in again.card
+    assert "Loaded from rde.small." in load_model("rde", device="cpu").push_to_hub("owner/again", dry_run=True).card

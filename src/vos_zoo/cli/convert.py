@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="kind",
         required=True,
         metavar="NAME",
-        help=f"model that the file belongs to: {', '.join(_convertible())}",
+        help=f"model that the file belongs to: {', '.join(_convertible())}, or one of another package",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(

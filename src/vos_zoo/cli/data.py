@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
+from vos_zoo.files import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     for problem in report.problems:
-        print(f"- {problem}")
+        print(f"- {printable(str(problem))}")
     counts = {"video": report.videos, "frame": report.frames, "mask": report.masks, "problem": len(report.problems)}
     print(f"{arguments.root}: {', '.join(_counted(count, noun) for noun, count in counts.items())}")
     return EXIT_PROBLEMS if report.problems else 0

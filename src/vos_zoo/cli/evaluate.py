@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from vos_zoo.cli.output import check_new_files
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
-from vos_zoo.files import check_outputs
+from vos_zoo.files import check_outputs, printable
 from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _comparison(first: EvaluationReport, second: EvaluationReport, arguments: ar
     """Lay out both results, their difference and the objects that it comes from."""
     from vos_zoo.metrics.comparison import Measure, compare, object_differences
 
-    differences = object_differences(first, second)
+    differences = [(printable(name), a, b) for name, a, b in object_differences(first, second)]
     shown = differences if len(differences) <= 2 * _SHOWN_OBJECTS else [
         *differences[:_SHOWN_OBJECTS], *differences[-_SHOWN_OBJECTS:]
     ]  # fmt: skip

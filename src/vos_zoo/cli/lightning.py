@@ -6,16 +6,17 @@ package installs a command of that name any more.
 
 from __future__ import annotations
 
-import errno
+import logging
 import os
+import pickle  # for the name of its error only
 import signal
 import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from vos_zoo.cli.output import explain_os_error
+from vos_zoo.cli.output import describe_os_error, is_full, print_error
 from vos_zoo.errors import ConfigError, RunStoppedError, VosZooError
-from vos_zoo.registry import ARCHITECTURES
+from vos_zoo.registry import known_architectures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
 __all__ = ["main"]
+
+_logger = logging.getLogger(__name__)
 
 EXIT_BAD_INPUT = 2
 _EXIT_SIGNAL = 128  # plus the number of the signal, as shells report it
@@ -59,13 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         ours = _our_error(error)
         if ours is None:
             raise
-        print(f"lightning: error: {ours}", file=sys.stderr)
+        print_error("lightning", f"error: {ours}")
         return EXIT_BAD_INPUT
     except OSError as error:
-        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.filename is None and not is_full(error):
             raise  # not of a file
-        again = "The same command goes on, or `--ckpt_path` with the last checkpoint."
-        print(f"lightning: error: {explain_os_error(error)} {again}", file=sys.stderr)
+        remedy = "the same command goes on, or `--ckpt_path` with the last checkpoint"
+        print_error("lightning", f"error: {describe_os_error(error, remedy)}")
         return EXIT_BAD_INPUT
     return 0
 
@@ -78,37 +81,58 @@ def _our_error(error: BaseException | None) -> VosZooError | None:
 
 
 def import_nameable_classes() -> None:
-    """Import all models and data modules: a recipe can name a class that is imported without its module."""
+    """Import all models and data modules: a recipe can name a class that is imported without its module.
+
+    A model of another package that cannot be imported is left out with a warning.
+    """
     from vos_zoo import data
 
     for name in data.__all__:
         getattr(data, name)
-    for architecture in ARCHITECTURES.values():
-        architecture.load_class("module")
+    for architecture in known_architectures().values():
+        try:
+            architecture.load_class("module")
+        except ConfigError as error:  # noqa: PERF203  # one model at a time
+            _logger.warning("Left a model out. %s", error)
 
 
 def _run(arguments: list[str] | None) -> None:
     """Build the command line interface and run it; everything heavy is imported here."""
     import torch
-    from pytorch_lightning import LightningDataModule, Trainer
+    from pytorch_lightning import LightningDataModule, LightningModule, Trainer
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
     from pytorch_lightning.utilities import rank_zero_info
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from vos_zoo.training.interruption import SaveOnInterruption
-    from vos_zoo.training.module import VOSModule
     from vos_zoo.training.overlays import SampleOverlays  # noqa: F401
     from vos_zoo.training.prediction_writer import PredictionWriter
     from vos_zoo.training.push_best import PushBestToHub  # noqa: F401
+    from vos_zoo.weights.torch_files import unpickling_error
 
     import_nameable_classes()
 
+    checkpoint: str | None = None  # that the user named
+
     class ZooCLI(LightningCLI):
-        """LightningCLI that writes below ``runs/`` and says so."""
+        """LightningCLI that writes below ``runs/`` and says so, and lets no checkpoint run code."""
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.set_defaults({"trainer.default_root_dir": _RUNS_FOLDER})
             parser.add_lightning_class_args(PredictionWriter, "predictions")
+
+        def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+            super().parse_arguments(parser, args)
+            settings = self.config[self.config.subcommand]
+            if settings.weights_only is False:
+                raise ConfigError(
+                    "`--weights_only false` was given. A checkpoint could then run code while it is read. Leave the "
+                    "option out; checkpoints of this package hold nothing that needs it."
+                )
+            # Lightning's own default lets a checkpoint that it fetches from a server run code.
+            settings.weights_only = True
+            nonlocal checkpoint
+            checkpoint = settings.ckpt_path
 
         def instantiate_trainer(self, **kwargs: Any) -> Trainer:
             settings = self._get(self.config_init, "trainer")
@@ -152,7 +176,7 @@ def _run(arguments: list[str] | None) -> None:
 
     try:
         ZooCLI(
-            VOSModule,
+            LightningModule,  # most are of VOSModule; a paper may bring another one, such as a detector's
             LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -160,6 +184,8 @@ def _run(arguments: list[str] | None) -> None:
             args=arguments,
             parser_kwargs={"prog": "lightning"},
         )
+    except pickle.UnpicklingError as error:
+        raise unpickling_error(error, checkpoint or "The checkpoint") from error
     except SIGTERMException as error:
         raise RunStoppedError("stopped by SIGTERM.", signal_number=signal.SIGTERM) from error
 

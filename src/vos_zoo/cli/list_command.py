@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from vos_zoo.registry import ARCHITECTURES, WEIGHTS
+from vos_zoo.registry import WEIGHTS, known_architectures
 
 if TYPE_CHECKING:
     import argparse
@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the registry."""
     if arguments.ablations:
         return _print_ablations(as_json=arguments.json)
-    chosen = WEIGHTS if arguments.weights else ARCHITECTURES
     if arguments.json:
+        chosen = WEIGHTS if arguments.weights else known_architectures()
         print(json.dumps([dataclasses.asdict(entry) for entry in chosen.values()], indent=2))
         return 0
     for row in _aligned(_weight_rows() if arguments.weights else _model_rows()):
@@ -45,14 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _model_rows() -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("MODEL", "PAPER", "SIZES", "WEIGHTS")]
-    for architecture in ARCHITECTURES.values():
+    for architecture in known_architectures().values():
         weights = [weight.name for weight in WEIGHTS.values() if weight.architecture == architecture.name]
         rows.append(
             (
                 architecture.name,
                 f"{architecture.title}, {architecture.paper.venue} {architecture.paper.year}",
                 " ".join(variant.name for variant in architecture.variants),
-                " ".join(weights) or "none published; see `vos-zoo convert`",
+                " ".join(weights) or "none published" + ("; see `vos-zoo convert`" if architecture.converter else ""),
             )
         )
     return rows
@@ -115,7 +115,10 @@ def _print_ablations(*, as_json: bool) -> int:
         ]
         print(f"{table.name}: {table.title}")
         print("\n".join(_aligned(rows)) + "\n")
-    print("ROOT is your data root. Commands of `vos-zoo reproduce` run any weight of the model in the row's setting.")
+    print(
+        "ROOT is your data root, FOLDER a trained weight or a folder of proposals. `vos-zoo reproduce` runs a weight "
+        "in a row's setting."
+    )
     return 0
 
 

@@ -21,7 +21,7 @@ from vos_zoo.cli import (
     reproduce,
     segment,
 )
-from vos_zoo.cli.output import explain_os_error
+from vos_zoo.cli.output import describe_os_error, print_error
 from vos_zoo.cli.progress import report_event, terminal
 from vos_zoo.errors import VosZooError
 from vos_zoo.version import __version__
@@ -80,23 +80,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        return _COMMANDS[arguments.command].run(arguments)
-    except BrokenPipeError:
-        # The reader of our output went away (`vos-zoo list | head -1`): nothing to report and nobody to report to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (VosZooError, OSError) as error:
+        code = _COMMANDS[arguments.command].run(arguments)
+        sys.stdout.flush()  # now, while a full disk can still be told
+        return code
+    except VosZooError as error:
         if arguments.debug:
             raise
-        message = str(error) if isinstance(error, VosZooError) else explain_os_error(error)
-        print(f"vos-zoo: error: {message}", file=sys.stderr)
-        report_event("error", message=message)
+        print_error("vos-zoo", f"error: {error}")
+        report_event("error", message=str(error))
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         if arguments.debug:
             raise
         print("vos-zoo: stopped.", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`vos-zoo list | head -1`): nothing to report and nobody to report to.
+        _discard_output()
+        return 0
+    except OSError as error:
+        if arguments.debug:
+            raise
+        message = describe_os_error(error, "run the same command again")
+        print_error("vos-zoo", f"error: {message}")
+        report_event("error", message=message)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was the output itself, which would fail once more when Python ends
+            _discard_output()
+        return EXIT_BAD_INPUT
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:

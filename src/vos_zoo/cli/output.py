@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import argparse
 import errno
-import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vos_zoo.errors import OutputExistsError
+from vos_zoo.files import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["byte_count", "check_new_files", "explain_os_error", "format_bytes", "frame_size", "named_path"]
+__all__ = [
+    "byte_count",
+    "check_new_files",
+    "describe_os_error",
+    "format_bytes",
+    "frame_size",
+    "is_full",
+    "named_path",
+    "print_error",
+]
 
+# EFBIG is the user's own limit on the size of files, and that of some file systems.
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-_MISPLACED = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -33,23 +42,36 @@ def check_new_files(paths: Iterable[Path], *, overwrite: bool) -> None:
             raise OutputExistsError(f"{path} exists. Choose another name, or replace a file with `--overwrite`.")
 
 
-def explain_os_error(error: OSError) -> str:
-    """Say what the system refused, what survived, and what to do.
+def is_full(error: OSError) -> bool:
+    """Tell whether there is no room left for a file, on the disk or within the user's limits."""
+    return error.errno in _FULL
+
+
+def describe_os_error(error: OSError, remedy: str) -> str:
+    """Say what the system refused.
 
     Args:
-        error: What was raised; the library writes files whole or not at all, so that nothing half-written remains.
+        error: What it raised.
+        remedy: What to do once there is room on a full disk, without a full stop.
     """
-    path = error.filename if isinstance(error.filename, (str, os.PathLike)) else None
-    at = "" if path is None else f" at `{os.fspath(path)}`"
-    reason = error.strerror or str(error).strip() or type(error).__name__
-    kept = "What was complete before is kept, and nothing half-written remains."
-    if error.errno in _FULL:
-        return f"No space is left{at} ({reason}). {kept} Free some space, or write to another disk; then run it again."
-    if error.errno in _FORBIDDEN:
-        return f"The system does not allow it{at} ({reason}). {kept} Choose another place, or change its permissions."
-    if error.errno in _MISPLACED:
-        return f"A file and a folder are mistaken for each other{at} ({reason}). {kept} Check the path."
-    return f"The system refused to read or write{at} ({reason}). {kept} Check the path and the disk."
+    where = f" at {error.filename}" if error.filename else ""
+    if is_full(error):
+        return (
+            f"no space is left on the disk{where}. What is finished is kept, nothing half-written remains. Free some "
+            f"space; then {remedy}."
+        )
+    return f"the system refused a file{where}: {error.strerror or error}. Check the path and its rights."
+
+
+def print_error(program: str, message: str) -> None:
+    """Print a message on the error stream; names in it come from files and must do nothing on a terminal.
+
+    Args:
+        program: Name of the command.
+        message: One line or several.
+    """
+    shown = "\n".join(map(printable, message.splitlines()))
+    print(f"{program}: {shown}", file=sys.stderr)
 
 
 def byte_count(text: str) -> int:

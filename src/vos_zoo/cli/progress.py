@@ -12,6 +12,8 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from vos_zoo.files import printable
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
@@ -158,7 +160,7 @@ class _EventHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message, whatever thread it comes from."""
         try:
-            text = record.getMessage()
+            text = "\n".join(map(printable, record.getMessage().splitlines()))  # names in it come from files
             if self._stream is None:
                 _print_above_bars(text)
             else:

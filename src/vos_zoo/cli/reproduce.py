@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 from vos_zoo.cli.output import frame_size
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.errors import ConfigError
+from vos_zoo.files import folder_lock
 from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
     import argparse
 
+    from vos_zoo.reproduction.reproduce import RunOptions
     from vos_zoo.reproduction.results import LongVideoResult, TableResult
-    from vos_zoo.reproduction.tables import PaperRow
+    from vos_zoo.reproduction.tables import LongVideoFigure, PaperRow, PaperTable
 
 _logger = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         kind = "tables" if is_figure else "long-video figures"
         raise ConfigError(f"--{wrong[0]} is for {kind}; {table.name} is none. Leave it out.")
     with announced(_logger, "Loading PyTorch"):
-        from vos_zoo.reproduction.reproduce import RunOptions, reproduce_figure, reproduce_table, write_result
+        from vos_zoo.reproduction.reproduce import RunOptions, write_result
 
     options = RunOptions(
         out=arguments.out or Path("reproduction") / table.name,
@@ -99,33 +101,43 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
     )
     try:
-        if isinstance(table, LongVideoFigure):
-            result: TableResult | LongVideoResult = reproduce_figure(
-                table,
-                arguments.data,
-                options,
-                rows=arguments.rows,
-                weights=arguments.weights,
-                video=arguments.video,
-                lengths=arguments.lengths,
-                progress=progress_bar,
-            )
-        else:
-            result = reproduce_table(
-                table,
-                arguments.data,
-                options,
-                rows=arguments.rows,
-                weights=arguments.weights,
-                image_set=arguments.set,
-                progress=progress_bar,
-            )
+        with folder_lock(options.out):
+            result = _reproduce(table, arguments, options)
+            written = write_result(result, options.out)
     except KeyboardInterrupt:
         print(f"vos-zoo: finished videos are kept in {options.out}; the same command goes on.", file=sys.stderr)
         raise
     print(result.text())
-    print("\nWrote " + ", ".join(map(str, write_result(result, options.out))))
+    print("\nWrote " + ", ".join(map(str, written)))
     return 0
+
+
+def _reproduce(
+    table: PaperTable | LongVideoFigure, arguments: argparse.Namespace, options: RunOptions
+) -> TableResult | LongVideoResult:
+    from vos_zoo.reproduction.reproduce import reproduce_figure, reproduce_table
+    from vos_zoo.reproduction.tables import LongVideoFigure
+
+    if isinstance(table, LongVideoFigure):
+        return reproduce_figure(
+            table,
+            arguments.data,
+            options,
+            rows=arguments.rows,
+            weights=arguments.weights,
+            video=arguments.video,
+            lengths=arguments.lengths,
+            progress=progress_bar,
+        )
+    return reproduce_table(
+        table,
+        arguments.data,
+        options,
+        rows=arguments.rows,
+        weights=arguments.weights,
+        image_set=arguments.set,
+        progress=progress_bar,
+    )
 
 
 def _table_list() -> str:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import abc
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from vos_zoo.errors import ConfigError, MissingFileError, VideoError
 from vos_zoo.files import file_kind, natural_key
+from vos_zoo.media.image_files import DAMAGE, open_image
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 """Endings of the image files that a folder of frames may hold."""
-
-# Everything that Pillow's decoders raise on damaged data; they have no common base class.
-_DAMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +162,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     if not path.exists():
         raise MissingFileError(f"There is no image `{path}`. Check the path.")
     try:
-        with Image.open(path) as opened:
+        with open_image(path) as opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I"):  # "I;16", or "I" in older versions of Pillow
                 # Pillow would clip 16-bit grey at 255 instead of scaling it.
@@ -176,8 +172,8 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     except PermissionError as error:
         raise VideoError(f"Image `{path}` may not be read ({error.strerror}). Change its permissions.") from error
     except Image.DecompressionBombError as error:
-        raise VideoError(f"Image `{path}` is too large ({error}). Make it smaller.") from error
-    except _DAMAGE as error:
+        raise VideoError(f"Image `{path}` is too large: {error}.") from error
+    except DAMAGE as error:
         kind = "a folder" if path.is_dir() else file_kind(path).name
         raise VideoError(
             f"Image `{path}` cannot be read: it is {kind}, damaged or no image ({error}). "

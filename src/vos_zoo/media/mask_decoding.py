@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vos_zoo.errors import MaskError, MissingFileError
 from vos_zoo.files import file_kind
+from vos_zoo.media.image_files import DAMAGE, open_image
 
 Mask = NDArray[np.integer[Any]]
 
@@ -22,8 +21,6 @@ MAX_ID = 65535
 
 _FLAT_COLOURS = 256  # an image with at most this many colours is more likely a coloured mask than a photo
 _SMOOTH_FROM = 64  # grey masks whose largest value is below this are ids, not smoothed edges
-# Everything that Pillow's decoders raise on damaged data; they have no common base class.
-_DAMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 _GREYS = bytes(level for level in range(256) for _ in "RGB")
 _ONE_BAND_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -59,7 +56,7 @@ def decode_mask(path: Path) -> DecodedMask:
     if path.is_dir():
         raise MaskError(f"`{path}` is a folder where one mask file was expected. Give the path of a mask in it.")
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             _check_kind(image, path)
             mode, file_format = image.mode, image.format
             values = np.array(image)  # a copy: Pillow's own buffer is read-only
@@ -70,8 +67,8 @@ def decode_mask(path: Path) -> DecodedMask:
     except PermissionError as error:
         raise MaskError(f"Mask `{path}` may not be read ({error.strerror}). Change its permissions.") from error
     except Image.DecompressionBombError as error:
-        raise MaskError(f"Mask `{path}` is too large ({error}). Save it in the size of its frame.") from error
-    except _DAMAGE as error:
+        raise MaskError(f"Mask `{path}` is too large: {error}. Masks have the size of their frame.") from error
+    except DAMAGE as error:
         kind = file_kind(path)
         state = "damaged or cut short" if kind.family == "image" else "not an image"
         raise MaskError(

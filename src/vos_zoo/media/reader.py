@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vos_zoo.errors import MissingFileError, VideoError
 from vos_zoo.files import FileKind, file_kind, missing_bytes
+from vos_zoo.limits import pixel_excess
 from vos_zoo.media.frames import FrameFolder, VideoFrame, VideoReader, read_image
 
 try:
@@ -90,13 +91,16 @@ class PyAVVideo(VideoReader):
         try:
             with _open(path) as container:
                 stream = _video_stream(container)
+                if stream is not None:
+                    _check_declared_size(path, stream.codec_context.height, stream.codec_context.width)
                 first = None if stream is None else next(container.decode(stream), None)
                 if first is None:
                     raise VideoError(_unreadable(path, kind, "no picture in it can be decoded"))
                 size = _upright(first).shape[:2]
                 rate = stream.average_rate or stream.guessed_rate
                 count = stream.frames
-            if not count:
+            # Every frame takes some bytes of the file; a number that it only declares could fill the memory with names.
+            if not 0 < count <= path.stat().st_size:
                 count = _count_packets(path)
         except av.error.FFmpegError as error:
             raise VideoError(_unreadable(path, kind, error.strerror or str(error))) from error
@@ -163,13 +167,15 @@ class OpenCVVideo(VideoReader):
     def __init__(self, path: Path, *, start: int | None = None, end: int | None = None, every: int = 1) -> None:
         capture = cv2.VideoCapture(str(path))
         try:
+            size = (int(capture.get(part)) for part in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
+            _check_declared_size(path, *size)
             is_read, first = capture.read()
             if not is_read:
                 reason = "OpenCV cannot decode it; `pip install av` adds a reader of more formats"
                 raise VideoError(_unreadable(path, file_kind(path), reason))
             rate = capture.get(cv2.CAP_PROP_FPS)
             count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-            if count < 1:  # no index in the file: decode without converting
+            if not 0 < count <= path.stat().st_size:  # no index in the file, or a wrong one: decode without converting
                 count = 1
                 while capture.grab():
                     count += 1
@@ -207,6 +213,12 @@ class OpenCVVideo(VideoReader):
         missing = missing_bytes(self.path)
         if missing:
             raise VideoError(_cut_short(self.path, index, missing))
+
+
+def _check_declared_size(path: Path, height: int, width: int) -> None:
+    excess = pixel_excess(height, width)
+    if excess is not None:
+        raise VideoError(f"Video `{path}` is too large: {excess}.")
 
 
 def _numbers(count: int) -> Sequence[str]:

@@ -63,7 +63,8 @@ def read_memory(
     Raises:
         ShapeError: If the shapes do not fit together. The message names all of them.
         EmptyMemoryError: If the memory holds no token.
-        ConfigError: If ``top_k`` is below one, or the backend is unknown or cannot serve this read.
+        ConfigError: If ``top_k`` is below one, if the tensors are on several devices or hold no numbers, or if the
+            backend is unknown or cannot serve this read.
 
     Source: Oh et al., STM, 2019, Eqs. 1-2; Cheng et al., STCN, 2021, Sec. 3.3 and 3.4 (L2 similarity, top-k); Ge et
         al., GIEL, 2021 (frame weights).
@@ -80,7 +81,7 @@ def read_memory(
     height, width = query_key.shape[2:]
     query = query_key.flatten(2).mT
     keys: Tensor | None
-    if choice.name == "reference":
+    if choice.name == "reference" or query.shape[0] == 0:
         values, keys = read_reference(query, memory, top_k)
         values, keys = values.to(memory.values.dtype), keys.to(memory.keys.dtype) if read_keys else None
     elif choice.name == "sdpa":
@@ -112,6 +113,13 @@ def _check(query_key: Tensor, memory: MemoryTokens, top_k: int | None, frame_log
     if top_k is not None and top_k < 1:
         raise ConfigError(f"top_k is {top_k}. Expected at least 1. Use None to read all tokens.")
     keys, values, bias = memory.keys, memory.values, memory.bias
+    parts = {
+        "query_key": query_key,
+        "keys": keys,
+        "bias": bias,
+        "values": values,
+        "frame_log_weights": frame_log_weights,
+    }
     fits = query_key.ndim == 4 and keys.ndim == 3 and values.ndim == 3
     fits = fits and query_key.shape[:2] == (keys.shape[0], keys.shape[2]) and keys.shape[:2] == values.shape[:2]
     fits = fits and (bias is None or bias.shape == keys.shape[:2])
@@ -124,11 +132,15 @@ def _check(query_key: Tensor, memory: MemoryTokens, top_k: int | None, frame_log
         frames = frame_log_weights.shape[1] if frame_log_weights.ndim == 2 else 0
         fits = frames > 0 and frame_log_weights.shape[0] == keys.shape[0] and memory.count % frames == 0
     if not fits:
-        shapes = {"query_key": query_key, "keys": keys, "bias": bias, "values": values}
-        shapes["frame_log_weights"] = frame_log_weights
-        found = ", ".join(f"{name} {None if part is None else tuple(part.shape)}" for name, part in shapes.items())
+        found = ", ".join(f"{name} {None if part is None else tuple(part.shape)}" for name, part in parts.items())
         raise ShapeError(
             f"The memory read got {found}. Expected query_key (B, Ck, h, w), keys (B, N, Ck), bias (B, N) or None, "
             "values (B, N, D) and frame_log_weights (B, T) or None, N a multiple of T. "
             "Check that they belong to the same video and group of objects."
+        )
+    devices = {name: str(part.device) for name, part in parts.items() if part is not None}
+    if len(set(devices.values())) > 1 or "meta" in devices.values():
+        raise ConfigError(
+            f"The memory read got {', '.join(f'{name} on {device}' for name, device in devices.items())}. Expected all "
+            "of them on one device, and not on meta, where tensors hold no numbers. Move them with `.to(device)`."
         )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vos_zoo.errors import EvaluationError, MissingFileError
-from vos_zoo.files import natural_key
+from vos_zoo.files import natural_key, parse_json
 from vos_zoo.metrics.protocols import ObjectPlan
 
 _MASK_SUFFIX = ".png"
@@ -126,7 +125,7 @@ def read_meta(path: Path) -> dict[str, dict[int, ObjectPlan]]:
             f"There is no meta file `{path}`. Expected the `meta.json` of YouTube-VOS. Check the path."
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise EvaluationError(
             f"The meta file `{path}` is no JSON ({error}). Expected the `meta.json` of YouTube-VOS. Fetch it again."

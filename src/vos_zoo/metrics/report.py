@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vos_zoo.errors import EvaluationError, MissingFileError
-from vos_zoo.files import atomic_path
+from vos_zoo.files import atomic_path, parse_json, printable
 from vos_zoo.metrics.breakdowns import BreakdownRow
 from vos_zoo.metrics.functional import Statistics
 from vos_zoo.metrics.protocols import ObjectScore, mean_over
@@ -137,7 +137,8 @@ class EvaluationReport:
             per_object: Whether every object gets a row.
 
         Returns:
-            Lines of plain text, at most 100 columns for names of ordinary length.
+            Lines of plain text, at most 100 columns for names of ordinary length. Names of folders may hold anything;
+            control characters in them are escaped.
         """
         blocks = [self._overall_table()]
         if self.g is not None:
@@ -185,7 +186,7 @@ class EvaluationReport:
                 f"There is no report `{path}`. Expected a file that `to_json` wrote. Check the path."
             )
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
             if content["format_version"] != _FORMAT_VERSION:
                 raise EvaluationError(
                     f"The report `{path}` has format version {content['format_version']!r}, this release reads "
@@ -216,11 +217,12 @@ class EvaluationReport:
                 there are replaced.
 
         Returns:
-            The two paths. Scores are 0 to 1, with all digits; a row of the second table is ``<sequence>_<object>``.
+            The two paths. Scores are 0 to 1, with all digits; a row of the second table is ``<sequence>_<object>``. A
+            name that a spreadsheet would take for a formula gets an apostrophe before it.
         """
         region, boundary = self.region, self.boundary
         overall = (self.j_and_f, *_numbers(region), *_numbers(boundary))
-        rows = [(score.name, score.region.mean, score.boundary.mean) for score in self.objects]
+        rows = [(_cell(score.name), score.region.mean, score.boundary.mean) for score in self.objects]
         global_path = Path(folder) / f"global_results-{self.set_name}.csv"
         sequence_path = Path(folder) / f"per-sequence_results-{self.set_name}.csv"
         _write_csv(global_path, _GLOBAL_COLUMNS, [overall])
@@ -258,15 +260,15 @@ class EvaluationReport:
         ]
         for score in self.objects:
             numbers = (score.j_and_f, *_numbers(score.region), *_numbers(score.boundary))
-            rows.append((score.name, str(len(score.frames)), *(_percent(number) for number in numbers)))
+            rows.append((printable(score.name), str(len(score.frames)), *(_percent(number) for number in numbers)))
         return _columns(rows)
 
     def _notes(self) -> list[str]:
         notes = []
         if unscored := [score.name for score in self.objects if not score.is_scored]:
-            notes.append(f"Without a scored frame, left out of all means: {', '.join(unscored)}.")
+            notes.append(f"Without a scored frame, left out of all means: {', '.join(map(printable, unscored))}.")
         ignored = [
-            f"{sequence.name} ({', '.join(map(str, sequence.extra_ids))})"
+            f"{printable(sequence.name)} ({', '.join(map(str, sequence.extra_ids))})"
             for sequence in self.sequences
             if sequence.extra_ids
         ]
@@ -315,6 +317,11 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def _cell(text: str) -> str:
+    """Keep a spreadsheet from running a name. Source: OWASP, "CSV Injection"."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _without_nan(content: Any) -> Any:

@@ -1,17 +1,14 @@
 """Read the files that papers' authors released and turn them into checkpoints of the zoo.
 
-These files are pickles, and this is the only place that opens one: always with ``weights_only=True``, which builds
-tensors and plain containers and refuses everything else. Each paper's ``convert.py`` knows its key scheme.
+These files are pickles, which :mod:`vos_zoo.weights.torch_files` opens without running anything. Each paper's
+``convert.py`` knows its key scheme.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import importlib
-import pickle
-import re
 import struct
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import torch
 from torch import Tensor
 
-from vos_zoo.errors import CheckpointError, MissingFileError, UnknownModelError
-from vos_zoo.registry import ARCHITECTURES, find_architecture
+from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, UnknownModelError
+from vos_zoo.registry import find_architecture, known_architectures
 from vos_zoo.weights import describe_file, save_checkpoint_folder
+from vos_zoo.weights.torch_files import plain_tensors, read_torch_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,27 +33,11 @@ __all__ = ["ExtraChannel", "convert_file", "convertible", "read_original", "rena
 ExtraChannel = Literal["zeros", "orthogonal"]
 
 _SHOWN_KEYS = 5
-# What torch.load and zipfile raise for files that were cut off or altered, depending on where the damage is.
-_DAMAGE = (
-    RuntimeError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    AssertionError,
-    OverflowError,
-    MemoryError,
-    OSError,
-    struct.error,
-    zipfile.BadZipFile,
-)
 
 
 def convertible() -> list[str]:
     """List the models whose authors released weights, by their names in the registry."""
-    return sorted(name for name, architecture in ARCHITECTURES.items() if architecture.converter is not None)
+    return sorted(name for name, architecture in known_architectures().items() if architecture.converter is not None)
 
 
 def convert_file(kind: str, path: str | Path, out_dir: str | Path, *, accept_missing: bool = False) -> Path:
@@ -92,7 +74,7 @@ def convert_file(kind: str, path: str | Path, out_dir: str | Path, *, accept_mis
         raise CheckpointError(f"{path}: {error}") from error
     architecture = find_architecture(kind)
     with torch.device("meta"):  # every tensor comes from the file; initialising them first would take seconds
-        network: Any = architecture.load_class("network")(architecture.new_config("r50"))
+        network: Any = architecture.load_class("network")(architecture.new_config(architecture.variants[0].name))
     network.load_state_dict(tensors, strict=True, assign=True)
     card = _card(kind, converter, Path(path), original, accept_missing=accept_missing)
     return save_checkpoint_folder(network, out_dir, card=card, half=False)
@@ -115,7 +97,7 @@ def read_original(path: str | Path) -> dict[str, Tensor]:
     if not path.exists():
         raise MissingFileError(f"{path} does not exist. Give the weight file that the authors released.")
     _refuse_other_formats(path)
-    loaded = _load(path)
+    loaded = read_torch_file(path)
     state = loaded
     for name in ("network", "model"):  # resume files of STCN and RDE-VOS, and of HS2S
         if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
@@ -129,7 +111,7 @@ def read_original(path: str | Path) -> dict[str, Tensor]:
                 f"{path} holds a {type(value).__name__} under {key!r}. Expected a flat dict of tensors, or one under "
                 "'network'. Give the authors' network file, not a checkpoint of another training program."
             )
-    named = cast("Mapping[str, Tensor]", state)
+    named = plain_tensors(state, path)
     is_wrapped = all(key.startswith("module.") for key in named)
     original = {key.removeprefix("module.") if is_wrapped else key: _plain(value) for key, value in named.items()}
     broken = [key for key, value in original.items() if value.is_floating_point() and not value.isfinite().all()]
@@ -219,7 +201,7 @@ def _refuse_other_formats(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except _DAMAGE as error:
+    except (ValueError, OSError, NotImplementedError, struct.error, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path} is a damaged zip archive: {error}. Fetch it again.") from error
     members = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in members:
@@ -233,32 +215,8 @@ def _refuse_other_formats(path: Path) -> None:
         )
 
 
-def _load(path: Path) -> object:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the age of the format, which is the authors' choice
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        name = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if name is None:
-            raise CheckpointError(
-                f"{path} is a damaged pickle, or one that holds more than tensors. It was not executed. Fetch it again "
-                "from the authors."
-            ) from error
-        raise CheckpointError(
-            f"{path} is a pickle that asks for {name.group(1)!r} while it loads. That can run code, so it was not "
-            "executed. A weight file holds tensors only; fetch it from the authors, or save its state dict alone."
-        ) from error
-    except _DAMAGE as error:
-        raise CheckpointError(
-            f"{path} is {describe_file(path)}, cut off or damaged ({path.stat().st_size} bytes). Fetch it again."
-        ) from error
-
-
 def _plain(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
-    if tensor.layout != torch.strided:
-        tensor = tensor.to_dense()
     return (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
 
 
@@ -289,13 +247,17 @@ class Converter(Protocol):
 
 
 def _load_converter(kind: str) -> Converter:
-    return cast("Converter", importlib.import_module(str(ARCHITECTURES[kind].converter)))
+    return cast("Converter", find_architecture(kind).load_converter())
 
 
 def _guess(original: Mapping[str, Tensor], kind: str) -> str:
     """End a message with what the file looks like."""
-    prefixes = {other: _load_converter(other).IDENTIFYING_PREFIX for other in convertible()}
-    found = [other for other, prefix in prefixes.items() if any(key.startswith(prefix) for key in original)]
+    found = []
+    for other in convertible():
+        with contextlib.suppress(ConfigError):  # a package that is broken has no say
+            prefix = _load_converter(other).IDENTIFYING_PREFIX
+            if any(key.startswith(prefix) for key in original):
+                found.append(other)
     if kind in found:
         return "; it may belong to another version of the network. Give the released file."
     if found:

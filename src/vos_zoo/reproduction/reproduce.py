@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from vos_zoo.errors import ConfigError, DataError, OutputExistsError
-from vos_zoo.files import atomic_path, check_outputs
+from vos_zoo.files import atomic_path, check_outputs, parse_json
 from vos_zoo.metrics.evaluation import usable_cores
 from vos_zoo.metrics.protocols import get_protocol
 from vos_zoo.registry import find_architecture
@@ -374,7 +374,7 @@ def _find_video(root: str | Path, figure: LongVideoFigure, name: str | None) -> 
 
 def _read_points(path: Path, settings: Mapping[str, Any]) -> tuple[str, tuple[LongVideoPoint, ...]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         earlier, device = content["settings"], content["device"]
         points = tuple(LongVideoPoint(**entry) for entry in content["points"])
     except (ValueError, KeyError, TypeError) as error:

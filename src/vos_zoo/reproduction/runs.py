@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vos_zoo.errors import ConfigError, OutputExistsError
-from vos_zoo.files import atomic_path
+from vos_zoo.files import atomic_path, parse_json
 from vos_zoo.inference.side_inputs import open_side_inputs
 from vos_zoo.media.masks import MaskFolder, mask_ids, read_mask, resize_mask
 from vos_zoo.media.reader import open_video
@@ -170,7 +170,7 @@ class RowRun:
 
     def _continue(self, run_file: Path) -> None:
         try:
-            content = json.loads(run_file.read_text(encoding="utf-8"))
+            content = parse_json(run_file.read_text(encoding="utf-8"))
             earlier, device = content["settings"], content["device"]
             records = [VideoRecord(**entry) for entry in content["videos"]]
         except (ValueError, KeyError, TypeError) as error:
@@ -313,7 +313,10 @@ def _segment_video(
         size = read_mask(min(video.annotations.glob("*.png"))).shape
     known: set[int] = set()
     seconds, memory_bytes, has_truth = 0.0, 0, False
-    with time_parts(session.network) if times_parts else nullcontext({}) as parts:
+    timing: AbstractContextManager[dict[str, float]] = nullcontext({})
+    if times_parts:
+        timing = time_parts(session.network)
+    with timing as parts:
         for frame in reader:
             annotation = annotations.get(frame.name)
             had_objects = bool(known)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vos_zoo.errors import ConfigError, OutputExistsError
-from vos_zoo.files import atomic_path
+from vos_zoo.files import atomic_path, parse_json
 from vos_zoo.run_file import RUN_FILE, changed_settings
 from vos_zoo.version import __version__
 
@@ -136,7 +136,7 @@ class Journal:
 
 def _read_progress(run_file: Path, total: int) -> tuple[int, str | None, str | None]:
     """Return how many frames a run has finished, the hash of their given masks, and the run's overlay."""
-    content = json.loads(run_file.read_text(encoding="utf-8"))
+    content = parse_json(run_file.read_text(encoding="utf-8"))
     if "finished" not in content:  # version 0.1 removed older masks before it began, so that whatever is there counts
         return total, None, None
     finished, digest, overlay = (content.get(key) for key in ("finished", "given_masks_sha256", "overlay"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vos_zoo.files import folder_lock
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.inference.side_inputs import open_side_inputs
 from vos_zoo.inference.unwrap import find_network
@@ -126,6 +127,7 @@ def segment_video(
         MaskError: If a mask is no map of ids, does not fit its frame, belongs to no frame, or names no object.
         OutputExistsError: If ``out`` holds files and neither ``resume`` nor ``overwrite`` is given, or, whatever is
             given, if results would replace the video, a given mask or another input.
+        OutputInUseError: If another run writes into ``out`` at this moment.
         ConfigError: If an argument is out of range, ``resume`` is given with other settings or given masks than before,
             or the model shows or takes nothing of the name.
         DataError: If a side input is damaged or belongs to another video.
@@ -149,28 +151,28 @@ def segment_video(
         every=every,
         resize_mask=resize_mask,
     )
-    # From here on the folder is this run's own, before the model takes its time.
-    writer = MaskWriter(plan.outputs.folder, resume=resume, overwrite=overwrite)
-    fps = plan.reader.fps or _FOLDER_RATE
-    overlay_writer = VideoWriter(plan.outputs.overlay, plan.reader.size, fps=fps) if plan.outputs.overlay else None
-    network = find_network(model)
-    if device is None and isinstance(model, (str, Path)):
-        device = "auto"
-    reader, seen = plan.reader, list[str]()  # frames that the session has seen since there are objects
-    needed = reader.names[reader.names.index(plan.annotations.first_frame) + 1 :]
-    session = VideoSession(
-        network,
-        size=size,
-        device=device,
-        precision=precision,
-        max_memory_bytes=memory_budget,
-        side_inputs=open_side_inputs(network, side_inputs, seen, needed=needed, size=size),
-    )
-    view_writer = None
-    if show is not None and plan.outputs.views is not None:
-        session.watch(show)
-        view_writer = ViewWriter(plan.outputs.views, show, resume=resume)
-    return _run(plan, session, seen, writer, overlay_writer, view_writer, progress)
+    with folder_lock(plan.outputs.folder):  # before the model takes its time
+        writer = MaskWriter(plan.outputs.folder, resume=resume, overwrite=overwrite)
+        fps = plan.reader.fps or _FOLDER_RATE
+        overlay_writer = VideoWriter(plan.outputs.overlay, plan.reader.size, fps=fps) if plan.outputs.overlay else None
+        network = find_network(model)
+        if device is None and isinstance(model, (str, Path)):
+            device = "auto"
+        reader, seen = plan.reader, list[str]()  # frames that the session has seen since there are objects
+        needed = reader.names[reader.names.index(plan.annotations.first_frame) + 1 :]
+        session = VideoSession(
+            network,
+            size=size,
+            device=device,
+            precision=precision,
+            max_memory_bytes=memory_budget,
+            side_inputs=open_side_inputs(network, side_inputs, seen, needed=needed, size=size),
+        )
+        view_writer = None
+        if show is not None and plan.outputs.views is not None:
+            session.watch(show)
+            view_writer = ViewWriter(plan.outputs.views, show, resume=resume)
+        return _run(plan, session, seen, writer, overlay_writer, view_writer, progress)
 
 
 def _run(

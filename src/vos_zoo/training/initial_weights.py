@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 
 from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError
 from vos_zoo.layers import ResNetTrunk
-from vos_zoo.registry import ARCHITECTURES, WEIGHTS
-from vos_zoo.weights import describe_weight
+from vos_zoo.registry import WEIGHTS, is_architecture
+from vos_zoo.weights import CONFIG_FILE, WEIGHTS_FILE, describe_weight
+from vos_zoo.weights.checkpoint import check_fits
+from vos_zoo.weights.tensors import TensorFile
 from vos_zoo.weights.training_checkpoint import read_training_checkpoint
 
 if TYPE_CHECKING:
@@ -113,14 +115,14 @@ def read_checkpoint(source: str, roots: Sequence[Path]) -> dict[str, Tensor]:
         CheckpointError: If it cannot be read.
     """
     path = find_source(source, roots)
-    return _read_safetensors(path / "model.safetensors") if path.is_dir() else read_training_checkpoint(path).tensors
+    return _read_safetensors(path / WEIGHTS_FILE) if path.is_dir() else read_training_checkpoint(path).tensors
 
 
 def _read_trunk(path: Path) -> dict[str, Tensor]:
     """Read a trunk's tensors from a file of its own, or from among those of a whole network."""
     if not path.is_dir():
         return _read_safetensors(path)
-    state = _read_safetensors(path / "model.safetensors")
+    state = _read_safetensors(path / WEIGHTS_FILE)
     for name in _FRAME_ENCODERS:
         trunk = {key.removeprefix(name): tensor for key, tensor in state.items() if key.startswith(name)}
         if trunk:
@@ -146,7 +148,10 @@ def describe_source(source: str) -> tuple[Architecture, Any]:
         CheckpointError: If the file was not written by training of this package.
     """
     if not source.endswith(_LIGHTNING_SUFFIX):
-        return describe_weight(source)[1:]
+        folder, architecture, config = describe_weight(source)
+        tensors = TensorFile(folder / WEIGHTS_FILE)
+        check_fits(architecture, config, folder / CONFIG_FILE, tensors.shapes, tensors.path)
+        return architecture, config
     checkpoint = read_training_checkpoint(find_source(source, [Path()]))
     return checkpoint.architecture, checkpoint.config
 
@@ -161,7 +166,7 @@ def find_source(source: str, roots: Sequence[Path]) -> Path:
     Raises:
         MissingFileError: If the path does not exist.
     """
-    if source in WEIGHTS or source in ARCHITECTURES or source.startswith("hf-hub:"):
+    if source in WEIGHTS or is_architecture(source) or source.startswith("hf-hub:"):
         return describe_weight(source)[0]
     candidates = [root / source for root in roots]
     for candidate in candidates:
@@ -176,5 +181,5 @@ def find_source(source: str, roots: Sequence[Path]) -> Path:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, MemoryError) as error:
         raise CheckpointError(f"{path} is no readable safetensors file ({error}).") from error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import pickle  # for the name of its error only
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypedDict, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypedDict, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -27,12 +28,15 @@ from vos_zoo.training.initial_weights import load_initial_weights, load_trunks
 from vos_zoo.training.losses import BootstrappedCrossEntropy
 from vos_zoo.training.prediction import VideoPrediction
 from vos_zoo.training.sharing import Pretrained
+from vos_zoo.weights.torch_files import unpickling_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
+    from typing_extensions import Self
 
+    from vos_zoo.data.clips.dataset import ClipBatch
     from vos_zoo.data.modules.prediction import PredictionVideo
     from vos_zoo.data.modules.validation import VideoItem
     from vos_zoo.inference.session import Precision
@@ -176,6 +180,43 @@ class VOSModule(Pretrained, pl.LightningModule):
         for name in frozen:
             self._freeze(name)
 
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path | IO[bytes],
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a checkpoint of a training run, as Lightning does, but never in a way that lets it run code.
+
+        Args:
+            checkpoint_path: Path, address or open file.
+            map_location: As for ``torch.load``.
+            hparams_file: File of constructor arguments that replace those in the checkpoint.
+            strict: Whether all keys have to fit; None means the module's own ``strict_loading``.
+            weights_only: True or None.
+            **kwargs: Constructor arguments that replace those in the checkpoint.
+
+        Raises:
+            ConfigError: If ``weights_only`` is False.
+            CheckpointError: If the checkpoint wants to run code, or is damaged.
+        """
+        if weights_only is False:
+            raise ConfigError(
+                "load_from_checkpoint was called with weights_only=False. A checkpoint could then run code while it is "
+                "read. Leave the argument out; checkpoints of this package hold nothing that needs it."
+            )
+        try:
+            # Lightning's own default lets a checkpoint that it fetches from a server run code.
+            return super().load_from_checkpoint(
+                checkpoint_path, map_location, hparams_file, strict, weights_only=True, **kwargs
+            )
+        except pickle.UnpicklingError as error:
+            raise unpickling_error(error, str(checkpoint_path)) from error
+
     def setup(self, stage: str) -> None:
         """Load the weights to start from, unless a checkpoint will replace them, or weights have been trained since."""
         if stage == "fit" and self.channels_last:
@@ -185,8 +226,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         if self._has_weights or self.trainer.ckpt_path is not None:
             self._has_weights = True
             return
-        data_root = getattr(getattr(self.trainer, "datamodule", None), "root", None)
-        roots = [Path(root) for root in (data_root, ".") if root is not None]
+        roots = self.search_roots()
         if self.initial_weights is not None:
             load_initial_weights(self.network, self.initial_weights, roots, is_whole=stage != "fit")
             self._has_weights = True
@@ -194,6 +234,11 @@ class VOSModule(Pretrained, pl.LightningModule):
             self._has_weights = self.load_start(roots)
             if not self._has_weights and self.freezes_batch_norm:
                 _warn_of_random_encoders(type(self).__name__)
+
+    def search_roots(self) -> list[Path]:
+        """Return the folders that relative paths are looked up in: the data root, and the working directory."""
+        data_root = getattr(getattr(self.trainer, "datamodule", None), "root", None)
+        return [Path(root) for root in (data_root, ".") if root is not None]
 
     def load_start(self, roots: Sequence[Path]) -> bool:
         """Load the weights that training from scratch starts from, as far as the arguments name any.
@@ -225,7 +270,7 @@ class VOSModule(Pretrained, pl.LightningModule):
             # Of the first process: the others may have a seed of their own.
             self._training_seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
-    def on_train_batch_start(self, batch: TrainingBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
         """Seed what the step draws at random by the step's number, so that resumed training draws the same."""
         assert self._training_seed is not None, "on_train_start comes first"
         iteration, batches = self._begun

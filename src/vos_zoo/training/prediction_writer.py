@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -17,8 +18,8 @@ from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from tqdm import tqdm
 
-from vos_zoo.errors import ConfigError, OutputExistsError
-from vos_zoo.files import PARTIAL_SUFFIX, atomic_path, check_outputs
+from vos_zoo.errors import ConfigError, OutputExistsError, OutputInUseError, VosZooError
+from vos_zoo.files import LOCK_FILE, PARTIAL_SUFFIX, atomic_path, check_outputs, folder_lock
 from vos_zoo.media.writer import MaskWriter
 from vos_zoo.run_file import RUN_FILE, changed_settings
 from vos_zoo.version import __version__
@@ -53,8 +54,35 @@ class PredictionWriter(BasePredictionWriter):
         self.folder = folder
         self.archive = archive
         self._root: Path | None = None
+        self._lock = contextlib.ExitStack()
         self._layout: Layout = "davis"
         self._skipped = 0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Take the folder for this run, before weights are loaded.
+
+        Raises:
+            OutputInUseError: If another run writes there.
+            OutputExistsError: If there is a file instead of a folder.
+        """
+        super().setup(trainer, pl_module, stage)
+        if stage != "predict":
+            return
+        self._root = Path(self.folder) if self.folder is not None else Path(_run_folder(trainer)) / "predictions"
+        obstacle: VosZooError | None = None
+        if trainer.is_global_zero:
+            try:
+                self._lock.enter_context(folder_lock(self._root))
+            except (OutputInUseError, OutputExistsError) as error:
+                obstacle = error
+        # One process holds the lock for all of a run; if it does not get it, none of them may go on.
+        obstacle = trainer.strategy.broadcast(obstacle)
+        if obstacle is not None:
+            raise obstacle
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Leave the folder to other runs."""
+        self._lock.close()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the folder before any video is opened.
@@ -63,7 +91,7 @@ class PredictionWriter(BasePredictionWriter):
             ConfigError: If the folder belongs to a run with other settings.
             OutputExistsError: If it holds something else, or is where the videos are.
         """
-        self._root = Path(self.folder) if self.folder is not None else Path(_run_folder(trainer)) / "predictions"
+        assert self._root is not None, "setup comes first"
         self._skipped = 0
         settings = _settings(trainer, pl_module)
         check_outputs([self._root], filter(None, [settings["root"]]))
@@ -130,7 +158,8 @@ class PredictionWriter(BasePredictionWriter):
         trainer.strategy.barrier("predictions are zipped")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Say that nothing is lost."""
+        """Leave the folder to other runs, and say that nothing is lost."""
+        self._lock.close()
         if trainer.predicting and self._root is not None:
             rank_zero_info("Finished videos are kept in %s; the same command goes on with the others", self._root)
 
@@ -185,7 +214,7 @@ def _check_folder(root: Path, settings: dict[str, Any]) -> None:
         return
     run_file = root / RUN_FILE
     if not run_file.is_file():
-        if not root.is_dir() or any(root.iterdir()):
+        if not root.is_dir() or any(entry.name != LOCK_FILE for entry in root.iterdir()):
             raise OutputExistsError(
                 f"`{root}` exists and holds no {RUN_FILE} of predictions. Expected a new folder, or that of a run to "
                 "go on with. Choose another one with `--predictions.folder`."

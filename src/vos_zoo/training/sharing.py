@@ -90,7 +90,8 @@ class Pretrained:
         """
         architecture = find_architecture(describe_network(self.network)["architecture"])
         facts = CardFacts(repo_id.rpartition("/")[2], architecture, licence, tuple(trained_on), tuple(scores))
-        story = f"Written by vos_zoo {__version__}." + (f" Loaded from {self.origin}." if self.origin else "")
+        start = f" Loaded from {self.origin}." if self.origin is not None and self.origin.is_public else ""
+        story = f"Written by vos_zoo {__version__}.{start}"
         with tempfile.TemporaryDirectory() as place:
             text = new_card(facts, story=story) if card is None else card
             folder = save_checkpoint_folder(self.network, Path(place) / "checkpoint", card=text, half=half)

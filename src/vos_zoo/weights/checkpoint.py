@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,22 @@ from vos_zoo.errors import (
     UnknownModelError,
     VosZooError,
 )
-from vos_zoo.files import atomic_path
+from vos_zoo.files import atomic_path, parse_json
+from vos_zoo.limits import byte_excess
 from vos_zoo.registry import describe_network, find_architecture
 from vos_zoo.version import __version__
-from vos_zoo.weights.tensors import TensorFile, fill, without_storage
+from vos_zoo.weights.tensors import (
+    TensorFile,
+    TooManyParametersError,
+    at_most,
+    check_shapes,
+    fill,
+    shapes_of,
+    without_storage,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
@@ -37,6 +47,7 @@ __all__ = [
     "CONFIG_FILE",
     "WEIGHTS_FILE",
     "build",
+    "check_fits",
     "read_config",
     "read_model",
     "save_checkpoint_folder",
@@ -70,6 +81,7 @@ def read_model(folder: Path, kind: str, *, file: str = WEIGHTS_FILE) -> Any:
     architecture, config = read_config(folder / CONFIG_FILE)
     tensors = TensorFile(folder / file)
     with _float32_on_cpu():
+        check_fits(architecture, config, folder / CONFIG_FILE, shapes_of(tensors), folder / file)
         with without_storage():
             model = build(architecture, kind, config, folder / CONFIG_FILE)
         fill(model if kind == "network" else model.network, tensors, folder / file)
@@ -84,7 +96,7 @@ def read_config(path: Path) -> tuple[Architecture, Any]:
         UnknownModelError: If the registry does not hold the architecture.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        data = parse_json(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except ValueError as error:  # also a wrong encoding
         raise ConfigError(f"{path} is no JSON: {error}. Restore the file of the checkpoint.") from error
     if not isinstance(data, dict) or not isinstance(data.get("config"), dict):
@@ -94,7 +106,7 @@ def read_config(path: Path) -> tuple[Architecture, Any]:
         )
     version = data.get("format_version")
     if type(version) is not int or version < 1:
-        raise ConfigError(f"{path} has format_version {version!r}. Expected {FORMAT_VERSION}.")
+        raise ConfigError(f"{path} has format_version {reprlib.repr(version)}. Expected {FORMAT_VERSION}.")
     if version > FORMAT_VERSION:
         raise ConfigError(
             f"{path} has format_version {version}; this vos_zoo {__version__} reads up to {FORMAT_VERSION}. "
@@ -103,20 +115,54 @@ def read_config(path: Path) -> tuple[Architecture, Any]:
     unknown = sorted(set(data) - {"format_version", "architecture", "config", "weights", "vos_zoo_version"})
     if unknown:
         raise ConfigError(f"{path} has unknown key {unknown[0]!r}. Remove it; hyper-parameters belong under 'config'.")
+    name = data.get("architecture")
     try:
-        architecture = find_architecture(str(data.get("architecture")))
+        architecture = find_architecture(name if isinstance(name, str) else type(name).__name__)
     except UnknownModelError as error:
-        raise UnknownModelError(f"{path} needs another or a newer vos_zoo: {error}") from error
+        raise UnknownModelError(f"{path} needs a newer vos_zoo, or the package of its model: {error}") from error
     return architecture, config_from_dict(architecture.load_class("config"), data["config"], where=f"{path}: config")
+
+
+def check_fits(
+    architecture: Architecture, config: Any, config_path: Path, shapes: Mapping[str, tuple[int, ...]], path: Path
+) -> None:
+    """Make sure that a configuration describes the network whose tensors a file has, before it takes any memory.
+
+    Args:
+        architecture: The model.
+        config: Its configuration, which may come from anybody.
+        config_path: Where it comes from, for messages.
+        shapes: Of the file's tensors, by the network's names.
+        path: The file, for messages.
+
+    Raises:
+        CheckpointError: If a tensor is missing, unknown or of another shape.
+        ConfigError: If no network can be built, or it would have far more than the file.
+    """
+    # A backbone may be built with parts that are removed again, such as its classifier.
+    limit = 2 * len(shapes) + 1000
+    try:
+        with torch.device("meta"), at_most(limit):
+            network = build(architecture, "network", config, config_path)
+    except TooManyParametersError as error:
+        raise ConfigError(
+            f"{config_path} describes a network of {error}, and {path} has {len(shapes)} tensors. Restore the "
+            "configuration that came with the file."
+        ) from error
+    # Buffers that are no part of the state are not compared with the file below.
+    excess = byte_excess(sum(buffer.numel() * buffer.element_size() for buffer in network.buffers()))
+    if excess is not None:
+        raise ConfigError(f"{config_path} describes a network with tables that are too large: {excess}.")
+    check_shapes(network, shapes, path)
 
 
 def build(architecture: Architecture, kind: str, config: Any, path: Path) -> Any:
     """Build a class of the architecture; a configuration of impossible values is the fault of the file at ``path``."""
     try:
         return architecture.load_class(kind)(config)
-    except VosZooError:
+    except (VosZooError, TooManyParametersError):
         raise
-    except (RuntimeError, ValueError, TypeError, KeyError, ZeroDivisionError, AssertionError) as error:
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AssertionError, MemoryError) as error:
         raise ConfigError(
             f"{path} describes no {architecture.title} that can be built: {error}. Restore the file of the checkpoint."
         ) from error

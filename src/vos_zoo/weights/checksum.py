@@ -16,8 +16,8 @@ import re
 import time
 from pathlib import Path
 
-from vos_zoo.cache import cache_folder
-from vos_zoo.files import atomic_path
+from vos_zoo.cache import private_cache_folder
+from vos_zoo.files import atomic_path, parse_json
 
 __all__ = ["file_sha256", "remembered_sha256"]
 
@@ -70,8 +70,8 @@ def _state(path: Path) -> dict[str, str | int]:
 
 
 def _note_path(path: Path) -> Path | None:
-    """Return where the checksum of a file is noted; None for a user without a home."""
-    folder = cache_folder("checksums")
+    """Return where the checksum of a file is noted; None if there is no place of this user alone."""
+    folder = private_cache_folder("checksums")
     return None if folder is None else folder / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json"
 
 
@@ -79,7 +79,7 @@ def _read_note(note: Path | None, state: dict[str, str | int]) -> str | None:
     if note is None:
         return None
     try:
-        known = json.loads(note.read_text(encoding="utf-8"))
+        known = parse_json(note.read_text(encoding="utf-8"))
         digest = known.pop("sha256")
     except (OSError, ValueError, AttributeError, KeyError, TypeError):  # no note, or one that is no note of ours
         return None

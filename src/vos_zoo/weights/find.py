@@ -132,7 +132,7 @@ def find_checkpoint(name: str | Path) -> Checkpoint:
     name = str(name)
     if name.startswith(_HUB_PREFIX):
         return _from_hub(name)
-    if name in registry.WEIGHTS or name in registry.ARCHITECTURES:
+    if name in registry.WEIGHTS or registry.is_architecture(name):
         return _from_registry(registry.find_weight(name))
     if Path(name).is_file():
         raise CheckpointError(
@@ -155,7 +155,7 @@ def local_folder(name: str | Path) -> Path | None:
         return Path(name.removeprefix(_LOCAL_PREFIX))
     # A registry name wins over a folder of the same name; a path that must be one is written with a separator or a
     # prefix.
-    if name.startswith(_HUB_PREFIX) or name in registry.WEIGHTS or name in registry.ARCHITECTURES:
+    if name.startswith(_HUB_PREFIX) or name in registry.WEIGHTS or registry.is_architecture(name):
         return None
     return Path(name) if Path(name).is_dir() else None
 

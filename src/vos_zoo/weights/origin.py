@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vos_zoo.registry import WEIGHTS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -24,6 +26,11 @@ class Origin:
     revision: str | None
     sha256: str
     path: Path
+
+    @property
+    def is_public(self) -> bool:
+        """Whether the name means something elsewhere; a folder's path may tell what a published card must not."""
+        return self.revision is not None or self.name in WEIGHTS
 
     def __str__(self) -> str:
         """Return the name with its revision, as ``load_model`` takes it."""

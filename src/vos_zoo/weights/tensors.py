@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import struct
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from vos_zoo.errors import CheckpointError
-from vos_zoo.files import file_kind
+from vos_zoo.files import file_kind, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,11 +28,19 @@ _DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)  # what the functions of 
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
 
+class TooManyParametersError(ValueError):
+    """Modules have more parameters than they were allowed; never reaches users."""
+
+
 class TensorFile(Mapping[str, "Tensor"]):
     """The tensors of a safetensors file by their names, read from the disk each time one is asked for.
 
     Args:
         path: The file.
+
+    Attributes:
+        path: As given.
+        shapes: Shape of every tensor, as the file's header says.
 
     Raises:
         CheckpointError: If it is no whole safetensors file; the message says what it is instead.
@@ -41,7 +48,7 @@ class TensorFile(Mapping[str, "Tensor"]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _check_length(path)
+        self.shapes = _read_header(path)
         with self._open() as file:
             self._keys = dict.fromkeys(file.keys())  # in order, and quick to look up
 
@@ -86,39 +93,85 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
         CheckpointError: If a key is missing or unknown, a shape differs, or a value is no finite number of the
             expected kind. The network is then as it was.
     """
-    expected = network.state_dict()
-    missing = [key for key in expected if key not in tensors]
-    surplus = [key for key in tensors if key not in expected]
-    if missing or surplus:
-        found = [f"{verb} {_listed(keys)}" for verb, keys in (("lacks", missing), ("has the unknown", surplus)) if keys]
-        raise CheckpointError(
-            f"{path} {' and '.join(found)}. Expected the {len(expected)} tensors of {type(network).__name__} as "
-            "config.json describes it. Use the config.json that came with the file."
-        )
+    check_shapes(network, shapes_of(tensors), path)
     filled: dict[str, Tensor] = {}
-    wrong: list[str] = []
     broken: list[str] = []
-    for key, wanted in expected.items():
+    for key, wanted in network.state_dict().items():
         stored = tensors[key]
-        if stored.shape != wanted.shape:
-            wrong.append(f"{key} {tuple(stored.shape)} instead of {tuple(wanted.shape)}")
-        elif not _is_sound(stored, wanted):
+        if not _is_sound(stored, wanted):
             broken.append(key)
-        elif not wrong and not broken:
+        elif not broken:
             # Always a copy: what the file's reader hands out is only valid as long as the file stays as it is.
             filled[key] = torch.empty(wanted.shape, dtype=wanted.dtype).copy_(stored)
         del stored  # which keeps its part of the file in memory, before the next one is read
-    if wrong:
-        raise CheckpointError(
-            f"{path} has wrong shapes: {_listed(wrong)}. They have to fit {type(network).__name__} as config.json "
-            "describes it. Use the config.json that came with the file."
-        )
     if broken:
         raise CheckpointError(
             f"{path} has values that are not finite numbers of the expected kind in {_listed(broken)}. Fetch it again, "
             "or go back to an earlier checkpoint of the training run."
         )
     network.load_state_dict(filled, strict=True, assign=True)
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> Mapping[str, tuple[int, ...]]:
+    """Return the shapes of tensors; those of a file are not read for it."""
+    if isinstance(tensors, TensorFile):
+        return tensors.shapes
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+
+
+def check_shapes(network: nn.Module, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Make sure that every tensor of a network is in a file, with its shape, and nothing else.
+
+    Args:
+        network: The network; its tensors need no storage.
+        shapes: Of the file's tensors, by their names.
+        path: The file, for messages.
+
+    Raises:
+        CheckpointError: If a key is missing or unknown, or a shape differs.
+    """
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in shapes]
+    surplus = [key for key in shapes if key not in expected]
+    if missing or surplus:
+        found = [f"{verb} {_listed(keys)}" for verb, keys in (("lacks", missing), ("has the unknown", surplus)) if keys]
+        raise CheckpointError(
+            f"{path} {' and '.join(found)}. Expected the {len(expected)} tensors of {type(network).__name__} as "
+            "config.json describes it. Use the config.json that came with the file."
+        )
+    wrong = [
+        f"{key} {tuple(shapes[key])} instead of {tuple(wanted.shape)}"
+        for key, wanted in expected.items()
+        if tuple(shapes[key]) != tuple(wanted.shape)
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{path} has wrong shapes: {_listed(wrong)}. They have to fit {type(network).__name__} as config.json "
+            "describes it. Use the config.json that came with the file."
+        )
+
+
+@contextlib.contextmanager
+def at_most(parameters: int) -> Iterator[None]:
+    """Stop the building of modules in this thread that have more than a number of parameters.
+
+    Raises:
+        TooManyParametersError: From within the block.
+    """
+    builder = threading.get_ident()
+    count = 0
+
+    def note(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal count
+        count += threading.get_ident() == builder
+        if count > parameters:
+            raise TooManyParametersError(f"more than {parameters:,} parameters")
+
+    handle = register_module_parameter_registration_hook(note)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextlib.contextmanager
@@ -192,8 +245,8 @@ def _is_sound(stored: Tensor, wanted: Tensor) -> bool:
     return all(bool(extreme.isfinite()) for extreme in torch.aminmax(stored))
 
 
-def _check_length(path: Path) -> None:
-    """Say what is wrong with a file that is no safetensors file or not a whole one."""
+def _read_header(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes in a safetensors file; say what is wrong with one that is none, or not a whole one."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
@@ -207,8 +260,10 @@ def _check_length(path: Path) -> None:
             )
         header = file.read(header_bytes)
     try:
-        entries: dict[str, Any] = json.loads(header)
-        end = max((entry["data_offsets"][1] for key, entry in entries.items() if key != "__metadata__"), default=0)
+        entries: dict[str, Any] = parse_json(header)
+        entries.pop("__metadata__", None)
+        shapes = {key: tuple(entry["shape"]) for key, entry in entries.items()}
+        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
         is_short = end > size - 8 - header_bytes
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise CheckpointError(
@@ -218,6 +273,7 @@ def _check_length(path: Path) -> None:
         raise CheckpointError(
             f"{path} is cut off: it has {size} bytes and its header promises {end + 8 + header_bytes}. Fetch it again."
         )
+    return shapes
 
 
 def _listed(names: list[str]) -> str:

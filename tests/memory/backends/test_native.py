@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import hashlib
+import os
 import platform
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -32,7 +37,7 @@ VARIANTS = {
 
 @cache
 def code_of(variant: str) -> native.NativeCode:
-    return native.load(native.build(VARIANTS[variant]))
+    return native.find_code(VARIANTS[variant])
 
 
 @pytest.fixture
@@ -43,6 +48,12 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     native._find_code.cache_clear()
     yield tmp_path
     native._find_code.cache_clear()
+
+
+def run_python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    search_path = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
+    environment = os.environ | {"PYTHONPATH": search_path}
+    return subprocess.run([sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True)
 
 
 def whole_numbers(rows: int, width: int, seed: int) -> Tensor:
@@ -264,25 +275,57 @@ def test_other_types_of_keys_are_left_to_others(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX-512 is for x86")
-def test_compiles_for_avx512(fresh: Path) -> None:
-    assert native.build(native._INSTRUCTIONS["AVX512"]).stat().st_size
+def test_compiles_for_avx512(tmp_path: Path) -> None:
+    native.compile_source(["cc"], native._INSTRUCTIONS["AVX512"], tmp_path / "code.so")
+    assert (tmp_path / "code.so").stat().st_size
+
+
+def the_library(cache: Path) -> Path:
+    """Let the code be compiled and return the file."""
+    native._find_code.cache_clear()
+    assert native.unavailable_reason() is None
+    (library,) = (cache / "vos_zoo" / "native").iterdir()
+    return library
 
 
 def test_is_compiled_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert native.unavailable_reason() is None
-    (library,) = (fresh / "vos_zoo" / "native").iterdir()
+    library = the_library(fresh)
     monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("It was compiled again."))
-    assert native.build(native.cpu_flags()) == library
+    assert the_library(fresh) == library
 
 
-@pytest.mark.parametrize(
-    ("compiler", "reason"),
-    [("no-such-compiler", "no C compiler"), ("false", "`false .* failed"), ("true", r"No such file")],
-)
+def compiler(path: Path, *lines: str) -> str:
+    """Write a program that stands in for a compiler; ``$out`` is the file to write."""
+    head = ["#!/usr/bin/env bash", 'while [ "$1" != -o ]; do shift; done', 'out="$2"']
+    path.write_text("\n".join([*head, *lines]) + "\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def odd_compilers() -> dict[str, tuple[tuple[str, ...] | str, str]]:
+    """Give compilers, as CC or as a program's lines, and what the reason must say."""
+    empty = "echo 'int other;' | cc -x c -shared -o \"$out\" -"
+    return {
+        "missing": ("no-such-compiler", "no C compiler"),
+        "failing": ("false", "`false .* failed"),
+        "silent": ("true", r"No such file"),
+        "open quote": ("gcc '", "CC is `gcc '`"),
+        "only a quote": ("'", "CC is `'`"),
+        "nothing in quotes": ("''", "no C compiler"),
+        "a folder": ("/tmp", "no C compiler"),
+        "messages in Latin-1": (("printf 'erreur: t\\xeate' >&2", "exit 1"), "failed: erreur: t.te"),
+        "an empty file": (('touch "$out"',), "file too short"),
+        "text": (('echo hello > "$out"',), "file too short|invalid ELF header"),
+        "a library without symbols": ((empty,), "undefined symbol"),
+    }
+
+
+@pytest.mark.parametrize("kind", odd_compilers())
 def test_without_a_compiler_pytorch_searches(
-    compiler: str, reason: str, fresh: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CC", compiler)
+    made, reason = odd_compilers()[kind]
+    monkeypatch.setenv("CC", made if isinstance(made, str) else compiler(tmp_path / "compiler", *made))
     query, memory = random_read(queries=3, tokens=50)
     choice = choose_backend(query, memory, 5)
     assert choice.name == "cpu"
@@ -291,20 +334,215 @@ def test_without_a_compiler_pytorch_searches(
     assert re.search(reason, choice.reason)
     assert re.search(reason, status.reason)
     assert read_memory(query.mT.unsqueeze(2), memory, top_k=5).values.isfinite().all()
+    assert not list(fresh.rglob("*.so"))
 
 
-def test_a_cache_that_cannot_be_written_is_named(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_for_this_processor_alone_is_not_loaded_on_another(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "cc -march=native")
+    mine = the_library(fresh)
+    monkeypatch.setattr(native, "_cpu_features", lambda: "flags: of another processor")
+    native._find_code.cache_clear()
+    assert native.unavailable_reason() is None
+    assert len({mine, *(fresh / "vos_zoo" / "native").iterdir()}) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(fresh: Path) -> None:
     (fresh / "vos_zoo").write_text("A file where the folder should be.")
-    reason = native.unavailable_reason()
-    assert reason is not None
-    assert str(fresh) in reason
+    assert native.unavailable_reason() is None
+    assert (fresh / "vos_zoo").read_text() == "A file where the folder should be."
 
 
-def test_a_broken_library_in_the_cache_is_named(fresh: Path) -> None:
-    native.build(native.cpu_flags()).write_bytes(b"nothing")
-    reason = native.unavailable_reason()
-    assert reason is not None
-    assert str(fresh) in reason
+def test_what_killed_compilations_left_is_swept(fresh: Path) -> None:
+    folder = the_library(fresh).parent
+    for name, age in ((".compiling-old", 3600), (".compiling-now", 1)):
+        (folder / name).mkdir()
+        (folder / name / "half.so").write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    native._find_code.cache_clear()
+    assert native.unavailable_reason() is None
+    assert not (folder / ".compiling-old").exists()
+    assert (folder / ".compiling-now").exists()
+
+
+def test_a_damaged_library_is_made_again(fresh: Path) -> None:
+    library = the_library(fresh)
+    whole = library.read_bytes()
+    library.unlink()  # the file that this process has loaded must not change
+    library.write_bytes(whole[: len(whole) // 2] + b"nothing" + whole[len(whole) // 2 + 7 :])
+    library.chmod(0o700)
+    assert the_library(fresh).read_bytes() == whole
+
+
+CUT = """
+import os, sys
+from pathlib import Path
+from vos_zoo.memory.backends import native
+
+assert native.unavailable_reason() is None
+folder = Path(os.environ["XDG_CACHE_HOME"], "vos_zoo", "native")
+(first,) = folder.iterdir()
+whole = first.read_bytes()
+Path(sys.argv[1], "whole.so").write_bytes(whole)
+os.environ["CC"] = sys.argv[2]  # which copies the whole library
+native._find_code.cache_clear()
+assert native.unavailable_reason() is None
+(library,) = set(folder.iterdir()) - {first}
+for size in [*range(0, len(whole), 4096), len(whole) - 1]:
+    library.unlink()
+    library.write_bytes(whole[:size])
+    library.chmod(0o700)
+    native._find_code.cache_clear()
+    assert native.unavailable_reason() is None, size
+    assert library.stat().st_size > size
+print("done", len(whole))
+"""
+
+
+@pytest.mark.slow
+def test_a_library_that_was_cut_anywhere_is_made_again(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In a process of its own, which the system kills if it runs into the part that is not there."""
+    place = tmp_path_factory.mktemp("copy")
+    copier = compiler(place / "copier", f'cp "{place}/whole.so" "$out"')
+    result = run_python(CUT, str(place), copier)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("done")
+
+
+FORK = """
+import os, signal, sys, time
+import torch
+from vos_zoo.memory import MemoryTokens, read_memory
+from vos_zoo.memory.backends import native
+
+torch.set_num_threads(2)
+torch.rand(700, 700) @ torch.rand(700, 700)
+torch.rand(10**6).sum()  # the threads of the OpenMP runtime exist now
+if sys.argv[1] == "parent":
+    assert native.unavailable_reason() is None
+query = torch.rand(1, 8, 10, 20)
+memory = MemoryTokens(torch.rand(1, 5000, 8), torch.zeros(1, 5000), torch.rand(1, 5000, 64), 1.0)
+rows, weights = torch.randint(5000, (200, 5)), torch.rand(200, 5)
+child = os.fork()
+if child == 0:
+    if sys.argv[2] == "one":
+        torch.set_num_threads(1)  # as a DataLoader's worker does
+        read_memory(query, memory, top_k=5, backend="native")
+    else:  # PyTorch's own operations would wait for ever
+        native.weighted_rows(memory.values[0], rows, weights)
+    os._exit(7)
+deadline = time.monotonic() + 20
+while time.monotonic() < deadline:
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done:
+        sys.exit(0 if os.waitstatus_to_exitcode(status) == 7 else f"exit status {status}")
+    time.sleep(0.05)
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+sys.exit("the child hangs")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tried_in", "threads"), [("parent", "one"), ("child", "one"), ("parent", "all")])
+def test_a_forked_process_does_not_wait_for_threads_it_has_not(fresh: Path, tried_in: str, threads: str) -> None:
+    result = run_python(FORK, tried_in, threads)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_forked_process_uses_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native.thread_count() == torch.get_num_threads()
+    monkeypatch.setattr(native, "_PROCESS", -1)
+    assert native.thread_count() == 1
+
+
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile a library that makes a file when it is loaded, under the name of the right one."""
+    place = tmp_path_factory.mktemp("evil")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(place))
+        patch.delenv("CC", raising=False)
+        name = the_library(place).name
+        native._find_code.cache_clear()
+    (place / "evil.c").write_text(
+        "#include <stdio.h>\n#include <stdlib.h>\n__attribute__((constructor)) static void run(void)"
+        '{ fclose(fopen(getenv("VOS_ZOO_MARKER"), "w")); }\n'
+    )
+    library = place / name
+    subprocess.run(["cc", "-shared", "-fPIC", str(place / "evil.c"), "-o", str(library)], check=True)
+    content = library.read_bytes()
+    library.write_bytes(content + hashlib.sha256(content).digest())
+    return library
+
+
+@pytest.fixture
+def marker(evil: Path, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Plant the library, and name the file that it would make."""
+    monkeypatch.setenv("VOS_ZOO_MARKER", str(fresh / "code was run"))
+    for folder in (fresh / "vos_zoo", fresh / "vos_zoo" / "native"):
+        folder.mkdir(mode=0o700)
+    planted = fresh / "vos_zoo" / "native" / evil.name
+    planted.write_bytes(evil.read_bytes())
+    planted.chmod(0o700)
+    return fresh / "code was run"
+
+
+class TestPlantedLibrary:
+    """A library in a cache that others can write to is not loaded; its constructor would run."""
+
+    def test_is_loaded_where_all_is_private(self, marker: Path) -> None:
+        """The other tests mean something only if it would run."""
+        assert native.unavailable_reason() is None
+        assert marker.exists()
+
+    @pytest.mark.parametrize("part", ["vos_zoo", "vos_zoo/native", "file"])
+    @pytest.mark.parametrize("more", [0o020, 0o002, 0o1777])
+    def test_others_may_write(self, fresh: Path, marker: Path, part: str, more: int) -> None:
+        path = self.part(fresh, part)
+        path.chmod(path.stat().st_mode & 0o7777 | more)
+        assert native.unavailable_reason() is None
+        assert not marker.exists()
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+    @pytest.mark.parametrize("part", ["vos_zoo", "vos_zoo/native", "file"])
+    def test_belongs_to_another_user(self, fresh: Path, marker: Path, part: str) -> None:
+        os.chown(self.part(fresh, part), 65534, 65534)
+        assert native.unavailable_reason() is None
+        assert not marker.exists()
+
+    @pytest.mark.parametrize("part", ["vos_zoo", "vos_zoo/native", "file"])
+    def test_is_a_link(self, fresh: Path, marker: Path, part: str) -> None:
+        path = self.part(fresh, part)
+        moved = path.rename(fresh / "moved")
+        path.symlink_to(moved)
+        assert native.unavailable_reason() is None
+        assert not marker.exists()
+
+    def test_lies_below_the_working_directory(
+        self, fresh: Path, marker: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        monkeypatch.chdir(fresh.parent)
+        monkeypatch.setenv("XDG_CACHE_HOME", fresh.name)
+        monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        assert native.unavailable_reason() is None
+        assert not marker.exists()
+
+    @staticmethod
+    def part(fresh: Path, name: str) -> Path:
+        return next((fresh / "vos_zoo" / "native").glob("*.so")) if name == "file" else fresh / name
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o077, 0o777])
+def test_the_cache_is_private_whatever_the_umask(fresh: Path, monkeypatch: pytest.MonkeyPatch, umask: int) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh / "deep" / "down"))
+    before = os.umask(umask)
+    try:
+        library = the_library(fresh / "deep" / "down")
+    finally:
+        os.umask(before)
+    for path in (library, *library.parents[:4]):
+        assert path.stat().st_mode & 0o777 == 0o700, path
+    assert the_library(fresh / "deep" / "down") == library
 
 
 @pytest.mark.parametrize(

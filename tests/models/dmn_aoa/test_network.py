@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from testing.model_tester import VIDEO, ModelTester, ignore, probabilities, training_batch
 from vos_zoo.errors import ConfigError, EmptyMemoryError, MemoryBudgetError, ShapeError
 from vos_zoo.models.dmn_aoa import DMNAOAConfig, DMNAOAModule, DMNAOANetwork
 from vos_zoo.models.dmn_aoa.memory import DMNPolicy
 from vos_zoo.models.dmn_aoa.proposals import Proposals
 from vos_zoo.network import MemoryPolicy
+from vos_zoo.testing import VIDEO, ModelTester, ignore, probabilities, training_batch
 
 
 class TestDMNAOA(ModelTester):

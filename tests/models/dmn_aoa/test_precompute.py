@@ -8,11 +8,20 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from testing.checkpoints import save_tiny
 from testing.clips import FRAMES, HEIGHT, LATE_FRAME, WIDTH
 from vos_zoo.cli.main import main
-from vos_zoo.errors import CheckpointError, ConfigError, DataError, MissingFileError, OutputExistsError
+from vos_zoo.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MissingFileError,
+    OutputExistsError,
+    OutputInUseError,
+)
+from vos_zoo.files import folder_lock
 from vos_zoo.media.masks import read_mask
 from vos_zoo.models.dmn_aoa import detector, precompute
 from vos_zoo.models.dmn_aoa.precompute import propose_video
@@ -282,6 +291,17 @@ def test_a_detector_needs_no_mask_and_goes_on_where_it_stopped(built, monkeypatc
     assert FolderProposals.open(report.folder).nms_iou == 0.4
 
 
+def test_a_detector_looks_at_pictures_of_any_size(tmp_path, monkeypatch):
+    """Those that a stage on images trains on."""
+    monkeypatch.setattr(precompute, "MaskRCNNProposals", Detector)
+    sizes = {"a": (20, 30), "b": (40, 24)}
+    (tmp_path / "train2017").mkdir()
+    for name, (height, width) in sizes.items():
+        Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(tmp_path / "train2017" / f"{name}.jpg")
+    report = propose_video(tmp_path / "train2017", tmp_path / "out", source="maskrcnn", device="cpu")
+    assert {path.stem: read_proposals(path).size for path in report.folder.iterdir()} == sizes
+
+
 def test_weights_that_cannot_be_downloaded_are_an_error_of_ours(monkeypatch):
     import torchvision.models.detection as models
 
@@ -337,3 +357,9 @@ def test_proposals_do_not_go_among_the_frames(small_clip, tiny_model, tmp_path, 
     assert main([*words, "--model", str(tiny_model), *more]) == 2
     assert "is an input of this command" in capsys.readouterr().err
     assert not [path for path in (tmp_path / "videos").rglob("*") if path.suffix != ".png" and path.is_file()]
+
+
+def test_a_second_run_into_a_folder_is_refused(built):
+    with folder_lock(built["out"] / "frames"), pytest.raises(OutputInUseError, match="Another run is writing into"):
+        propose_video(**built)
+    assert list((built["out"] / "frames").iterdir()) == []

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from testing.model_tester import HEIGHT, VIDEO, WIDTH, ModelTester, ignore, planes, training_batch, unroll
 from vos_zoo.errors import (
     CheckpointError,
     ConfigError,
@@ -27,6 +26,7 @@ from vos_zoo.models.giel.memory import choose_support
 from vos_zoo.models.giel.parts import TemporalAttention, label_maps
 from vos_zoo.models.stcn import STCNConfig, STCNNetwork
 from vos_zoo.network import MemoryPolicy
+from vos_zoo.testing import HEIGHT, VIDEO, WIDTH, ModelTester, ignore, planes, training_batch, unroll
 from vos_zoo.weights import save_checkpoint_folder
 
 # One switch per row of the paper's Table 1, and the readings of what it leaves open.

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from testing.model_tester import ModelTester, ignore, training_batch
 from vos_zoo.errors import ConfigError, EmptyMemoryError, MemoryBudgetError, ShapeError
 from vos_zoo.models.hs2s import HS2SConfig, HS2SModule, HS2SNetwork
 from vos_zoo.models.hs2s.matching import CosineAttention, GlobalConvolution
 from vos_zoo.models.hs2s.recurrence import ConvLSTM
 from vos_zoo.network import MemoryPolicy
+from vos_zoo.testing import ModelTester, ignore, training_batch
 
 
 class TestHS2S(ModelTester):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from testing.model_tester import HEIGHT, VIDEO, WIDTH, ModelTester, ignore, training_batch
 from vos_zoo import VideoSession
 from vos_zoo.errors import ConfigError, MemoryBudgetError
 from vos_zoo.models.rde import RDEConfig, RDEModule, RDENetwork
@@ -14,6 +13,7 @@ from vos_zoo.models.rde.aggregation import Aggregation
 from vos_zoo.models.rde.losses import distribution_distance
 from vos_zoo.models.rde.memory import FrameTokens, RDEMemory, RDEPolicy, stored_frames
 from vos_zoo.network import MemoryPolicy
+from vos_zoo.testing import HEIGHT, VIDEO, WIDTH, ModelTester, ignore, training_batch
 from vos_zoo.training.unroll import object_planes
 
 

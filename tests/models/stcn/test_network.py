@@ -6,10 +6,10 @@ import itertools
 import pytest
 import torch
 
-from testing.model_tester import VIDEO, ModelTester, ignore, training_batch
 from vos_zoo import VideoSession
 from vos_zoo.models.stcn import STCNConfig, STCNModule, STCNNetwork
 from vos_zoo.network import MemoryPolicy
+from vos_zoo.testing import VIDEO, ModelTester, ignore, training_batch
 from vos_zoo.training.unroll import aggregate_objects, object_planes
 
 

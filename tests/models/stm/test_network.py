@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from testing.model_tester import VIDEO, ModelTester
 from vos_zoo import VideoSession
 from vos_zoo.inference.optimize import optimize_network
 from vos_zoo.models.stm import STMConfig, STMNetwork
 from vos_zoo.network import MemoryPolicy
+from vos_zoo.testing import VIDEO, ModelTester
 
 
 class TestSTM(ModelTester):

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from testing.model_tester import HEIGHT, VIDEO, WIDTH, ModelTester, ignore, planes, relabel, training_batch, unroll
 from vos_zoo import VideoSession
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.errors import ConfigError, EmptyMemoryError, ShapeError
@@ -21,6 +20,7 @@ from vos_zoo.models.tsn.instance import InstanceStream, PixelDivision
 from vos_zoo.models.tsn.losses import mask_iou_loss
 from vos_zoo.models.tsn.swin import SwinTrunk
 from vos_zoo.network import MemoryPolicy
+from vos_zoo.testing import HEIGHT, VIDEO, WIDTH, ModelTester, ignore, planes, relabel, training_batch, unroll
 from vos_zoo.weights import checkpoints_folder
 
 # One switch per row of the paper's Tables 3, 4 and 5, and the readings of what it leaves open.

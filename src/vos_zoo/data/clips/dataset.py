@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from vos_zoo.data.clips.motion import FrameSize, height_and_width
+from vos_zoo.data.clips.motion import FrameSize, Matrix, height_and_width
 from vos_zoo.data.clips.perturbation import perturb_mask
 from vos_zoo.data.layouts.last_read import last_read
 from vos_zoo.errors import ConfigError, DataError, VosZooError
@@ -34,6 +34,22 @@ class ClipRequest(NamedTuple):
     max_gap: int
 
 
+class FrameOrigin(NamedTuple):
+    """Where a frame of a clip comes from, so that whatever else is known of it can follow its augmentation.
+
+    Attributes:
+        name: Its file without ending, below the folder of the pictures or of the videos' folders.
+        size: Its (height, width) in pixels.
+        matrix: From its pixels to those of the clip, shape (3, 3).
+        displacement: Displacement on top, see :func:`vos_zoo.data.clips.motion.source_positions`.
+    """
+
+    name: str
+    size: tuple[int, int]
+    matrix: Matrix
+    displacement: Matrix | None
+
+
 class LabelledClip(NamedTuple):
     """Augmented frames before objects are chosen.
 
@@ -41,11 +57,13 @@ class LabelledClip(NamedTuple):
         images: RGB uint8, shape (T, H, W, 3).
         labels: Object ids uint8, 0 background, shape (T, H, W).
         name: Where the clip comes from.
+        origins: Where its frames come from; empty if they are generated.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     name: str
+    origins: tuple[FrameOrigin, ...] = ()
 
 
 class ClipSource(Protocol):
@@ -66,7 +84,7 @@ class ClipItem(TypedDict):
 
     ``images`` float32 (T, 3, H, W) with ImageNet normalisation; ``masks`` uint8 (T, H, W), 0 background and 1..K
     objects; ``valid_objects`` bool (K,); ``first_masks`` float32 (K, H, W), masks of frame 0, perturbed if asked for;
-    ``name``.
+    ``name``; ``origins`` of the frames, empty if they are generated.
     """
 
     images: Tensor
@@ -74,6 +92,7 @@ class ClipItem(TypedDict):
     valid_objects: Tensor
     first_masks: Tensor
     name: str
+    origins: tuple[FrameOrigin, ...]
 
 
 class ClipBatch(TypedDict):
@@ -81,7 +100,7 @@ class ClipBatch(TypedDict):
 
     ``images`` float32 (B, T, 3, H, W) with ImageNet normalisation; ``masks`` uint8 (B, T, H, W), 0 background and
     plane + 1 for objects; ``valid_objects`` bool (B, K), existing planes first; ``first_masks`` float32 (B, K, H, W) in
-    [0, 1], the masks that the first frame is memorised with; ``name`` of every clip.
+    [0, 1], the masks that the first frame is memorised with; ``name`` of every clip; ``origins`` of its frames.
     """
 
     images: Tensor
@@ -89,6 +108,7 @@ class ClipBatch(TypedDict):
     valid_objects: Tensor
     first_masks: Tensor
     name: list[str]
+    origins: list[tuple[FrameOrigin, ...]]
 
 
 @dataclass(frozen=True)
@@ -223,6 +243,7 @@ def collate_clips(items: Sequence[ClipItem]) -> ClipBatch:
         "valid_objects": torch.stack([item["valid_objects"] for item in items]),
         "first_masks": torch.stack([item["first_masks"] for item in items]),
         "name": [item["name"] for item in items],
+        "origins": [item["origins"] for item in items],
     }
 
 
@@ -259,4 +280,5 @@ def _make_item(clip: LabelledClip, chosen: list[int], settings: ClipSettings, rn
         "valid_objects": torch.tensor([plane <= len(chosen) for plane in ids]),
         "first_masks": torch.from_numpy(first).float(),
         "name": clip.name,
+        "origins": clip.origins,
     }

@@ -12,7 +12,8 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from vos_zoo.data.clips.dataset import LabelledClip
-from vos_zoo.data.clips.motion import FrameSize, Image, height_and_width
+from vos_zoo.data.clips.motion import FrameSize, height_and_width
+from vos_zoo.data.layouts.videos import Image
 from vos_zoo.data.layouts.youtube_vos import YouTubeVosVideos
 from vos_zoo.errors import DataError
 
@@ -100,8 +101,7 @@ class ObjectClips:
 
 def _move(picture: Image, matrix: NDArray[np.float64]) -> Image:
     size = picture.shape[1], picture.shape[0]
-    moved: Image = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_NEAREST, borderValue=0)  # type: ignore[assignment]
-    return moved
+    return np.asarray(cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_NEAREST, borderValue=0), np.uint8)
 
 
 def _resize(picture: Image, size: tuple[int, int], filter_: PIL.Image.Resampling) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from vos_zoo.data.clips.compositing import (
     random_object_pixel,
     warp_frames,
 )
-from vos_zoo.data.clips.dataset import LabelledClip
+from vos_zoo.data.clips.dataset import FrameOrigin, LabelledClip
 from vos_zoo.data.clips.motion import FrameSize, MotionRange
+from vos_zoo.data.layouts.archives import PICTURE_SUFFIXES
 from vos_zoo.data.layouts.pictures import LabelledPictures
 from vos_zoo.data.layouts.videos import Image
 
@@ -57,7 +59,8 @@ class StaticImageClips:
         place = _place_picture(mask, self.zoom, crop_size, rng)
         moves = motion.about_centre(motion.sample_motion(rng, num_frames, self.motion), crop_size)
         warps = motion.sample_warps(rng, num_frames, self.motion)
-        images, labels = warp_frames([image], [mask], moves @ place, warps, crop_size, rng, max_labels=max_objects)
+        matrices = moves @ place
+        images, labels = warp_frames([image], [mask], matrices, warps, crop_size, rng, max_labels=max_objects)
         if self.paste is not None:
             shares = np.asarray(self.paste.counts)
             for _ in range(int(rng.choice(len(shares), p=shares / shares.sum()))):
@@ -66,7 +69,10 @@ class StaticImageClips:
                     paste_sprite(images, labels, sprite, int(labels.max()) + 1, self.paste, rng)
         images = jitter_clip(images, STATIC_CLIP_COLOUR, rng)
         images = jitter_frames(images, STATIC_FRAME_COLOUR, rng)
-        return LabelledClip(images, labels, self.pairs.keys[index])
+        key = self.pairs.keys[index]
+        name = str(PurePosixPath(key).with_suffix("")) if key.lower().endswith(PICTURE_SUFFIXES) else key
+        origins = (FrameOrigin(name, mask.shape, matrix, warp) for matrix, warp in zip(matrices, warps, strict=True))
+        return LabelledClip(images, labels, key, tuple(origins))
 
 
 def _place_picture(mask: Image, zoom: tuple[float, float], size: FrameSize, rng: np.random.Generator) -> motion.Matrix:

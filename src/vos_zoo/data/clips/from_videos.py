@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from vos_zoo.data.clips.compositing import (
     random_object_pixel,
     warp_frames,
 )
-from vos_zoo.data.clips.dataset import LabelledClip
+from vos_zoo.data.clips.dataset import FrameOrigin, LabelledClip
 from vos_zoo.data.clips.motion import FrameSize, MotionRange
 from vos_zoo.data.layouts.pictures import LabelledPictures
 from vos_zoo.data.layouts.videos import AnnotatedVideos
@@ -69,11 +70,13 @@ class VideoClips:
     ) -> LabelledClip:
         """Draw one clip with at most ``max_gap`` filmed frames between neighbouring ones."""
         video = int(rng.integers(len(self.videos)))
-        images, masks = self.videos.read_clip(video, self._indices(rng, video, num_frames, max_gap))
+        indices = self._indices(rng, video, num_frames, max_gap)
+        images, masks = self.videos.read_clip(video, indices)
         place = _place_crop(masks[0], self.area, crop_size, rng)
         moves = motion.about_centre(motion.sample_motion(rng, num_frames, self.motion), crop_size)
         warps = motion.sample_warps(rng, num_frames, self.motion)
-        clip, labels = warp_frames(images, masks, moves @ place, warps, crop_size, rng, max_labels=max_objects)
+        matrices = moves @ place
+        clip, labels = warp_frames(images, masks, matrices, warps, crop_size, rng, max_labels=max_objects)
         if self.drops_growing:
             drop_growing_objects(labels)
         if self.paste is not None:
@@ -84,7 +87,12 @@ class VideoClips:
                     paste_sprite(clip, labels, sprite, int(labels.max()) + 1, self.paste, rng)
         clip = jitter_clip(clip, VIDEO_CLIP_COLOUR, rng)
         clip = jitter_frames(clip, VIDEO_FRAME_COLOUR, rng)
-        return LabelledClip(clip, labels, self.videos.videos[video].name)
+        entry = self.videos.videos[video]
+        origins = tuple(
+            FrameOrigin(f"{entry.name}/{PurePosixPath(entry.frames[index]).stem}", masks[0].shape, matrix, warp)
+            for index, matrix, warp in zip(indices, matrices, warps, strict=True)
+        )
+        return LabelledClip(clip, labels, entry.name, origins)
 
     def _indices(self, rng: np.random.Generator, video: int, num_frames: int, max_gap: int) -> list[int]:
         entry = self.videos.videos[video]

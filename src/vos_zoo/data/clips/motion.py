@@ -179,11 +179,21 @@ def warp(
     if displacement is None:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return _as_image(cv2.warpAffine(image, inverse, (width, height), flags=flags, borderMode=border))
-    pixels = displacement.astype(np.float32) * np.array([width, height], np.float32)
-    shift = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-    linear = inverse.astype(np.float32)
-    positions = cv2.transform(_pixel_grid(height, width) + shift, linear)
+    positions = source_positions(forward, size, displacement)
     return _as_image(cv2.remap(image, positions[..., 0], positions[..., 1], cv2.INTER_LINEAR, borderMode=border))
+
+
+def source_positions(forward: Matrix, size: FrameSize, displacement: Matrix | None = None) -> NDArray[np.float32]:
+    """Return where :func:`warp` looks every output pixel up: source pixels (x, y), shape (height, width, 2).
+
+    Whole numbers are centres of pixels, as in OpenCV. Arguments are those of :func:`warp`.
+    """
+    height, width = height_and_width(size)
+    grid = _pixel_grid(height, width)
+    if displacement is not None:
+        pixels = displacement.astype(np.float32) * np.array([width, height], np.float32)
+        grid = grid + cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.transform(grid, np.linalg.inv(forward)[:2].astype(np.float32)), np.float32)
 
 
 def translation(x: float, y: float) -> Matrix:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vos_zoo.data.layouts.last_read import note_reading
-from vos_zoo.errors import DataError, MissingFileError
+from vos_zoo.errors import DataError, MissingFileError, VosZooError
+from vos_zoo.limits import byte_excess
+from vos_zoo.media.image_files import DAMAGE, open_image
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_BAD_MEMBER = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, struct.error)
 _VOID = 255  # the object of binary masks, unlabelled pixels beside other ids
 
 
@@ -76,7 +81,8 @@ class FileTree:
         """Return the content of one file.
 
         Raises:
-            DataError: If there is no file of this name, or its zip member is damaged.
+            DataError: If there is no file of this name, it cannot be read, its zip member is damaged, encrypted or
+                packed in an unknown way, or unpacks into more than ``VOS_ZOO_MAX_FILE_BYTES`` allows.
         """
         if name not in self._shard_of:
             raise DataError(
@@ -85,17 +91,30 @@ class FileTree:
         shard = self._shard_of[name]
         note_reading(f"{self.root if shard is None else shard}/{name}")
         if shard is None:
-            return (self.root / name).read_bytes()
+            try:
+                return (self.root / name).read_bytes()
+            except OSError as error:
+                raise DataError(
+                    f"File {str(self.root / name)!r} cannot be read ({error.strerror}). Check its rights and the disk."
+                ) from error
         if self._process != os.getpid():
             self._handles, self._process = {}, os.getpid()
         if shard not in self._handles:
             self._handles[shard] = _open_zip(shard)
+        excess = byte_excess(self._handles[shard].getinfo(name).file_size)
+        if excess is not None:
+            raise DataError(f"File {name!r} in {str(shard)!r} is too large: {excess}.")
         try:
             return self._handles[shard].read(name)
-        except zipfile.BadZipFile as error:
+        except _BAD_MEMBER as error:
             raise DataError(
                 f"Zip file {str(shard)!r} is damaged at {name!r} ({error}). Expected readable members; copy the "
                 "file anew."
+            ) from error
+        except (RuntimeError, NotImplementedError) as error:
+            raise DataError(
+                f"{name!r} in zip file {str(shard)!r} is encrypted or packed in an unknown way ({error}). Expected "
+                "members without a password, stored or deflated. Pack the data again."
             ) from error
 
     def read_picture(self, name: str) -> NDArray[np.uint8]:
@@ -129,7 +148,16 @@ def decode_picture(content: bytes, place: str) -> NDArray[np.uint8]:
     Raises:
         DataError: If it cannot be decoded.
     """
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    image = None
+    try:
+        with open_image(io.BytesIO(content)):  # OpenCV would make room for any size before it reads
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except VosZooError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"Picture {place} is too large: {error}.") from error
+    except (*DAMAGE, cv2.error):
+        pass
     if image is None:
         raise DataError(f"Picture {place} cannot be decoded. Expected a JPEG or PNG file. Replace or remove it.")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
@@ -149,14 +177,18 @@ def decode_mask(content: bytes, place: str) -> NDArray[np.uint8]:
         DataError: If it cannot be decoded or has another pixel format.
     """
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with open_image(io.BytesIO(content)) as picture:
             if picture.mode not in {"P", "L", "1"}:
                 raise DataError(
                     f"Mask {place} has the pixel format {picture.mode}. Training masks hold one object id below 255 "
                     "per pixel (palette or 8-bit grey PNG). Convert it."
                 )
             mask = np.array(picture, dtype=np.uint8)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except VosZooError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"Mask {place} is too large: {error}.") from error
+    except DAMAGE as error:
         raise DataError(
             f"Mask {place} cannot be decoded ({error}). Expected a PNG file. Replace or remove it."
         ) from error

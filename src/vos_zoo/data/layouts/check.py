@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
 from vos_zoo.data.layouts.archives import FileTree
 from vos_zoo.data.layouts.bl30k import Bl30kVideos, bl30k_folders
@@ -22,6 +20,7 @@ from vos_zoo.data.layouts.problems import Problem
 from vos_zoo.data.layouts.videos import AnnotatedVideo, AnnotatedVideos, TreeVideos, collect_videos
 from vos_zoo.data.layouts.youtube_vos import Objects, read_meta, youtube_vos_videos
 from vos_zoo.errors import ConfigError, MissingFileError, VosZooError
+from vos_zoo.media.image_files import DAMAGE, open_image
 from vos_zoo.media.masks import davis_palette
 
 FORMATS = ("davis", "youtube-vos", "folder", "bl30k")
@@ -236,7 +235,7 @@ def _mask_problems(
 
 
 def _palette_problems(content: bytes, ids: list[int], *, is_davis: bool) -> Iterator[str]:
-    with contextlib.suppress(UnidentifiedImageError, OSError), PillowImage.open(io.BytesIO(content)) as picture:
+    with contextlib.suppress(*DAMAGE), open_image(io.BytesIO(content)) as picture:
         if picture.mode == "L" and len(ids) > _MAX_GREYS:
             yield f"holds {len(ids)} grey levels. Expected one object id per pixel; it was smoothed, or is no mask."
         if picture.mode != "P":

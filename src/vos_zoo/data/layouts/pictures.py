@@ -17,9 +17,12 @@ import numpy as np
 from vos_zoo.data.layouts.archives import FileTree
 from vos_zoo.data.layouts.videos import Image
 from vos_zoo.errors import DataError, MissingFileError
+from vos_zoo.files import parse_json
 
 _PICTURES = (".jpg", ".jpeg")
 _MAX_ID = 254
+_LONGEST = 60  # bits of a run
+_FARTHEST = 2**24  # from the picture's corner, in sixteenths of a pixel; OpenCV counts in 32 bits
 _MIN_AREA = 32 * 32  # pixels; COCO calls smaller objects small, and they are hardly worth following
 
 
@@ -129,10 +132,12 @@ class CocoInstances(LabelledPictures):
         names: dict[Any, str] = {}
         for entry in content["images"]:
             self._require(entry, "images", ("id", "file_name", "height", "width"))
+            self._check_types(entry, "images", {"id": (int, str), "file_name": str})
             names[entry["id"]] = entry["file_name"]
         by_picture: dict[str, list[Any]] = {}
         for entry in content["annotations"]:
             self._require(entry, "annotations", ("image_id", "segmentation"))
+            self._check_types(entry, "annotations", {"image_id": (int, str), "area": (int, float)})
             if entry["image_id"] not in names:
                 raise DataError(
                     f"COCO file {str(self._path)!r} annotates the picture {entry['image_id']!r}, which its `images` do "
@@ -169,7 +174,7 @@ class CocoInstances(LabelledPictures):
         if not self._path.is_file():
             raise MissingFileError(f"There is no COCO file {str(self._path)!r}. Check the path of the annotations.")
         try:
-            content = json.loads(self._path.read_bytes())
+            content = parse_json(self._path.read_bytes())
         except ValueError as error:
             raise DataError(f"COCO file {str(self._path)!r} is no JSON ({error}). Copy it anew.") from error
         for key in ("images", "annotations"):
@@ -180,6 +185,14 @@ class CocoInstances(LabelledPictures):
                 )
         loaded: dict[str, list[dict[str, Any]]] = content
         return loaded
+
+    def _check_types(self, entry: dict[str, Any], place: str, kinds: dict[str, Any]) -> None:
+        wrong = next((key for key, kind in kinds.items() if key in entry and not isinstance(entry[key], kind)), None)
+        if wrong is not None:
+            raise DataError(
+                f"COCO file {str(self._path)!r} has a {type(entry[wrong]).__name__} as {wrong} in `{place}`. Expected "
+                "a number or a name. Check that it holds instance annotations."
+            )
 
     def _require(self, entry: Any, place: str, keys: Sequence[str]) -> None:
         missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
@@ -212,26 +225,49 @@ def decode_segmentation(segmentation: Any, height: int, width: int, *, name: str
         >>> decode_segmentation({"counts": [2, 3, 1], "size": [2, 3]}, 2, 3, name="x").tolist()
         [[0, 1, 1], [0, 1, 0]]
     """
-    if isinstance(segmentation, dict) and "counts" in segmentation:
-        counts = segmentation["counts"]
-        runs = _decompress(counts) if isinstance(counts, str) else counts
-        if list(segmentation.get("size", ())) != [height, width] or sum(runs) != height * width or min(runs) < 0:
-            raise DataError(
-                f"A run-length code of {name} covers {sum(runs)} pixels of size {segmentation.get('size')}. Expected "
-                f"{height}×{width} (height × width), as its picture has. Check that pictures and file belong together."
-            )
-        inside = np.arange(len(runs)) % 2
-        return np.repeat(inside, runs).reshape(width, height).T.astype(np.uint8)
-    if not isinstance(segmentation, list):
+    try:
+        if isinstance(segmentation, dict) and "counts" in segmentation:
+            return _paint_runs(segmentation["counts"], segmentation.get("size"), height, width, name)
+        if isinstance(segmentation, list):
+            return _paint_polygons(segmentation, height, width)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(
-            f"An instance of {name} is a {type(segmentation).__name__}. Expected polygons or a run-length code."
-        )
+            f"An instance of {name} holds something else than numbers ({error}). Expected polygons or a run-length "
+            "code. Mend or remove it."
+        ) from error
+    raise DataError(
+        f"An instance of {name} is a {type(segmentation).__name__}. Expected polygons or a run-length code."
+    )
+
+
+def _paint_runs(counts: Any, size: Any, height: int, width: int, name: str) -> Image:
+    is_fitting = list(size or ()) == [height, width]
+    # More runs than pixels, empty ones included, are no picture; nor is a longer text, at four characters for each.
+    if is_fitting and len(counts) <= 4 * (height * width + 2):
+        runs = np.asarray(_decompress(counts) if isinstance(counts, str) else counts)
+        is_fitting = runs.ndim == 1 and runs.dtype.kind in "iu" and len(runs) > 0
+        is_fitting = is_fitting and runs.min() >= 0 and runs.max() <= height * width  # so that their sum is exact
+        if is_fitting and runs.sum() == height * width:
+            inside = np.arange(len(runs)) % 2
+            return np.repeat(inside, runs).reshape(width, height).T.astype(np.uint8)
+    raise DataError(
+        f"A run-length code of {name} is for the size {size} or does not cover it. Expected {height}×{width} (height × "
+        "width), as its picture has. Check that pictures and file belong together."
+    )
+
+
+def _paint_polygons(segmentation: list[Any], height: int, width: int) -> Image:
     plane = np.zeros((height, width), np.uint8)
     for polygon in segmentation:
         if len(polygon) < 6 or len(polygon) % 2:
             continue  # COCO holds a few lines and points
         # COCO counts from the corner of the first pixel, OpenCV from its centre; 4 binary digits keep fractions.
-        points = np.round((np.asarray(polygon, np.float64).reshape(-1, 2) - 0.5) * 16).astype(np.int32)
+        points = np.round((np.asarray(polygon, np.float64).reshape(-1, 2) - 0.5) * 16)
+        if not np.abs(points).max() < _FARTHEST:  # also NaN
+            raise ValueError("a polygon lies far outside")
+        points = points.astype(np.int32)
         cv2.fillPoly(plane, [points], 1, shift=4)
     return plane
 
@@ -243,6 +279,8 @@ def _decompress(text: str) -> list[int]:
         bits = character - 48
         value |= (bits & 0x1F) << shift
         shift += 5
+        if shift > _LONGEST:  # one number of a million digits would take hours
+            raise ValueError("a run without an end")
         if bits & 0x20:
             continue
         if bits & 0x10:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -15,6 +14,7 @@ import numpy as np
 from vos_zoo.data.layouts.archives import FileTree
 from vos_zoo.data.layouts.problems import Problem, refuse_fatal
 from vos_zoo.data.layouts.videos import AnnotatedVideo, Image, TreeVideos, choose_videos, collect_videos
+from vos_zoo.files import parse_json
 
 _logger = logging.getLogger(__name__)
 _ANNOTATED_EVERY = 5  # filmed frames, Xu et al., arXiv 1809.03327, Section 3
@@ -142,7 +142,7 @@ def read_meta(files: FileTree) -> tuple[dict[str, Objects], list[Problem]]:
     if "meta.json" not in files:
         return {}, [Problem("meta.json", "is missing. Expected it beside JPEGImages and Annotations.", is_fatal=True)]
     try:
-        content = json.loads(files.read("meta.json"))
+        content = parse_json(files.read("meta.json"))
     except ValueError as error:
         return {}, [Problem("meta.json", f"is no JSON ({error}). Copy it anew.", is_fatal=True)]
     entries = content.get("videos") if isinstance(content, dict) else None

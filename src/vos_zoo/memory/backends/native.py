@@ -1,9 +1,9 @@
 """The memory read with top-k as machine code, for CPUs.
 
 Its source, ``native.c``, is compiled the first time it is needed, within a second or two, by the C compiler of the
-machine, and kept in the user's cache folder. It runs on the threads of PyTorch: others would compete with them, since
-idle ones wait actively. Where there is no compiler, or anything else is missing, PyTorch operations read instead
-(:mod:`vos_zoo.memory.backends.cpu`).
+machine, and kept in the user's cache folder, if that is the user's alone. It runs on the threads of PyTorch: others
+would compete with them, since idle ones wait actively. Where there is no compiler, or anything else is missing, PyTorch
+operations read instead (:mod:`vos_zoo.memory.backends.cpu`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -27,7 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vos_zoo.cache import cache_folder
+from vos_zoo.cache import is_private, private_cache_folder
 from vos_zoo.memory.backends import cpu
 from vos_zoo.memory.pages import HUGE_PAGE, Pages
 from vos_zoo.memory.tokens import MemoryTokens
@@ -46,10 +49,20 @@ _INSTRUCTIONS = {
 _SECONDS_TO_COMPILE = 120
 _MOST_KEPT = 16 * 2**20  # bytes of work space
 _MOST_KEPT_OF_RESULTS = 32 * 2**20  # bytes
+_UNFINISHED = ".compiling-"
+_PROCESS = os.getpid()  # that has its threads
 
 
 class NativeError(Exception):
     """Why there is no machine code here; never reaches users."""
+
+
+class CompilerError(NativeError):
+    """The compiler fails."""
+
+
+_FAILURES = (NativeError, OSError, AttributeError)
+"""What a compiler's result may fail with."""
 
 
 class WorkSpace(threading.local):
@@ -157,9 +170,14 @@ def unavailable_reason() -> str | None:
 
 def refusal(query: Tensor, memory: MemoryTokens) -> str | None:
     """Say why this read is not for the machine code; None if it is."""
-    for part in (query, memory.keys):
+    for part in (query, memory.keys, memory.values, memory.bias):
+        if part is None:
+            continue
         if part.device.type != "cpu":
-            return f"the tensors are on {part.device.type}"
+            return f"a tensor is on {part.device.type}"
+        if part.is_neg():
+            return "a tensor is a view of others with the sign changed"
+    for part in (query, memory.keys):
         if part.dtype != torch.float32:
             return f"it compares float32 keys, not {part.dtype}"
     if memory.bias is not None and memory.bias.dtype != torch.float32:
@@ -174,7 +192,7 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
     machines without :func:`unavailable_reason`.
     """
     bias = None if memory.bias is None else memory.bias[entry]
-    found = _code().search(memory.scale * query, memory.keys[entry], bias, top_k, torch.get_num_threads())
+    found = _code().search(memory.scale * query, memory.keys[entry], bias, top_k, thread_count())
     if found is None:
         return cpu.select_tokens(query, memory, entry, top_k)
     return found[0], found[1].softmax(1)
@@ -193,7 +211,15 @@ def weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """
     if table.dtype != torch.float32 or weights.dtype != torch.float32 or table.stride(1) != 1:
         return cpu.weighted_rows(table, rows, weights)
-    return _code().sum_rows(table, rows, weights, torch.get_num_threads())
+    return _code().sum_rows(table, rows, weights, thread_count())
+
+
+def thread_count() -> int:
+    """Return how many threads a read uses.
+
+    One after a fork: the threads of the OpenMP runtime stay behind in the parent, and a child waits for them for ever.
+    """
+    return torch.get_num_threads() if os.getpid() == _PROCESS else 1
 
 
 def _code() -> NativeCode:
@@ -206,10 +232,9 @@ def _code() -> NativeCode:
 def _find_code() -> NativeCode | str:
     try:
         with announced(_logger, "Compiling the memory read for this processor, once"):
-            code = load(build(cpu_flags()))
-    except (NativeError, OSError, subprocess.SubprocessError) as error:
+            return find_code(cpu_flags())
+    except (*_FAILURES, subprocess.SubprocessError) as error:
         return str(error)
-    return code if is_right(code) else "what the C compiler made of it gives wrong results"
 
 
 def cpu_flags() -> tuple[str, ...]:
@@ -217,42 +242,127 @@ def cpu_flags() -> tuple[str, ...]:
     return _INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ())
 
 
-def build(flags: tuple[str, ...]) -> Path:
-    """Compile the source, unless the cache has it compiled with these flags, and return the library.
+def find_code(flags: tuple[str, ...]) -> NativeCode:
+    """Load the source compiled with these flags, from the cache if it has it, and try it.
 
     Raises:
-        NativeError: If something is missing or the compiler fails.
+        NativeError: If something is missing, the compiler fails, or its result is wrong.
+        OSError: If the compiler's result is no library, or there is no room for it.
+        AttributeError: If it is a library of something else.
+        subprocess.SubprocessError: If the compiler takes too long.
     """
     if sys.platform != "linux":
         raise NativeError("it is for Linux so far")
-    command = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or ""]
+    command = _compiler()
+    name = f"{_digest(command, flags)}.so"
+    folder = private_cache_folder("native")
+    if folder is not None:
+        _sweep(folder)
+        if _is_whole(folder / name):
+            with suppress(*_FAILURES):  # it is compiled again
+                return load(folder / name)
+        with suppress(CompilerError, OSError):  # a full disk, for instance; the folder of temporary files may have room
+            return _make(command, flags, name, folder)
+    return _make(command, flags, name, None)
+
+
+def compile_source(command: Sequence[str], flags: tuple[str, ...], library: Path) -> None:
+    """Compile the source.
+
+    Args:
+        command: Compiler, and arguments that come first.
+        flags: Further arguments.
+        library: File to write.
+
+    Raises:
+        CompilerError: If the compiler fails.
+        OSError: If it writes nothing.
+        subprocess.SubprocessError: If it takes too long.
+    """
+    call = [*command, *_FLAGS, *flags, str(SOURCE), "-o", str(library)]
+    result = subprocess.run(call, capture_output=True, timeout=_SECONDS_TO_COMPILE)  # noqa: S603
+    if result.returncode:
+        said = result.stderr.decode(errors="replace").strip()  # in the user's language and encoding
+        raise CompilerError(f"`{shlex.join(call)}` failed: {said[:500]}")
+    library.chmod(0o700)  # one that others may write to is not loaded
+
+
+def _compiler() -> list[str]:
+    named = os.environ.get("CC", "")
+    try:
+        command = shlex.split(named) or [shutil.which("cc") or shutil.which("gcc") or ""]
+    except ValueError as error:
+        raise NativeError(f"CC is `{named}`, which is no command ({error})") from error
     if not shutil.which(command[0]):
         raise NativeError("there is no C compiler (`cc`, `gcc` or what CC names)")
-    folder = cache_folder("native")
-    if folder is None:
-        raise NativeError("there is no cache folder; name one by XDG_CACHE_HOME")
-    text = "\0".join([SOURCE.read_text(encoding="utf-8"), platform.machine(), *command, *_FLAGS, *flags])
-    library = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
-    if library.exists():
-        return library
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return command
+
+
+def _digest(command: Sequence[str], flags: tuple[str, ...]) -> str:
+    """Return a name for all that the compiled code depends on, the processor included: CC may say `-march=native`."""
+    parts = [SOURCE.read_text(encoding="utf-8"), platform.machine(), _cpu_features(), *command, *_FLAGS, *flags]
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def _cpu_features() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")  # of x86, and of ARM
+
+
+def _make(command: Sequence[str], flags: tuple[str, ...], name: str, folder: Path | None) -> NativeCode:
+    """Compile, load and try the source, and keep the result in a folder if one is given."""
     # In a folder of its own, because other processes may compile at the same time or load what is there.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".compiling-") as place:
-        made = Path(place) / library.name
-        call = [*command, *_FLAGS, *flags, str(SOURCE), "-o", str(made)]
-        result = subprocess.run(call, capture_output=True, text=True, timeout=_SECONDS_TO_COMPILE)  # noqa: S603
-        if result.returncode:
-            raise NativeError(f"`{shlex.join(call)}` failed: {result.stderr.strip()[:500]}")
-        made.replace(library)
-    return library
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_UNFINISHED) as place:
+        made = Path(place) / name
+        compile_source(command, flags, made)
+        code = load(made)
+        if folder is not None:
+            with suppress(OSError):  # then the next process compiles it again
+                _keep(made, folder)
+    return code
+
+
+def _keep(library: Path, folder: Path) -> None:
+    """Move a library into a folder so that it is there whole, or not at all, even if the machine fails."""
+    with library.open("ab") as file:
+        file.write(hashlib.sha256(library.read_bytes()).digest())
+        file.flush()
+        os.fsync(file.fileno())
+    library.replace(folder / library.name)
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _is_whole(library: Path) -> bool:
+    """Tell whether a file is this user's own and as :func:`_keep` left it: loading one that was cut is fatal."""
+    if not is_private(library):
+        return False
+    content = library.read_bytes()
+    length = hashlib.sha256().digest_size
+    return content[-length:] == hashlib.sha256(content[:-length]).digest()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed compilations left."""
+    for place in folder.glob(f"{_UNFINISHED}*"):
+        with suppress(OSError):
+            if time.time() - place.stat().st_mtime > 2 * _SECONDS_TO_COMPILE:
+                shutil.rmtree(place)
 
 
 def load(library: Path) -> NativeCode:
-    """Load a compiled library.
+    """Load a compiled library and try it.
 
     Raises:
-        NativeError: If PyTorch has no threads for it.
+        NativeError: If PyTorch has no threads for it, or it gives wrong results.
         OSError: If it is not a library.
+        AttributeError: If it is a library of something else.
     """
     # Looked up through PyTorch's library, the function comes from the OpenMP runtime that PyTorch itself runs on, which
     # may be GNU's, LLVM's or Intel's; all of them offer GNU's interface.
@@ -264,7 +374,10 @@ def load(library: Path) -> NativeCode:
     functions = ctypes.CDLL(str(library))
     for of_space in (functions.vos_zoo_select_tokens_space, functions.vos_zoo_sum_rows_space):
         of_space.restype = ctypes.c_int64
-    return NativeCode(functions, ctypes.cast(run_on_threads, ctypes.c_void_p))
+    code = NativeCode(functions, ctypes.cast(run_on_threads, ctypes.c_void_p))
+    if not is_right(code):
+        raise NativeError("what the C compiler made of it gives wrong results")
+    return code
 
 
 def is_right(code: NativeCode) -> bool:
@@ -276,7 +389,8 @@ def is_right(code: NativeCode) -> bool:
 
     query, keys, table, bias = numbers(37, 5, 7), numbers(400, 5, 7), numbers(400, 70, 17), numbers(400, 1, 3)[:, 0]
     expected = (query @ keys.T + bias).sort(dim=1, descending=True, stable=True)
-    found = code.search(query, keys, bias, 9, threads=2)
+    threads = min(2, thread_count())
+    found = code.search(query, keys, bias, 9, threads)
     if found is None:
         return False
     chosen, order = expected.indices[:, :9].sort(dim=1)
@@ -286,7 +400,7 @@ def is_right(code: NativeCode) -> bool:
         and torch.equal(found[1], similarity)
         and all(
             # Few queries of a table are read in place, more from a copy.
-            torch.equal(code.sum_rows(table, some, of_some, threads=2), (of_some.unsqueeze(2) * table[some]).sum(1))
+            torch.equal(code.sum_rows(table, some, of_some, threads), (of_some.unsqueeze(2) * table[some]).sum(1))
             for some, of_some in ((chosen, similarity), (chosen.repeat(6, 1), similarity.repeat(6, 1)))
         )
     )

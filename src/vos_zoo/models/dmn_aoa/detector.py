@@ -14,6 +14,7 @@ from vos_zoo.errors import CheckpointError, MissingFileError
 from vos_zoo.inference.geometry import FrameGeometry
 from vos_zoo.network import IMAGENET_MEAN, IMAGENET_STD
 from vos_zoo.waiting import announced
+from vos_zoo.weights.torch_files import plain_tensors, read_torch_file
 
 from .proposal_files import StoredProposals, place_proposals
 from .proposals import ProposalRequest, Proposals, tidy_proposals
@@ -24,14 +25,18 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
+_TUNED = "detector."  # before the names of a tuned detector's tensors
+
+
 class MaskRCNNProposals:
     """Instances of Mask R-CNN v2 with ResNet-50-FPN, as proposals.
 
     The paper takes a COCO detector with ResNeXt-101-FPN and tunes it on YouTube-VOS; this one is torchvision's,
-    untuned.
+    untuned unless the weights are those of ``recipes/dmn_aoa/detector.yaml``.
 
     Args:
-        weights: ``COCO_V1`` downloads torchvision's weights; a path reads a state dict; None leaves random weights.
+        weights: ``COCO_V1`` downloads torchvision's weights; a path reads a state dict or a checkpoint of that recipe;
+            None leaves random weights.
         device: Where the detector runs.
         mask_threshold: See ``tidy_proposals``.
         nms_iou: See ``tidy_proposals``.
@@ -53,22 +58,7 @@ class MaskRCNNProposals:
         nms_iou: float = 0.4,
         top_k: int = 30,
     ) -> None:
-        from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
-
-        named = weights if weights == "COCO_V1" else None
-        doing = "Building" if named is None else "Loading or downloading the weights of"
-        try:
-            with announced(_logger, f"{doing} Mask R-CNN"):
-                self._model: Any = maskrcnn_resnet50_fpn_v2(
-                    weights=named, weights_backbone=None, box_score_thresh=0.0, box_detections_per_img=100
-                )
-        except OSError as error:  # URLError among them
-            raise CheckpointError(
-                f"The weights COCO_V1 of Mask R-CNN cannot be downloaded ({error}). Fetch "
-                "`MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1` with torchvision elsewhere and give the file (`--weights`)."
-            ) from error
-        if weights is not None and named is None:
-            _load(self._model, Path(weights))
+        self._model: Any = build_detector(weights)
         self._model.eval().to(device)
         self.device = torch.device(device)
         self.mask_threshold = mask_threshold
@@ -109,11 +99,47 @@ class MaskRCNNProposals:
         )
 
 
+def build_detector(weights: str | Path | None, *, min_size: int = 800) -> Any:
+    """Build torchvision's Mask R-CNN v2 with ResNet-50-FPN.
+
+    Args:
+        weights: ``COCO_V1`` downloads torchvision's weights; a path reads a state dict, or a checkpoint of
+            ``recipes/dmn_aoa/detector.yaml``; None leaves random weights.
+        min_size: Short side that frames are enlarged to, in pixels.
+
+    Raises:
+        MissingFileError: If the weight file does not exist.
+        CheckpointError: If it does not fit, or cannot be downloaded.
+    """
+    from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
+
+    named = weights if weights == "COCO_V1" else None
+    doing = "Building" if named is None else "Loading or downloading the weights of"
+    options = {"box_score_thresh": 0.0, "box_detections_per_img": 100, "min_size": min_size}
+    try:
+        with announced(_logger, f"{doing} Mask R-CNN"):
+            model: Any = maskrcnn_resnet50_fpn_v2(weights=named, weights_backbone=None, **options)
+    except OSError as error:  # URLError among them
+        raise CheckpointError(
+            f"The weights COCO_V1 of Mask R-CNN cannot be downloaded ({error}). Fetch "
+            "`MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1` with torchvision elsewhere and give the file (`--weights`)."
+        ) from error
+    if weights is not None and named is None:
+        _load(model, Path(weights))
+    return model
+
+
 def _load(model: torch.nn.Module, path: Path) -> None:
     if not path.is_file():
-        raise MissingFileError(f"{path} does not exist. Give torchvision's weight file of Mask R-CNN v2.")
+        raise MissingFileError(
+            f"{path} does not exist. Give torchvision's weight file of Mask R-CNN v2, or a checkpoint of "
+            "recipes/dmn_aoa/detector.yaml."
+        )
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        state = read_torch_file(path)
+        held = state.get("state_dict", state) if isinstance(state, dict) else state  # of a training run, or alone
+        tensors = plain_tensors(held, path)
+        model.load_state_dict({name.removeprefix(_TUNED): tensor for name, tensor in tensors.items()})
     except (RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} does not hold the weights of torchvision's maskrcnn_resnet50_fpn_v2 ({error})."

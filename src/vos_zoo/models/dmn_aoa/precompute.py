@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from vos_zoo.devices import find_device
 from vos_zoo.errors import ConfigError, DataError, OutputExistsError
-from vos_zoo.files import check_outputs
+from vos_zoo.files import check_outputs, folder_lock
 from vos_zoo.inference.geometry import FrameGeometry
 from vos_zoo.media.annotations import Annotations
+from vos_zoo.media.frames import FrameFolder
 from vos_zoo.media.masks import MaskFolder
 from vos_zoo.media.reader import open_video
 from vos_zoo.models.load import load_model
@@ -60,6 +62,13 @@ class ProposalReport:
     proposals: int
 
 
+class Pictures(FrameFolder):
+    """A folder of pictures of any sizes: a detector looks at each on its own."""
+
+    def _check_size(self, image: NDArray[np.uint8], where: str) -> None:
+        """Accept all."""
+
+
 def propose_video(
     video: str | Path,
     out: str | Path,
@@ -77,7 +86,8 @@ def propose_video(
     """Write the proposals of every frame of a video, for DMN-AOA.
 
     Args:
-        video: A video file, or a folder of frames.
+        video: A video file, or a folder of frames; for ``"maskrcnn"`` also a folder of unrelated pictures, such as
+            COCO's, whose sizes may differ.
         out: Folder of proposals; the video gets a folder of its own name in it.
         source: ``"builtin"`` follows the objects of ``masks`` with a model of the zoo and proposes around the masks of
             the frame before, their parts and moved copies. ``"maskrcnn"`` finds instances with torchvision's detector.
@@ -96,6 +106,7 @@ def propose_video(
         MaskError: If a mask is no map of ids or does not fit its frame.
         OutputExistsError: If the video has proposals in ``out`` and neither ``resume`` nor ``overwrite`` is given, or
             if they would lie among what is read.
+        OutputInUseError: If another run writes the proposals of this video at this moment.
         DataError: If ``out`` holds proposals of another source.
         ConfigError: If arguments contradict each other.
         CheckpointError: If weights do not fit or cannot be downloaded.
@@ -111,44 +122,45 @@ def propose_video(
             if masks is None
             else f"Masks were given, but the source {source!r} looks at frames alone. Leave the masks out."
         )
-    reader = open_video(video)
+    reader = Pictures(video) if source == "maskrcnn" and Path(video).is_dir() else open_video(video)
     root = Path(out)
     name = Path(video).resolve()
     folder = root / (name.name if name.is_dir() else name.stem)
-    inputs: list[str | Path] = [video, weights, *filter(None, [masks, local_folder(model)])]
+    inputs = [path for path in (video, weights, masks, local_folder(model)) if path is not None]
     check_outputs([root, folder, *(folder / f"{frame}{_SUFFIX}" for frame in reader.names)], inputs)
-    done = {path.stem for path in folder.glob(f"*{_SUFFIX}")}
-    if done and not (resume or overwrite):
-        raise OutputExistsError(
-            f"{folder} holds proposals of {len(done)} frames. Choose another folder, go on with resume=True "
-            "(`--resume`), or replace them with overwrite=True (`--overwrite`)."
-        )
-    generators = {
-        "builtin": f"propagated masks of {model}",
-        "maskrcnn": f"torchvision maskrcnn_resnet50_fpn_v2, {weights}",
-    }
-    generator, settings = generators[source], _SETTINGS[source]
-    _check_index(root, generator, settings)
-    found: Iterator[tuple[VideoFrame, StoredProposals | None]]
-    if masks is not None:
-        found = _follow(reader, masks, model, device, size)
-    else:
-        detector = MaskRCNNProposals(weights, device=find_device(device))
-        skipped = done if resume else set()
-        found = ((frame, None if frame.name in skipped else detector.detect(frame.image)) for frame in reader)
-    root.mkdir(parents=True, exist_ok=True)
-    # First, since files without their index are read with other thresholds.
-    write_index(root, generator=generator, frames=_count(root), settings=settings)
-    written = finished = 0
-    for frame, stored in found:
-        finished += 1
-        if stored is not None and not (resume and frame.name in done):
-            write_proposals(folder / f"{frame.name}{_SUFFIX}", stored)
-            written += len(stored.scores)
-        if progress is not None:
-            progress(finished, len(reader))
-    write_index(root, generator=generator, frames=_count(root), settings=settings)
-    return ProposalReport(folder=folder, frames=finished, proposals=written)
+    with folder_lock(folder):
+        done = {path.stem for path in folder.glob(f"*{_SUFFIX}")}
+        if done and not (resume or overwrite):
+            raise OutputExistsError(
+                f"{folder} holds proposals of {len(done)} frames. Choose another folder, go on with resume=True "
+                "(`--resume`), or replace them with overwrite=True (`--overwrite`)."
+            )
+        generators = {
+            "builtin": f"propagated masks of {model}",
+            "maskrcnn": f"torchvision maskrcnn_resnet50_fpn_v2, {weights}",
+        }
+        generator, settings = generators[source], _SETTINGS[source]
+        _check_index(root, generator, settings)
+        found: Iterator[tuple[VideoFrame, StoredProposals | None]]
+        if masks is not None:
+            found = _follow(reader, masks, model, device, size)
+        else:
+            detector = MaskRCNNProposals(weights, device=find_device(device))
+            skipped = done if resume else set()
+            found = ((frame, None if frame.name in skipped else detector.detect(frame.image)) for frame in reader)
+        root.mkdir(parents=True, exist_ok=True)
+        # First, since files without their index are read with other thresholds.
+        write_index(root, generator=generator, frames=_count(root), settings=settings)
+        written = finished = 0
+        for frame, stored in found:
+            finished += 1
+            if stored is not None and not (resume and frame.name in done):
+                write_proposals(folder / f"{frame.name}{_SUFFIX}", stored)
+                written += len(stored.scores)
+            if progress is not None:
+                progress(finished, len(reader))
+        write_index(root, generator=generator, frames=_count(root), settings=settings)
+        return ProposalReport(folder=folder, frames=finished, proposals=written)
 
 
 def _follow(

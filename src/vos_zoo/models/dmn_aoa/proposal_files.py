@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,8 +15,9 @@ import numpy as np
 import torch
 
 from vos_zoo.errors import DataError, MissingFileError
-from vos_zoo.files import atomic_path
+from vos_zoo.files import atomic_path, parse_json
 from vos_zoo.inference.geometry import FrameGeometry
+from vos_zoo.limits import byte_excess
 
 from .features import pool_masks
 from .proposals import ProposalRequest, Proposals, paste_masks, tidy_proposals
@@ -27,6 +31,20 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _GRID = 28
+# What NumPy and zipfile raise for damaged, encrypted or oddly packed archives.
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    SyntaxError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 _THRESHOLDS = ("mask_threshold", "nms_iou", "top_k")
 
 INDEX_FILE = "proposals.json"
@@ -102,13 +120,24 @@ def read_index(root: str | Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         is_known = content["format"] == _VERSION and isinstance(content["settings"], dict)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error!r}). Write the proposals again, or remove it.") from error
     if not is_known:
         raise DataError(f"{path} has another version. Expected version {_VERSION}; write the proposals again.")
     return content
+
+
+def index_settings(root: str | Path) -> dict[str, Any]:
+    """Return the thresholds that ``proposals.json`` names; none if there is no such file.
+
+    Raises:
+        DataError: If it is damaged or of another version.
+    """
+    index = read_index(root)
+    settings = {} if index is None else index["settings"]
+    return {name: settings[name] for name in _THRESHOLDS if name in settings}
 
 
 def read_proposals(path: str | Path) -> StoredProposals:
@@ -122,9 +151,12 @@ def read_proposals(path: str | Path) -> StoredProposals:
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist. Expected the proposals of a frame, one `.npz` file per frame.")
     try:
+        _check_members(path)
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{path} is no readable NumPy archive ({error}). Write the proposals again.") from error
     missing = {"version", "size", "boxes", "scores", "labels", "masks"} - arrays.keys()
     if missing:
@@ -180,9 +212,7 @@ class FolderProposals:
             raise MissingFileError(
                 f"There is no folder `{folder}`. Give a video's folder, as `vos-zoo proposals` makes it."
             )
-        index = read_index(folder.parent)
-        settings = {} if index is None else index["settings"]
-        return cls(folder, frame_names, size, **{name: settings[name] for name in _THRESHOLDS if name in settings})
+        return cls(folder, frame_names, size, **index_settings(folder.parent))
 
     def __call__(self, request: ProposalRequest) -> Proposals:
         """Return the proposals of one frame in the network's pixels.
@@ -248,6 +278,19 @@ def open_proposals(
     return source
 
 
+def usable_tensors(stored: StoredProposals, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return boxes (n, 4), scores (n,) and grids (n, 28, 28) in [0, 1] on the device of ``like``.
+
+    Boxes without area and scores that are no number are left out.
+    """
+    boxes = torch.from_numpy(stored.boxes).to(like.device)
+    scores = torch.from_numpy(stored.scores).to(like.device)
+    grids = torch.from_numpy(stored.grids).to(like.device).float() / 255
+    is_valid = boxes.isfinite().all(dim=1) & scores.isfinite()
+    is_valid &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return boxes[is_valid], scores[is_valid], grids[is_valid]
+
+
 def place_proposals(stored: StoredProposals, geometry: FrameGeometry, like: torch.Tensor) -> Proposals:
     """Paste stored proposals into a padded working frame; leave out boxes without area and scores that are no number.
 
@@ -256,16 +299,11 @@ def place_proposals(stored: StoredProposals, geometry: FrameGeometry, like: torc
         geometry: From the original frame to the network's.
         like: Tensor on the device to use.
     """
-    boxes = torch.from_numpy(stored.boxes).to(like.device)
-    scores = torch.from_numpy(stored.scores).to(like.device)
-    grids = torch.from_numpy(stored.grids).to(like.device).float() / 255
+    boxes, scores, grids = usable_tensors(stored, like)
     scale = [working / own for working, own in zip(geometry.working_size, geometry.frame_size, strict=True)]
     factor = boxes.new_tensor([scale[1], scale[0], scale[1], scale[0]])
     left, _, top, _ = geometry.padding
     boxes = boxes * factor + boxes.new_tensor([left, top, left, top])
-    is_valid = boxes.isfinite().all(dim=1) & scores.isfinite()
-    is_valid &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    boxes, scores, grids = boxes[is_valid], scores[is_valid], grids[is_valid]
     masks = paste_masks(grids, boxes, geometry.padded_size)
     return Proposals(boxes, scores, masks)
 
@@ -289,6 +327,22 @@ def store_proposals(proposals: Proposals, geometry: FrameGeometry) -> StoredProp
         np.zeros(len(proposals), np.int64),
         (grids * 255).round().to(torch.uint8).cpu().numpy(),
     )
+
+
+def _check_members(path: Path) -> None:
+    """Refuse arrays that are larger than proposals can be, before any of them is read."""
+    with zipfile.ZipFile(path) as archive:
+        excess = byte_excess(sum(member.file_size for member in archive.infolist()))
+        if excess is not None:
+            raise DataError(f"{path} is no proposal file: {excess}.")
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+            # NumPy would make room for the shape that the header declares, whatever follows it.
+            if math.prod(shape) * dtype.itemsize > member.file_size:
+                raise ValueError(f"{member.filename} declares the shape {shape} and is shorter")
 
 
 def _check(stored: StoredProposals, where: str) -> None:

@@ -15,6 +15,7 @@ from vos_zoo.network import MemoryPolicy
 from vos_zoo.training.initial_weights import find_source, read_checkpoint
 from vos_zoo.training.module import VOSModule, resolve_config
 from vos_zoo.training.unroll import object_planes, split_frames
+from vos_zoo.weights.torch_files import plain_tensors, read_torch_file
 
 from .config import GIELConfig
 from .convert import mask_rcnn_body, start_from_stcn
@@ -142,7 +143,7 @@ class GIELModule(VOSModule):
 
 
 def _read_mask_rcnn(path: Path) -> dict[str, Tensor]:
-    body = mask_rcnn_body(torch.load(path, map_location="cpu", weights_only=True))
+    body = mask_rcnn_body(plain_tensors(read_torch_file(path), path))
     if not body:
         raise CheckpointError(
             f"{path} holds no parameter below backbone.body. Expected torchvision's maskrcnn_resnet50_fpn weights; for "

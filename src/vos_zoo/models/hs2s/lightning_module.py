@@ -262,7 +262,7 @@ class HS2SModule(VOSModule):
 def _unmoved_statistics(network: nn.Module) -> Iterator[None]:
     """Leave running statistics alone while a frame is recomputed, which has moved them already."""
     norms = [part for part in network.modules() if isinstance(part, _BatchNorm)]
-    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    before = [(norm.momentum, norm.get_buffer("num_batches_tracked").clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0  # what the backward pass keeps has to be the same, so that they cannot be switched off
     try:
@@ -270,7 +270,7 @@ def _unmoved_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, tracked) in zip(norms, before, strict=True):
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(tracked)
+            norm.get_buffer("num_batches_tracked").copy_(tracked)
 
 
 def _present_objects(valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -80,10 +80,13 @@ class TSNConfig(STCNConfig):
                 f"TSN heads have depth {self.head_depth}, {self.head_channels} channels and {self.head_out_channels} "
                 "outputs. Expected at least 1 of each."
             )
-        if self.predictor == "attention" and (self.pred_layers < 1 or self.value_dim % self.pred_heads):
+        if self.predictor == "attention" and (
+            min(self.pred_layers, self.pred_heads, self.pred_ffn_factor) < 1 or self.value_dim % self.pred_heads
+        ):
             raise ConfigError(
                 f"TSN's kernel predictor has {self.pred_layers} layers with {self.pred_heads} heads on "
-                f"{self.value_dim} channels. Expected at least one layer and channels that the heads divide."
+                f"{self.value_dim} channels and {self.pred_ffn_factor} times as many hidden ones. Expected at least "
+                "one of each, and channels that the heads divide."
             )
         needs_four = self.position == "sine" and self.head_op == "dynamic_conv"
         if (needs_four and self.head_channels % 4) or (self.pred_position == "sine" and self.value_dim % 4):

@@ -13,6 +13,7 @@ from vos_zoo.models.tsn.swin import SwinTrunk
 from vos_zoo.training.module import VOSModule, resolve_config
 from vos_zoo.training.unroll import propagation_loss, split_frames
 
+from .averaging import RampedWeightAveraging as RampedWeightAveraging  # a recipe can name what is imported here
 from .config import TSNConfig
 from .losses import mask_iou_loss
 from .network import TSNNetwork

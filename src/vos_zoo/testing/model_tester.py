@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,27 +10,50 @@ import pytorch_lightning as pl
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vos_zoo import VideoSession, load_model
-from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.data.modules.synthetic import SyntheticDataModule
-from vos_zoo.registry import find_architecture
+from vos_zoo.inference.session import VideoSession
+from vos_zoo.models.load import load_model
+from vos_zoo.registry import describe_network, find_architecture
+from vos_zoo.testing.clips import HEIGHT, VIDEO, WIDTH, planes, relabel, training_batch
 from vos_zoo.weights import save_checkpoint_folder
 
-HEIGHT, WIDTH = 48, 64
-VIDEO = moving_shapes(10, HEIGHT, WIDTH, num_objects=3, rng=1)
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class ModelTester:
-    """Subclass it, name the model and its parameter counts, and add what is particular to the paper."""
+    """Subclass it, name the model and its parameter counts, and add what is particular to the paper.
+
+    The architecture has to be known to the registry and to have a variant ``tiny`` that runs on a CPU in moments.
+
+    Example:
+        A test file of its own, run by pytest::
+
+            from vos_zoo.testing import ModelTester
+
+
+            class TestToy(ModelTester):
+                name = "toy"
+                paper_parameters = 120_345
+    """
 
     #: registry name
     name: ClassVar[str]
-    #: learnable numbers of the paper's size
+    #: learnable numbers of the paper's size, the architecture's first variant
     paper_parameters: ClassVar[int]
-    #: most learnable numbers of the size ``small``
+    #: most learnable numbers of the size ``small``, if there is one
     small_parameters: ClassVar[int] = 10_000_000
+    #: most learnable numbers of the size ``tiny``
+    tiny_parameters: ClassVar[int] = 1_000_000
     #: parameters that the loss cannot depend on, because they shift the similarities of a query by the same amount
     without_effect: ClassVar[frozenset[str]] = frozenset()
+    #: whether the network normalises batches, and training has to leave their statistics alone
+    has_batch_norm: ClassVar[bool] = True
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Run tests of a ``variant`` once for each of the architecture's sizes."""
+        if "variant" in metafunc.fixturenames:
+            metafunc.parametrize("variant", [variant.name for variant in find_architecture(self.name).variants])
 
     @pytest.fixture
     def network(self) -> Any:
@@ -47,29 +70,37 @@ class ModelTester:
         for part in module.network.modules():
             if isinstance(part, _BatchNorm):  # timm starts with zeros, which shut the residual branches
                 torch.nn.init.uniform_(part.weight, 0.5, 1.5)
-                torch.nn.init.uniform_(part.running_mean, -0.1, 0.1)
-                torch.nn.init.uniform_(part.running_var, 0.5, 1.5)
+                if part.running_mean is not None and part.running_var is not None:
+                    torch.nn.init.uniform_(part.running_mean, -0.1, 0.1)
+                    torch.nn.init.uniform_(part.running_var, 0.5, 1.5)
         return module
 
     # Sizes
 
-    @pytest.mark.parametrize("variant", ["r50", "small", "tiny"])
-    def test_parameter_count(self, variant):
+    def test_parameter_count(self, variant: str) -> None:
         architecture = find_architecture(self.name)
         with torch.device("meta"):  # shapes without numbers
             network = architecture.load_class("network")(architecture.new_config(variant))
         count = sum(parameter.numel() for parameter in network.parameters())
-        if variant == "r50":
+        assert count > 0
+        if variant == architecture.variants[0].name:
             assert count == self.paper_parameters
-        else:
-            assert 0 < count <= {"small": self.small_parameters, "tiny": 1_000_000}[variant]
+        most = {"small": self.small_parameters, "tiny": self.tiny_parameters}
+        assert count <= most.get(variant, count)
+
+    # The registry
+
+    def test_the_network_is_found_by_its_class(self, network: Any) -> None:
+        assert describe_network(network)["architecture"] == self.name
 
     # The four verbs
 
     @pytest.mark.parametrize("objects", [1, 3])
     @pytest.mark.parametrize("size", [(16, 16), (48, 64), (80, 32)])
     @torch.no_grad()
-    def test_one_logit_plane_per_object_at_the_frames_size(self, network, objects, size):
+    def test_one_logit_plane_per_object_at_the_frames_size(
+        self, network: Any, objects: int, size: tuple[int, int]
+    ) -> None:
         first, second = torch.rand(2, 2, 3, *size)
         memory = network.new_memory()
         network.memorize(network.encode(first), planes(2, objects, size), memory, reference=True)
@@ -82,7 +113,7 @@ class ModelTester:
         assert memory.nbytes > 0
 
     @torch.no_grad()
-    def test_clips_of_a_batch_do_not_see_each_other(self, network):
+    def test_clips_of_a_batch_do_not_see_each_other(self, network: Any) -> None:
         frames = torch.rand(3, 2, 3, 48, 32)
         masks = planes(2, 2, (48, 32))
         together = unroll(network, frames, masks)
@@ -91,7 +122,7 @@ class ModelTester:
         torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-5)
 
     @torch.no_grad()
-    def test_an_empty_second_object_changes_nothing(self, network):
+    def test_an_empty_second_object_changes_nothing(self, network: Any) -> None:
         first, second = torch.rand(2, 1, 3, 48, 64)
         mask = planes(1, 1, (48, 64))
         logits = []
@@ -103,10 +134,10 @@ class ModelTester:
         torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-5)
 
     @torch.no_grad()
-    def test_a_frame_may_be_segmented_as_often_as_one_likes(self, network):
+    def test_a_frame_may_be_segmented_as_often_as_one_likes(self, network: Any) -> None:
         frames, masks = torch.rand(4, 2, 3, 48, 64), planes(2, 2, (48, 64))
         first, *others = (network.encode(frame) for frame in frames)
-        runs = []
+        runs: list[list[torch.Tensor]] = []
         for repeats in (1, 2):
             memory = network.new_memory()
             network.memorize(first, masks, memory, reference=True)
@@ -122,7 +153,7 @@ class ModelTester:
         assert all(torch.equal(once, often) for once, often in zip(*runs, strict=True))
 
     @torch.no_grad()
-    def test_segmenting_moves_neither_the_clock_nor_the_memory(self, network):
+    def test_segmenting_moves_neither_the_clock_nor_the_memory(self, network: Any) -> None:
         frames, masks = torch.rand(4, 1, 3, 48, 64), planes(1, 2, (48, 64))
         first, *others = (network.encode(frame) for frame in frames)
         memory = network.new_memory()
@@ -141,7 +172,7 @@ class ModelTester:
             assert {path for path in after | again if not same(after.get(path), again.get(path))} == set()
             network.memorize(features, torch.sigmoid(logits), memory)
 
-    def test_features_of_a_frame_can_be_exported(self, network):
+    def test_features_of_a_frame_can_be_exported(self, network: Any) -> None:
         exported = torch.export.export(Encoder(network), (torch.rand(1, 3, 48, 64),), strict=False)
         other = torch.rand(1, 3, 48, 64)
         for ours, theirs in zip(network.encode(other), exported.module()(other), strict=True):
@@ -150,7 +181,7 @@ class ModelTester:
     # Sessions
 
     @pytest.mark.parametrize("size", [(33, 47), (16, 61), (5, 9), (48, 64)])
-    def test_masks_have_the_frames_own_odd_size(self, network, size):
+    def test_masks_have_the_frames_own_odd_size(self, network: Any, size: tuple[int, int]) -> None:
         frames, masks = VIDEO.frames[:, : size[0], : size[1]], VIDEO.masks[:, : size[0], : size[1]].copy()
         masks[0, 0, 0] = 1
         session = VideoSession(network, size=None)
@@ -160,7 +191,7 @@ class ModelTester:
         assert all(result.probabilities.isfinite().all() for result in results)
 
     @pytest.mark.parametrize("ids", [(7,), (7, 300, 65535)])
-    def test_one_and_many_objects(self, network, ids):
+    def test_one_and_many_objects(self, network: Any, ids: tuple[int, ...]) -> None:
         mask = relabel(VIDEO.masks[0], ids)
         session = VideoSession(network, size=None)
         first = session.step(VIDEO.frames[0], mask)
@@ -172,7 +203,7 @@ class ModelTester:
             assert result.probabilities.shape == (1 + len(ids), HEIGHT, WIDTH)
             torch.testing.assert_close(result.probabilities.sum(0), torch.ones(HEIGHT, WIDTH))
 
-    def test_an_object_may_join_be_corrected_and_leave(self, network):
+    def test_an_object_may_join_be_corrected_and_leave(self, network: Any) -> None:
         session = VideoSession(network, size=None)
         session.step(VIDEO.frames[0], relabel(VIDEO.masks[0], (1,)))
         before = session.step(VIDEO.frames[1])
@@ -191,7 +222,7 @@ class ModelTester:
             assert result.probabilities.shape[0] == 2
             assert result.probabilities.isfinite().all()
 
-    def test_what_an_annotated_frame_memorises(self, network, monkeypatch):
+    def test_what_an_annotated_frame_memorises(self, network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """An annotated frame is predicted and aggregated like any other; given masks change it; it is aggregated again.
 
         Source: the authors' programs of STCN and RDE-VOS for objects that appear later.
@@ -201,11 +232,11 @@ class ModelTester:
         predicted, memorised = [], []
         segment, memorize = network.segment, network.memorize
 
-        def spied_segment(features, memory):
+        def spied_segment(features: Any, memory: Any) -> torch.Tensor:
             predicted.append(segment(features, memory))
             return predicted[-1]
 
-        def spied_memorize(features, probabilities, memory, **options):
+        def spied_memorize(features: Any, probabilities: torch.Tensor, memory: Any, **options: Any) -> None:
             memorised.append(probabilities)
             memorize(features, probabilities, memory, **options)
 
@@ -231,23 +262,23 @@ class ModelTester:
         # Two aggregations in float32: odds of 1e7 at most, so that an error of 1e-7 may become one of 1e-6.
         torch.testing.assert_close(memorised[-1][0].double(), expected, atol=1e-5, rtol=0)
 
-    def test_the_same_video_gives_the_same_numbers(self):
+    def test_the_same_video_gives_the_same_numbers(self) -> None:
         runs = [probabilities(self.new_network()) for _ in range(2)]
         assert torch.equal(*runs)
 
-    def test_bf16_is_close_to_fp32(self, network):
+    def test_bf16_is_close_to_fp32(self, network: Any) -> None:
         exact, half = probabilities(network), probabilities(network, precision="bf16")
         # bfloat16 has 8 significant bits. Each of about twenty layers rounds once, relative error 2^-9, so that logits
         # of order one are off by a few percent; a probability moves by at most a quarter of its logit's change.
         assert (exact - half).abs().max() < 0.02
         assert not torch.equal(exact, half)
 
-    def test_the_network_rearranged_for_inference_gives_the_same(self, network):
+    def test_the_network_rearranged_for_inference_gives_the_same(self, network: Any) -> None:
         plain, optimized = (probabilities(network, optimize=optimize) for optimize in (False, True))
         # Folding multiplies weights in float32 once more.
         torch.testing.assert_close(optimized, plain, atol=1e-5, rtol=0)
 
-    def test_memory_does_not_grow_with_the_video(self, network):
+    def test_memory_does_not_grow_with_the_video(self, network: Any) -> None:
         session = VideoSession(network, size=None)
         sizes, frames = [], []
         for index in range(60):
@@ -258,9 +289,10 @@ class ModelTester:
         assert set(sizes[20:40]) == set(sizes[40:60])
         assert max(frames[20:40]) == max(frames[40:60])
         estimate = session.describe((HEIGHT, WIDTH), objects=3).memory_bytes
+        assert estimate is not None
         assert 0.9 * estimate <= max(sizes) <= estimate
 
-    def test_the_network_keeps_no_state(self):
+    def test_the_network_keeps_no_state(self) -> None:
         module = self.new_module()  # still in training mode
         before = {key: tensor.clone() for key, tensor in module.network.state_dict().items()}
         attributes = {name: set(vars(part)) for name, part in module.network.named_modules()}
@@ -269,13 +301,13 @@ class ModelTester:
         assert all(torch.equal(tensor, before[key]) for key, tensor in module.network.state_dict().items())
         assert {name: set(vars(part)) for name, part in module.network.named_modules()} == attributes
 
-    def test_a_saved_network_gives_the_same_masks(self, network, tmp_path):
+    def test_a_saved_network_gives_the_same_masks(self, network: Any, tmp_path: Path) -> None:
         folder = save_checkpoint_folder(network, tmp_path / "model", card="# Untrained\n", half=False)
         assert torch.equal(probabilities(load_model(folder, device="cpu")), probabilities(network))
 
     # Training
 
-    def test_a_training_step_reaches_every_parameter(self):
+    def test_a_training_step_reaches_every_parameter(self) -> None:
         module = self.new_module()
         module.log = ignore
         module.train()
@@ -288,7 +320,7 @@ class ModelTester:
 
     @pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
     @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # Lightning asks torch in the old way
-    def test_training_moves_all_but_the_batch_statistics(self):
+    def test_training_moves_all_but_the_batch_statistics(self) -> None:
         module = self.new_module(learning_rate=1e-3)
         before = {key: tensor.clone() for key, tensor in module.network.state_dict().items()}
         data = SyntheticDataModule(
@@ -312,12 +344,12 @@ class ModelTester:
         trainer.fit(module, data)
         after = module.network.state_dict()
         statistics = dict(module.network.named_buffers())
-        assert statistics
+        assert bool(statistics) >= self.has_batch_norm
         assert all(torch.equal(after[key], before[key]) for key in statistics)
         still = {key for key in before.keys() - statistics.keys() if torch.equal(after[key], before[key])}
         assert still <= self.without_effect
         norms = [name for name, part in module.network.named_modules() if isinstance(part, _BatchNorm)]
-        assert norms
+        assert bool(norms) == self.has_batch_norm
         assert all(f"{name}.{kind}" not in still for name in norms for kind in ("weight", "bias"))
 
 
@@ -330,15 +362,6 @@ class Encoder(torch.nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(self.network.encode(image))
-
-
-def planes(batch: int, objects: int, size: tuple[int, int]) -> torch.Tensor:
-    """Masks (B, O, H, W): each object owns a band of columns, other ones in other clips."""
-    owner = torch.arange(size[1]) * (objects + 1) // size[1]
-    masks = torch.stack(
-        [(owner.roll(3 * row) == plane + 1).float() for row in range(batch) for plane in range(objects)]
-    )
-    return masks.view(batch, objects, 1, size[1]).expand(-1, -1, size[0], -1).contiguous()
 
 
 def unroll(network: Any, frames: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -388,29 +411,11 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-def relabel(mask: np.ndarray, ids: tuple[int, ...]) -> np.ndarray:
-    """Give objects 1, 2, ... these ids; objects without one become background."""
-    table = np.zeros(256, np.int32)
-    table[1 : 1 + len(ids)] = ids
-    return table[mask]
-
-
 def probabilities(model: Any, **options: Any) -> torch.Tensor:
     """Segment the video and return all probabilities (T, 1 + O, H, W)."""
     session = VideoSession(model, size=None, **options)
     results = [session.step(frame, VIDEO.masks[0] if index == 0 else None) for index, frame in enumerate(VIDEO.frames)]
     return torch.stack([result.probabilities for result in results])
-
-
-def training_batch(frames: int = 5, size: int = 96) -> dict[str, Any]:
-    """Two clips: one with two objects, one with one; their first masks are perturbed."""
-    videos = [moving_shapes(frames, size, size, num_objects=objects, rng=objects) for objects in (2, 1)]
-    masks = torch.from_numpy(np.stack([video.masks for video in videos]))
-    images = torch.from_numpy(np.stack([video.frames for video in videos])).movedim(-1, 2).float() / 127 - 1
-    exact = torch.stack([(masks[:, 0] == plane).float() for plane in (1, 2)], dim=1)
-    valid = torch.tensor([[True, True], [True, False]])
-    perturbed = exact.roll(2, dims=3)
-    return {"images": images, "masks": masks, "valid_objects": valid, "first_masks": perturbed, "name": ["a", "b"]}
 
 
 def ignore(*arguments: Any, **options: Any) -> None:
