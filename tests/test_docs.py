@@ -12,9 +12,9 @@ import pytest
 import vos_zoo
 from testing.videos import clip, write_video
 from vos_zoo.cli.main import build_parser
+from vos_zoo.inference import unwrap
 from vos_zoo.media.masks import write_mask
 from vos_zoo.models.load import load_model
-from vos_zoo.segmentation import video as segmentation_video
 from vos_zoo.weights import load_network
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +82,7 @@ def place(tmp_path, monkeypatch, tiny_model):
         check(name)
         return load_network(tiny_model)
 
-    monkeypatch.setattr(segmentation_video, "load_network", load_tiny_network)
+    monkeypatch.setattr(unwrap, "load_network", load_tiny_network)
     monkeypatch.setattr(vos_zoo, "load_model", load_tiny, raising=False)
     return {"first_frame": pictures[0], "first_mask": mask, "next_frame": pictures[1], "more_frames": pictures[1:3]}
 

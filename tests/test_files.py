@@ -21,6 +21,7 @@ from vos_zoo.files import (
     LOCK_FILE,
     PARTIAL_SUFFIX,
     atomic_path,
+    check_outputs,
     file_kind,
     folder_lock,
     missing_bytes,
@@ -84,6 +85,63 @@ def test_atomic_path_replaces_only_after_success(tmp_path):
         fail()
     assert path.read_text() == "one"
     assert [entry.name for entry in path.parent.iterdir()] == ["result.txt"]
+
+
+def test_a_full_disk_is_told_by_the_final_name(tmp_path):
+    def fill():
+        with atomic_path(tmp_path / "mask.png"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        fill()
+    assert raised.value.filename == str(tmp_path / "mask.png")
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("frames/0.png", "frames/sub/0.png", "mask.png", "elsewhere/0.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (tmp_path / "link").symlink_to("frames")
+    (tmp_path / "elsewhere" / "mask-link.png").symlink_to("../mask.png")
+    (tmp_path / "elsewhere" / "frame-link.png").symlink_to("../frames/0.png")
+    (tmp_path / "MASK.png").hardlink_to("mask.png")  # as if case made no difference
+    return tmp_path
+
+
+INPUTS = ["frames", "mask.png", "no such file"]
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["frames", "frames/", "./frames", "elsewhere/../frames", "link", "frames/0.png", "link/0.png", "mask.png",
+     "MASK.png", "elsewhere/mask-link.png", "elsewhere/frame-link.png"],
+)  # fmt: skip
+@pytest.mark.parametrize("is_absolute", [False, True])
+def test_an_output_that_is_an_input_is_refused(tree, output, is_absolute):
+    path = f"{tree}/{output}" if is_absolute else output
+    with pytest.raises(OutputExistsError, match=r"is an input of this command.*never replaced"):
+        check_outputs(["new", path], INPUTS)
+
+
+@pytest.mark.parametrize(
+    "output", ["new", "frames/new", "frames/sub", "frames/sub/0.png", "elsewhere", "elsewhere/0.png", "."]
+)
+def test_outputs_beside_inputs_are_fine(tree, output):
+    check_outputs([output], INPUTS)
+
+
+def test_a_system_without_file_numbers_goes_by_real_paths(tree, monkeypatch):
+    import os
+    from pathlib import Path
+
+    stat = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda self: os.stat_result((*stat(self)[:1], 0, *stat(self)[2:])))
+    with pytest.raises(OutputExistsError):
+        check_outputs(["link"], INPUTS)
+    check_outputs(["elsewhere"], INPUTS)
 
 
 @pytest.mark.parametrize(

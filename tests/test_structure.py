@@ -16,11 +16,11 @@ TESTS = Path(__file__).parent
 
 #: Floors from the ground up; a room is a folder or a file of the package. What a room may import lies on lower floors.
 FLOORS = (
-    ("errors", "version", "lazy"),
+    ("errors", "version", "lazy", "waiting"),
     ("files", "limits", "configs", "cache", "demo", "plugins"),
     ("registry", "network", "devices", "media", "layers", "memory", "run_file"),
-    ("data", "metrics", "inference"),
     ("weights",),
+    ("data", "metrics", "inference"),
     ("training",),
     ("models",),
     ("segmentation", "reproduction"),

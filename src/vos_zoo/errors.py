@@ -45,6 +45,10 @@ class ConfigError(VosZooError, ValueError):
     """A configuration with unknown keys, wrong types or values out of range."""
 
 
+class UsageError(VosZooError, TypeError):
+    """Something was called, or handed over, that is not meant for it."""
+
+
 class UnknownModelError(VosZooError, KeyError):
     """A model or weight name that the registry does not hold."""
 

@@ -1,4 +1,4 @@
-"""What a file is, judged by its first bytes; writing a file completely or not at all, and a folder by one run alone."""
+"""What a file is; writing it whole or not at all, never over an input, and into a folder by one run alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import platform
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -127,6 +127,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(partial)):
+            error.filename = str(path)  # what the system refused is known by its final name
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -246,6 +250,64 @@ def _in_use(folder: Path, other: str) -> str:
         f"Another run is writing into {folder} ({other}). One run at a time can write into a folder. Wait until it has "
         "ended, stop it, or choose another folder."
     )
+
+
+def is_leftover(name: str) -> bool:
+    """Tell whether a file's name is one that :func:`atomic_path` gives, so that a killed run has left the file.
+
+    Example:
+        >>> is_leftover(".00000.png.4711-123456.part"), is_leftover(".film.mp4.part")
+        (True, False)
+    """
+    return re.fullmatch(rf"\..+\.\d+-\d+{re.escape(PARTIAL_SUFFIX)}", name) is not None
+
+
+def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """Refuse to write where something is read from, whatever the user allows to be replaced.
+
+    Files are compared by what the system says they are, not by their names: links, ``..`` and names that differ only in
+    case lead to the same file. Every command calls this before it writes anything.
+
+    Args:
+        outputs: Files and folders that are going to be written. Those that do not exist yet replace nothing.
+        inputs: Files and folders that are read. A folder stands for itself and for the files right in it.
+
+    Raises:
+        OutputExistsError: If an output is one of the inputs.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as frames:
+        ...     check_outputs([Path(frames) / "masks"], [frames])  # a new folder beside the frames
+        ...     try:
+        ...         check_outputs([f"{frames}/."], [frames])
+        ...     except OutputExistsError:
+        ...         print("refused")
+        refused
+    """
+    read = {_identity(Path(path)): path for path in inputs}
+    for output in map(Path, outputs):
+        if not output.exists():
+            continue
+        places = [output] if output.is_dir() else [output, output.parent, output.resolve().parent]
+        source = next((read[key] for key in map(_identity, places) if key in read), None)
+        if source is not None:
+            where = "" if str(source) == str(output) else f" (`{source}`)"
+            raise OutputExistsError(
+                f"`{output}` is an input of this command{where}, and results would replace or mix with it. Nothing was "
+                "written. Choose another place for the results; inputs are never replaced."
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | str:
+    """Return what two names of one file have in common."""
+    try:
+        status = path.stat()
+    except OSError:
+        status = None
+    if status is None or status.st_ino == 0:  # file systems without such numbers
+        return os.path.normcase(os.path.realpath(path))
+    return status.st_dev, status.st_ino
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

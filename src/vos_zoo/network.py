@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
 from torch import nn
 
-from vos_zoo.errors import ConfigError
+from vos_zoo.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -280,6 +280,23 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
             reference: Whether a user annotated this frame: True for all objects, or the planes that were annotated.
                 New objects have to be among them.
         """
+
+    def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse to be called: one frame alone has no masks to follow.
+
+        Raises:
+            UsageError: Always; the message says what to call.
+        """
+        raise UsageError(not_called(self))
+
+
+def not_called(model: nn.Module) -> str:
+    """Say what to do instead of calling a model like a function."""
+    return (
+        f"A {type(model).__name__} is not called like a function, because masks are followed from frame to frame. Use "
+        "`segment_video(video, masks, out=folder)` for files, or a session for frames: "
+        "`session = VideoSession(model)`, then `session.step(frame, mask).mask`."
+    )
 
 
 def reference_planes(reference: bool | Sequence[int], objects: int) -> frozenset[int]:

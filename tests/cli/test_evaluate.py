@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pytest
 
 from vos_zoo.cli.main import main
 from vos_zoo.media.masks import read_mask, write_mask
@@ -24,6 +25,26 @@ def test_two_results_are_compared_object_by_object(capsys, small_clip, tmp_path)
     rows = [line.split() for line in printed.splitlines() if line.startswith("masks_")]
     assert {row[0] for row in rows} == {"masks_1", "masks_7"}
     assert all(float(row[1]) == 100 and float(row[3]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize("option", ["--json", "--meta"])
+def test_scores_replace_nothing_that_is_read(capsys, small_clip, tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(small_clip.masks, "results")
+    (tmp_path / "meta.json").write_text("{}")
+    target = {"--json": "results/00003.png", "--meta": "./meta.json"}[option]
+    before = (tmp_path / target).read_bytes()
+    words = ["evaluate", "results", str(small_clip.masks), "--json", target, "--meta", "meta.json"]
+    assert main([*words[: None if option == "--meta" else -2], "--overwrite", "--processes", "1"]) == 2
+    assert "is an input of this command" in capsys.readouterr().err
+    assert (tmp_path / target).read_bytes() == before
+
+
+def test_tables_may_lie_beside_the_masks(small_clip, tmp_path):
+    shutil.copytree(small_clip.masks, tmp_path / "results")
+    words = ["evaluate", str(tmp_path / "results"), str(small_clip.masks), "--csv", str(tmp_path / "results")]
+    assert main([*words, "--processes", "1"]) == 0
+    assert main([*words, "--processes", "1", "--overwrite"]) == 0
 
 
 def test_names_do_nothing_on_a_terminal(capsys, small_clip, tmp_path):

@@ -206,3 +206,21 @@ def test_convert_says_how_to_use_the_result(monkeypatch, capsys, tmp_path):
     printed = capsys.readouterr().out
     assert f"Wrote {tmp_path / 'out'}" in printed
     assert f"--model {tmp_path / 'out'}" in printed
+
+
+def test_a_demo_that_never_began_is_in_nobodys_way(capsys, tiny_model, tmp_path):
+    arguments = ["demo", "--out", str(tmp_path / "demo"), "--device", "cpu", "--size", "48", "--end", "2"]
+    assert main([*arguments, "--model", "no such model"]) == 2
+    assert main([*arguments, "--model", str(tiny_model)]) == 0
+
+
+def test_the_demo_replaces_no_files_of_others(capsys, tiny_model, tmp_path):
+    mine = tmp_path / "mine" / "masks" / "00000.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    arguments = ["demo", "--out", str(tmp_path / "mine"), "--model", str(tiny_model), "--device", "cpu", "--end", "2"]
+    assert main(arguments) == 2
+    assert "holds no results of `vos-zoo demo`" in capsys.readouterr().err
+    (mine.parent / "run.json").write_text('{"settings": {"video": "another clip"}}')
+    assert main(arguments) == 2
+    assert mine.read_text() == "mine"

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from vos_zoo.cli.output import byte_count, format_bytes, frame_size, progress_bar
+from vos_zoo.cli.output import byte_count, format_bytes, frame_size
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,3 @@ def test_other_words_are_no_sizes(text):
 @pytest.mark.parametrize(("count", "text"), [(0, "0.0 MiB"), (2**20, "1.0 MiB"), (3 * 2**29, "1.5 GiB")])
 def test_byte_counts_are_printed(count, text):
     assert format_bytes(count) == text
-
-
-def test_no_progress_is_drawn_where_there_is_no_terminal(capsys):
-    with progress_bar("frames") as progress:
-        progress(1, 2)
-        progress(2, 2)
-    assert capsys.readouterr().err == ""

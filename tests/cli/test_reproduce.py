@@ -150,6 +150,21 @@ def test_wrong_arguments_are_explained(capsys, place, arguments, message):
     assert message in capsys.readouterr().err
 
 
+def test_nothing_of_others_is_replaced(capsys, root, place, tiny_model, tmp_path):
+    row = command("rde.table5", root, tiny_model, "--rows", "first")
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    assert main([*row, "--out", str(root), "--overwrite"]) == 2
+    assert "is an input of this command" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+    for name in ("table.md", "first/masks/one/00000.png"):
+        mine = tmp_path / name.replace("/", "-") / name
+        mine.parent.mkdir(parents=True)
+        mine.write_text("mine")
+        assert main([*row, "--out", str(tmp_path / name.replace("/", "-"))]) == 2
+        assert "`--overwrite`" in capsys.readouterr().err
+        assert mine.read_text() == "mine"
+
+
 def test_a_second_run_into_a_folder_is_refused(capsys, root, place, tiny_model):
     with folder_lock(place / "rde.table5"):
         assert main(command("rde.table5", root, tiny_model, "--rows", "first")) == 2

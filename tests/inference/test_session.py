@@ -19,6 +19,7 @@ from vos_zoo.models.rde import RDEConfig, RDENetwork
 from vos_zoo.models.stcn import STCNConfig, STCNNetwork
 from vos_zoo.models.stm import STMConfig, STMNetwork
 from vos_zoo.network import MemoryPolicy
+from vos_zoo.registry import find_architecture
 
 SIZE = (40, 56)
 VIDEO = moving_shapes(12, *SIZE, num_objects=3, rng=1)
@@ -362,7 +363,6 @@ def test_what_is_no_rgb_frame_is_refused(stcn, frame):
         (np.zeros((*SIZE, 3), np.uint8), "has shape"),
         (np.zeros((1, *SIZE), np.uint8), "has shape"),
         (np.zeros(SIZE, np.float32), "type float32"),
-        (np.zeros(SIZE, bool), "type bool"),
         (np.zeros(SIZE[::-1], np.uint8), "40x56 pixels, its frame 56x40"),
         (np.zeros((20, 28), np.uint8), "28x20 pixels, its frame 56x40"),
     ],
@@ -709,3 +709,37 @@ def test_a_session_tells_where_it_is(stcn):
     assert (session.num_frames, session.memory_frames, session.memory_bytes) == (0, 0, 0)
     session.step(FRAMES[0], boxes((1,)))
     assert (session.num_frames, session.memory_frames, session.device.type) == (1, 1, "cpu")
+
+
+# Objects that a frame does not show
+
+
+@pytest.mark.parametrize("name", ["stm", "stcn", "rde", "tsn", "giel", "hs2s", "dmn_aoa"])
+@pytest.mark.parametrize("gone", [(4,), (4, 9)])
+def test_an_object_that_a_frame_does_not_show_is_empty_in_it_and_stays_tracked(name, gone):
+    architecture = find_architecture(name)
+    torch.manual_seed(0)
+    session = VideoSession(architecture.load_class("network")(architecture.new_config("tiny")), size=None)
+    session.step(FRAMES[0], boxes((4, 9)))
+    session.step(FRAMES[1])
+    result = session.step(FRAMES[2], absent=gone)
+    assert not set(gone) & set(np.unique(result.mask))
+    assert result.object_ids == session.step(FRAMES[3]).object_ids == (4, 9)
+
+
+def test_a_mask_and_absent_objects_go_together(network):
+    session = VideoSession(network, size=None)
+    session.step(FRAMES[0], boxes((4, 9)))
+    result = session.step(FRAMES[1], boxes((0, 0, 5)), absent=[4])
+    assert result.object_ids == (4, 9, 5)
+    assert 4 not in result.mask
+    np.testing.assert_array_equal(result.mask == 5, boxes((0, 0, 5)) == 5)
+
+
+@pytest.mark.parametrize(("absent", "why"), [((3,), "not tracked"), ((9,), "in the mask")])
+def test_only_tracked_objects_that_the_mask_leaves_out_can_be_absent(stcn, absent, why):
+    session = VideoSession(stcn, size=None)
+    session.step(FRAMES[0], boxes((4, 9)))
+    with pytest.raises(MaskError, match=rf"Object {absent[0]} is said to be absent from frame 1, but it is {why}"):
+        session.step(FRAMES[1], boxes((0, 9)), absent=absent)
+    assert session.num_frames == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,11 +89,13 @@ def test_a_failed_write_leaves_the_older_mask(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     write_mask(path, np.ones((2, 2), np.uint8))
 
-    def break_off(image, file, format):
-        file.write_bytes(b"half")
+    write_bytes = Path.write_bytes
+
+    def break_off(file, content):
+        write_bytes(file, content[:10])
         raise OSError("disk full")
 
-    monkeypatch.setattr(Image.Image, "save", break_off)
+    monkeypatch.setattr(Path, "write_bytes", break_off)
     with pytest.raises(OSError, match="disk full"):
         write_mask(path, np.zeros((2, 2), np.uint8))
     assert read_mask(path).all()

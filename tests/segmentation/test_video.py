@@ -257,10 +257,16 @@ def test_existing_files_stay_untouched(small_clip, options):
     assert (options["out"] / "mine.txt").read_text() == "mine"
 
 
-def test_masks_of_an_overwritten_run_do_not_pass_for_new_ones(small_clip, options):
+def test_masks_of_an_overwritten_run_stay_until_new_ones_are_complete(small_clip, options):
     segment_video(small_clip.frames, small_clip.given, **options)
-    run_until(small_clip, {**options, "size": 48}, 2, overwrite=True)
-    assert written(options["out"]) == NAMES[:2]
+    old = {name: (options["out"] / f"{name}.png").read_bytes() for name in NAMES}
+    more = {**options, "size": 48}
+    run_until(small_clip, more, 2, overwrite=True)
+    assert {name: (options["out"] / f"{name}.png").read_bytes() for name in NAMES[2:]} == {
+        name: old[name] for name in NAMES[2:]
+    }
+    # They do not pass for finished ones: the resumed run has all frames but two to do.
+    assert segment_video(small_clip.frames, small_clip.given, **more, resume=True).segmented == FRAMES - 2
 
 
 def test_resume_and_overwrite_exclude_each_other(small_clip, options):

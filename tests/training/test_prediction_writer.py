@@ -59,6 +59,12 @@ def predict(module, root, folder, **options):
     return trainer.predict(module, PredictionDataModule(str(root)), return_predictions=False)
 
 
+def test_the_data_root_takes_no_predictions(davis, module):
+    (davis / "run.json").write_text("{}")
+    with pytest.raises(OutputExistsError, match="is an input of this command"):
+        predict(module, davis, davis / "JPEGImages" / "..")
+
+
 def masks_in(folder):
     return {path.relative_to(folder).as_posix(): read_mask(path) for path in sorted(folder.rglob("*.png"))}
 

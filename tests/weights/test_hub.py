@@ -44,6 +44,15 @@ def test_a_pinned_repository_loads_and_says_where_it_came_from(hub, tiny_model, 
     assert model.origin.path.read_bytes() == (tiny_model / WEIGHTS).read_bytes()
 
 
+def test_a_download_says_so_once(hub, pinned, caplog):
+    with caplog.at_level("INFO"):
+        find_checkpoint(pinned)
+        assert f"from {hub.url} ..." in caplog.text
+        caplog.clear()
+        find_checkpoint(pinned)
+    assert "Downloading" not in caplog.text
+
+
 def test_what_is_in_the_cache_needs_no_hub(hub, pinned, monkeypatch):
     find_checkpoint(pinned)
     asked = len(hub.requests)

@@ -207,6 +207,20 @@ def test_the_registry_completes_the_card_of_its_own_weights(writer, folder, monk
         assert words in card
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error", "model.safetensors"), RuntimeError("no answer")])
+def test_a_failed_upload_is_not_called_a_download(writer, tiny_model, monkeypatch, error, caplog):
+    import huggingface_hub
+
+    def broken(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_commit", broken)
+    with caplog.at_level("INFO"), pytest.raises(HubError, match=r"The upload .*again\.") as raised:
+        publish_checkpoint(tiny_model, REPOSITORY)
+    assert "download" not in str(raised.value)
+    assert f"Uploading to {REPOSITORY}" in caplog.text
+
+
 @pytest.mark.parametrize("form", ["path", "text", "prefix", "name"])
 def test_a_published_card_tells_no_local_path(tiny_model, tmp_path, monkeypatch, form):
     folder = tmp_path / "clients" / "secret"

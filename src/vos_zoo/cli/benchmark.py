@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import progress_bar
+from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.demo import demo_clip
+from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
     import argparse
+
+_logger = logging.getLogger(__name__)
 
 SUMMARY = "Time the memory read and a model on this machine, in about a minute."
 
@@ -24,12 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=480, metavar="PIXELS", help="short side (default: 480)")
     parser.add_argument("--frames", type=int, default=8, metavar="N", help="frames to segment (default: 8)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds per memory read (default: 5)")
+    add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
-    from vos_zoo.devices import find_device
-    from vos_zoo.memory.benchmark import ReadCase, describe_machine, measure_rates, measure_reads
+    with announced(_logger, "Loading PyTorch"):
+        from vos_zoo.devices import find_device
+        from vos_zoo.memory.benchmark import ReadCase, describe_machine, measure_rates, measure_reads
 
     device = find_device(arguments.device)
     print(describe_machine(device))

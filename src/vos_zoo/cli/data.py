@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import progress_bar
+from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.files import printable
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     check.add_argument("--resolution", default="480p", metavar="NAME", help="folder of a DAVIS root (default: 480p)")
     check.add_argument("--list", metavar="NAME", help="list that a DAVIS root must have, such as 2017/train")
+    add_progress_argument(check)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import format_bytes, progress_bar
+from vos_zoo.cli.output import format_bytes
+from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.demo import demo_clip
+from vos_zoo.errors import OutputExistsError
+from vos_zoo.run_file import RUN_FILE, changed_settings
+from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
     import argparse
 
 SUMMARY = "Segment the bundled clip and show the result."
 
+_logger = logging.getLogger(__name__)
 _SHEET_FRAMES = 12  # four columns, three rows
 
 
@@ -27,16 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     parser.add_argument("--size", type=int, default=480, metavar="PIXELS", help="short side (default: 480)")
     parser.add_argument("--end", type=int, metavar="N", help="frame to stop before, for a shorter run")
+    add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment and draw."""
     clip = demo_clip()
     masks, overlay, sheet = (arguments.out / name for name in ("masks", "overlay.mp4", "contact_sheet.png"))
+    _check_folder(arguments.out, masks, clip.video)
     print(f"Segmenting the clip {clip.name!r} from the mask of its first frame ...", flush=True)
 
-    from vos_zoo.devices import peak_memory
-    from vos_zoo.segmentation.video import segment_video
+    with announced(_logger, "Loading PyTorch"):
+        from vos_zoo.devices import peak_memory
+        from vos_zoo.segmentation.video import segment_video
 
     with progress_bar("frames") as progress:
         report = segment_video(
@@ -61,6 +70,27 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"Contact sheet: {sheet.resolve()}")
     print(f"Clip: Big Buck Bunny, (c) 2008 Blender Foundation, CC BY 3.0; credit in {clip.credit}")
     return 0
+
+
+def _check_folder(out: Path, masks: Path, video: Path) -> None:
+    """Refuse a folder with files that no demo has written; running the demo twice is no mistake.
+
+    Raises:
+        OutputExistsError: If the folder holds something else, or is a file.
+    """
+    found = (path for path in out.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if not out.is_file() and not any(found):
+        return
+    run_file = masks / RUN_FILE
+    try:
+        is_own = run_file.is_file() and not changed_settings(run_file, {"video": str(video.resolve())})
+    except ValueError:
+        is_own = False
+    if not is_own:
+        raise OutputExistsError(
+            f"`{out}` exists and holds no results of `vos-zoo demo`, which would replace files of their names there. "
+            "Choose a new folder with `--out`."
+        )
 
 
 def _write_sheet(video: Path, masks: Path, frames: int, sheet: Path) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from vos_zoo.cli.output import check_new_files, progress_bar
-from vos_zoo.files import printable
+from vos_zoo.cli.output import check_new_files
+from vos_zoo.cli.progress import add_progress_argument, progress_bar
+from vos_zoo.files import check_outputs, printable
+from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from vos_zoo.metrics import EvaluationReport
+
+_logger = logging.getLogger(__name__)
 
 SUMMARY = "Score masks against annotations: J, F and J&F as DAVIS and YouTube-VOS define them."
 
@@ -49,12 +55,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number as JSON")
     parser.add_argument("--csv", type=Path, metavar="DIR", help="also write the two CSV files of the DAVIS evaluation")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, print the table, write the files."""
     csv_files = [] if arguments.csv is None else sorted(arguments.csv.glob("*_results-*.csv"))
-    check_new_files([*csv_files, *filter(None, [arguments.json])], overwrite=arguments.overwrite)
+    outputs = [*csv_files, *filter(None, [arguments.json])]
+    if outputs:
+        check_outputs(outputs, _inputs(arguments))
+    check_new_files(outputs, overwrite=arguments.overwrite)
     report = _evaluate(arguments.results, arguments)
     if arguments.compare is None:
         print(report.table())
@@ -69,8 +79,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _inputs(arguments: argparse.Namespace) -> Iterator[Path]:
+    """List the files that are read. Tables may lie beside the masks, where the official program writes them."""
+    yield from filter(None, (arguments.meta, arguments.seen))
+    if arguments.sequences is not None:
+        yield Path(arguments.sequences)
+    for root in filter(None, (arguments.results, arguments.annotations, arguments.compare)):
+        yield from root.rglob("*.png")
+
+
 def _evaluate(results: Path, arguments: argparse.Namespace) -> EvaluationReport:
-    from vos_zoo.metrics.evaluation import evaluate, usable_cores
+    with announced(_logger, "Loading PyTorch"):
+        from vos_zoo.metrics.evaluation import evaluate, usable_cores
 
     with progress_bar("videos") as progress:
         return evaluate(

@@ -65,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error("lightning", f"error: {ours}")
         return EXIT_BAD_INPUT
     except OSError as error:
-        if not is_full(error):
-            raise
+        if error.filename is None and not is_full(error):
+            raise  # not of a file
         remedy = "the same command goes on, or `--ckpt_path` with the last checkpoint"
         print_error("lightning", f"error: {describe_os_error(error, remedy)}")
         return EXIT_BAD_INPUT

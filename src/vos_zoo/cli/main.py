@@ -22,6 +22,7 @@ from vos_zoo.cli import (
     segment,
 )
 from vos_zoo.cli.output import describe_os_error, print_error
+from vos_zoo.cli.progress import report_event, terminal
 from vos_zoo.errors import VosZooError
 from vos_zoo.version import __version__
 
@@ -63,21 +64,30 @@ _COMMANDS: dict[str, Command] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``vos-zoo`` and return its exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted.
+    """Run ``vos-zoo`` and return its exit code.
+
+    0 means done, 1 a check failed, 2 bad input or a disk that takes no more, 130 interrupted.
 
     Args:
         argv: Arguments without the program's name; None takes them from the command line.
     """
     arguments = build_parser().parse_args(argv)
-    command = _COMMANDS[arguments.command]
+    with terminal(getattr(arguments, "progress", "auto")):
+        code = _run(arguments)
+        report_event("end", exit_code=code)
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
-        code = command.run(arguments)
+        code = _COMMANDS[arguments.command].run(arguments)
         sys.stdout.flush()  # now, while a full disk can still be told
         return code
     except VosZooError as error:
         if arguments.debug:
             raise
         print_error("vos-zoo", f"error: {error}")
+        report_event("error", message=str(error))
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         if arguments.debug:
@@ -91,7 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if arguments.debug:
             raise
-        print_error("vos-zoo", f"error: {describe_os_error(error, 'run the same command again')}")
+        message = describe_os_error(error, "run the same command again")
+        print_error("vos-zoo", f"error: {message}")
+        report_event("error", message=message)
         try:
             sys.stdout.flush()
         except OSError:  # it was the output itself, which would fail once more when Python ends

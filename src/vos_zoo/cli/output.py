@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
 import re
 import sys
@@ -14,7 +13,7 @@ from vos_zoo.errors import OutputExistsError
 from vos_zoo.files import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
 __all__ = [
     "byte_count",
@@ -25,7 +24,6 @@ __all__ = [
     "is_full",
     "named_path",
     "print_error",
-    "progress_bar",
 ]
 
 # EFBIG is the user's own limit on the size of files, and that of some file systems.
@@ -74,24 +72,6 @@ def print_error(program: str, message: str) -> None:
     """
     shown = "\n".join(map(printable, message.splitlines()))
     print(f"{program}: {shown}", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show progress on the terminal, and nothing where the output is no terminal.
-
-    Yields:
-        A function that takes how much is done and how much there is.
-    """
-    from tqdm import tqdm
-
-    with tqdm(unit=f" {unit}", file=sys.stderr, disable=None, leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show
 
 
 def byte_count(text: str) -> int:

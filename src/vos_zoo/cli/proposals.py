@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import frame_size, progress_bar
+from vos_zoo.cli.output import frame_size
+from vos_zoo.cli.progress import add_progress_argument, progress_bar
+from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
     import argparse
+
+_logger = logging.getLogger(__name__)
 
 SUMMARY = "Write the proposals of a video, which DMN-AOA chooses from."
 
@@ -48,11 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="keep files that are there")
     existing.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Propose, show progress, and say how to use the result."""
-    from vos_zoo.models.dmn_aoa.precompute import propose_video
+    with announced(_logger, "Loading PyTorch"):
+        from vos_zoo.models.dmn_aoa.precompute import propose_video
 
     with progress_bar("frames") as progress:
         report = propose_video(

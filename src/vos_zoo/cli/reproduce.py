@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import frame_size, progress_bar
+from vos_zoo.cli.output import frame_size
+from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.errors import ConfigError
 from vos_zoo.files import folder_lock
+from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
     import argparse
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from vos_zoo.reproduction.reproduce import RunOptions
     from vos_zoo.reproduction.results import LongVideoResult, TableResult
     from vos_zoo.reproduction.tables import LongVideoFigure, PaperRow, PaperTable
+
+_logger = logging.getLogger(__name__)
 
 SUMMARY = "Run the configurations of a paper's table and set the results beside its numbers."
 
@@ -61,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     parser.add_argument("--processes", type=int, metavar="N", help="processes that score (default: one per CPU core)")
     parser.add_argument("--overwrite", action="store_true", help="run rows again that are done")
+    add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -81,7 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
     if wrong := [name for name in unused if getattr(arguments, name)]:
         kind = "tables" if is_figure else "long-video figures"
         raise ConfigError(f"--{wrong[0]} is for {kind}; {table.name} is none. Leave it out.")
-    from vos_zoo.reproduction.reproduce import RunOptions, write_result
+    with announced(_logger, "Loading PyTorch"):
+        from vos_zoo.reproduction.reproduce import RunOptions, write_result
 
     options = RunOptions(
         out=arguments.out or Path("reproduction") / table.name,

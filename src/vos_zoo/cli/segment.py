@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import byte_count, frame_size, named_path, progress_bar
+from vos_zoo.cli.output import byte_count, frame_size, named_path
+from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.errors import VosZooError
+from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
     import argparse
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 SUMMARY = "Segment objects through a video, given the masks of one frame."
 
 EXIT_INTERRUPTED = 130
+_logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,11 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on where an earlier run in DIR stopped")
     existing.add_argument("--overwrite", action="store_true", help="replace masks in DIR")
+    add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment, show progress, and say what is on the disk whatever happens."""
-    from vos_zoo.segmentation.video import segment_video
+    with announced(_logger, "Loading PyTorch"):
+        from vos_zoo.segmentation.video import segment_video
 
     finished = (0, 0)
     try:

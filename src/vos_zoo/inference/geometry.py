@@ -82,7 +82,8 @@ class FrameGeometry:
             is_smaller = self.working_size[0] < frame.shape[0]
             interpolation = cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC
             frame = cv2.resize(frame, self.working_size[::-1], interpolation=interpolation).astype(np.uint8, copy=False)
-        image = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None].float() / 255
+        pixels = np.require(frame, requirements=["C", "W"])  # torch warns of arrays that cannot be written to
+        image = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float() / 255
         mean, std = (image.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         if pad_first:
             return (F.pad(image, self.padding) - mean) / std

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import TypeVar
 
 import torch
@@ -15,6 +16,8 @@ from vos_zoo.errors import ConfigError
 from .winograd import WinogradConv2d, is_winograd_faster
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+_logger = logging.getLogger(__name__)
 
 
 def optimize_network(network: ModuleT, device: torch.device | None = None, *, winograd: bool = True) -> ModuleT:
@@ -62,6 +65,7 @@ def compile_network(network: ModuleT, device: torch.device) -> ModuleT:
     Raises:
         ConfigError: If nothing can be compiled here, for lack of a C++ compiler for example.
     """
+    _logger.info("Compiling; the first frames take up to minutes ...")
     try:
         torch.compile(lambda number: number + 1)(torch.zeros(8, device=device))
     except Exception as error:  # whatever the compiler of this device may raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -14,13 +15,15 @@ from vos_zoo.devices import find_device
 from vos_zoo.errors import ConfigError, MaskError, OutOfMemoryError, VideoError
 from vos_zoo.layers import soft_aggregate
 
+from .arrays import check_frame, check_mask
 from .geometry import FrameGeometry, WorkingSize
 from .objects import ObjectIds
 from .optimize import compile_network, copy_network, optimize_network
 from .side_inputs import check_side_inputs
+from .unwrap import find_network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -28,18 +31,11 @@ if TYPE_CHECKING:
 
     from vos_zoo.network import ClipMemory, MemoryPolicy, VOSNetwork
 
+    from .unwrap import Model
+
 Precision = Literal["fp32", "bf16", "fp16"]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _LEAST_ID, _LARGEST_ID = -(2**31), 2**31 - 1  # masks come back as int32
-
-
-class NetworkHolder(Protocol):
-    """Anything with a network, such as the LightningModules of this package."""
-
-    @property
-    def network(self) -> VOSNetwork[Any, Any]:
-        """The network."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -107,13 +103,14 @@ class VideoSession:
     """Segment one video frame by frame, holding the current frame and the memory only.
 
     Args:
-        model: A loaded model, or its network.
+        model: A name for :func:`vos_zoo.load_model`, a loaded model, or its network. Wrappers of PyTorch, such as
+            ``DataParallel``, are taken off.
         size: How the network sees frames; masks come back in the frames' own size. A number is the short side in
             pixels that larger frames are made smaller to; smaller frames keep their size (very small ones are
             enlarged). A pair (height, width) is the size of all frames. None keeps every size. ``"native"`` is what
             the network was made for: a short side of 480 pixels, for HS2S 256x448 (turned for upright videos).
         device: Where this session's network runs: ``"auto"`` for the best device there is, or a name such as
-            ``"cuda:1"``. The model itself stays where it is. None means there, too.
+            ``"cuda:1"``. The model itself stays where it is. None means there, too, and for a name ``"auto"``.
         policy: What the memory keeps; None means the paper's policy, bounded.
         precision: Arithmetic of the network: ``fp32``, or mixed precision in ``bf16`` or ``fp16``.
         max_memory_bytes: Budget for the memory in bytes, on top of the policy.
@@ -126,7 +123,10 @@ class VideoSession:
             take up to minutes.
 
     Raises:
-        ConfigError: If an argument is out of range, there is no such device, or nothing can be compiled on it.
+        ConfigError: If an argument is out of range, there is no such device, nothing can be compiled on it, or the
+            weights are not float32.
+        UsageError: If ``model`` is no model.
+        VosZooError: As :func:`vos_zoo.load_model` says, if ``model`` is a name.
 
     Example:
         >>> from vos_zoo.models.rde import RDEModule
@@ -141,7 +141,7 @@ class VideoSession:
 
     def __init__(
         self,
-        model: NetworkHolder | VOSNetwork[Any, Any],
+        model: Model,
         *,
         size: WorkingSize | Literal["native"] = "native",
         device: str | torch.device | None = None,
@@ -155,7 +155,9 @@ class VideoSession:
         _check_size(size)
         if precision not in ("fp32", *_AUTOCAST):
             raise ConfigError(f"Precision is {precision!r}. Expected fp32, bf16 or fp16.")
-        network = cast("VOSNetwork[Any, Any]", getattr(model, "network", model))
+        network = find_network(model)
+        if device is None and isinstance(model, (str, Path)):
+            device = "auto"
         # An empty tensor knows the number of a device that was given without one.
         target = None if device is None else torch.empty(0, device=find_device(device)).device
         if optimize:
@@ -210,25 +212,33 @@ class VideoSession:
         """Where the network is."""
         return next(self._network.parameters()).device
 
-    def step(self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None = None) -> FrameResult:
+    def step(
+        self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None = None, *, absent: Collection[int] = ()
+    ) -> FrameResult:
         """Process the next frame.
 
         Args:
             frame: RGB, values 0-255, shape (H, W, 3).
-            mask: Optional annotation of this frame, object id per pixel, shape (H, W). Ids that are new become tracked
-                objects; ids already tracked are corrected. Objects that do not appear in the mask are segmented as
-                usual, outside the annotated pixels.
+            mask: Optional annotation of this frame, object id per pixel, shape (H, W); booleans mark object 1. Ids that
+                are new become tracked objects; ids already tracked are corrected. Objects that do not appear in the
+                mask are segmented as usual, outside the annotated pixels.
+            absent: Tracked objects that this frame does not show. Their masks are empty in it, and the memory learns
+                so; they stay tracked and may come back. :meth:`remove` forgets an object.
 
         Returns:
             The frame's mask. Annotated objects come back exactly as annotated.
 
         Raises:
             VideoError: If the frame is no RGB image or has another size than the frames before.
-            MaskError: If the mask holds no integers or has another size than the frame.
+            MaskError: If the mask holds no integers or has another size than the frame, or an absent object is not
+                tracked or in the mask.
             OutOfMemoryError: If the device runs out of memory; the session stays usable.
         """
         geometry = self._check_frame(frame)
         annotated = self._check_mask(mask, frame)
+        if absent:
+            annotated = [*annotated, *self._check_absent(absent, annotated)]
+            mask = np.zeros(frame.shape[:2], np.int32) if mask is None else mask
         failure: OutOfMemoryError | None = None
         try:
             with torch.inference_mode(), self._autocast(), self._memory.attempt():
@@ -318,7 +328,7 @@ class VideoSession:
         known = len(self._objects)
         needs_prediction = any(object_id not in annotated for object_id in self._objects.ids)
         if not needs_prediction and not annotated:  # nothing to track yet
-            background = torch.ones(1, *geometry.working_size, device=self.device)
+            background = torch.ones(1, *geometry.working_size, dtype=torch.float32, device=self.device)
             return FrameResult(self._next_index, np.zeros(frame.shape[:2], np.int32), (), background)
         features = network.encode(geometry.to_image(frame, self.device, pad_first=network.pads_before_normalisation))
         if needs_prediction:
@@ -327,7 +337,7 @@ class VideoSession:
                 # An annotated frame is predicted like any other before the given masks change it.
                 probabilities = torch.softmax(soft_aggregate(probabilities), dim=1)[:, 1:]
         else:
-            probabilities = torch.zeros(1, known, *geometry.padded_size, device=self.device)
+            probabilities = torch.zeros(1, known, *geometry.padded_size, dtype=torch.float32, device=self.device)
         newcomers = [object_id for object_id in annotated if object_id not in self._objects]
         objects = ObjectIds()
         objects.add((*self._objects.ids, *newcomers))
@@ -379,11 +389,7 @@ class VideoSession:
         return torch.autocast(self.device.type, dtype=_AUTOCAST[self._precision])
 
     def _check_frame(self, frame: NDArray[np.uint8]) -> FrameGeometry:
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-            raise VideoError(
-                f"Frame {self._next_index} has shape {frame.shape} and type {frame.dtype}. Expected RGB values 0-255 "
-                "as uint8 of shape (height, width, 3); convert it first."
-            )
+        check_frame(frame, self._next_index)
         size = (frame.shape[0], frame.shape[1])
         if 0 in size:
             raise VideoError(f"Frame {self._next_index} is {size[1]}x{size[0]} pixels. Expected at least one pixel.")
@@ -397,11 +403,7 @@ class VideoSession:
     def _check_mask(self, mask: NDArray[np.integer] | None, frame: NDArray[np.uint8]) -> list[int]:
         if mask is None:
             return []
-        if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
-            raise MaskError(
-                f"The mask of frame {self._next_index} has shape {mask.shape} and type {mask.dtype}. Expected one "
-                "integer object id per pixel, shape (height, width); vos_zoo.media.masks.read_mask reads mask files."
-            )
+        check_mask(mask, self._next_index)
         if mask.shape != frame.shape[:2]:
             raise MaskError(
                 f"The mask of frame {self._next_index} is {mask.shape[1]}x{mask.shape[0]} pixels, its frame "
@@ -415,6 +417,16 @@ class VideoSession:
                 f"{_LEAST_ID} to {_LARGEST_ID}; number the objects anew."
             )
         return ids
+
+    def _check_absent(self, absent: Collection[int], annotated: list[int]) -> list[int]:
+        wrong = [object_id for object_id in absent if object_id not in self._objects or object_id in annotated]
+        if wrong:
+            why = "in the mask of this frame" if wrong[0] in annotated else "not tracked"
+            raise MaskError(
+                f"Object {wrong[0]} is said to be absent from frame {self._next_index}, but it is {why}. Expected "
+                f"tracked objects ({', '.join(map(str, self._objects.ids)) or 'none so far'}) that the mask leaves out."
+            )
+        return list(dict.fromkeys(absent))
 
     def _estimate(self, geometry: FrameGeometry, objects: int) -> SessionEstimate:
         cost = self._network.memory_cost(self._policy, geometry.padded_size, objects)

@@ -6,6 +6,7 @@ Pillow reads and writes them, since OpenCV turns palette ids into grey levels.
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections import defaultdict
@@ -96,8 +97,10 @@ def write_mask(path: str | Path, mask: NDArray[Any], palette: NDArray[np.uint8] 
         image = Image.fromarray(ids.astype(np.uint8))
         # putpalette turns a grey image into a palette image without touching its values.
         image.putpalette(_palette_bytes(palette))
+    content = io.BytesIO()  # Pillow writing to a full disk does not say that it is full
+    image.save(content, format="PNG")
     with atomic_path(path) as partial:
-        image.save(partial, format="PNG")
+        partial.write_bytes(content.getbuffer())
 
 
 def mask_ids(mask: NDArray[Any], *, void: int | None = None) -> list[int]:

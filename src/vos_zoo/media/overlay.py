@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,10 @@ def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
     if suffix not in IMAGE_SUFFIXES:
         raise ConfigError(f"Image `{path}` must end in one of {', '.join(IMAGE_SUFFIXES)}. Rename it.")
     kind = {".png": "PNG", ".webp": "WEBP"}.get(suffix, "JPEG")
+    content = io.BytesIO()  # Pillow writing to a full disk does not say that it is full
+    Image.fromarray(np.ascontiguousarray(image)).save(content, format=kind, quality=92)
     with atomic_path(path) as partial:
-        Image.fromarray(np.ascontiguousarray(image)).save(partial, format=kind, quality=92)
+        partial.write_bytes(content.getbuffer())
 
 
 def _object_colours(mask: NDArray[Any], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.errors import ConfigError, MaskError, MissingExtraError, OutputExistsError, ShapeError, VideoError
-from vos_zoo.files import PARTIAL_SUFFIX, atomic_path
+from vos_zoo.files import atomic_path, is_leftover
 from vos_zoo.media.masks import write_mask
 
 try:
@@ -88,7 +88,7 @@ class MaskWriter:
                 "with overwrite=True (`--overwrite`)."
             )
         for entry in entries:
-            if entry.name.startswith(".") and entry.name.endswith(PARTIAL_SUFFIX):
+            if is_leftover(entry.name):
                 entry.unlink()
         self.done: set[str] = set()
         if resume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -19,8 +20,12 @@ from vos_zoo.media.masks import read_mask
 from vos_zoo.metrics.breakdowns import breakdown as make_breakdown
 from vos_zoo.metrics.folders import SequenceFolders, categories, find_sequences, read_meta, read_sequence_names
 from vos_zoo.metrics.functional import DEFAULT_BOUND, VOID_ID, boundary_radius
+from vos_zoo.metrics.hints import find_mistake, is_shifted
 from vos_zoo.metrics.protocols import ObjectPlan, ObjectScore, SequenceScorer, get_protocol
 from vos_zoo.metrics.report import EvaluationReport
+
+_SHOWN_MISTAKES = 3
+_logger = logging.getLogger(__name__)
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 
@@ -103,6 +108,7 @@ def evaluate(
     ]
     workers = min(processes or 1, len(jobs))
     outcomes = _run_here(jobs, progress) if workers == 1 else _run_in_workers(jobs, workers, progress)
+    _say_mistakes([(folder.name, outcome.mistake) for folder, outcome in zip(folders, outcomes, strict=True)])
     objects = tuple(score for outcome in outcomes for score in outcome.objects)
     if not any(score.is_scored for score in objects):
         raise EvaluationError(_nothing_scored(Path(annotations), protocol))
@@ -144,6 +150,7 @@ class _Job:
 class _Outcome:
     objects: tuple[ObjectScore, ...]
     extra_ids: tuple[int, ...]
+    mistake: str | None = None
 
 
 def _score_sequence(job: _Job) -> _Outcome:
@@ -155,15 +162,20 @@ def _score_sequence(job: _Job) -> _Outcome:
         # Naming the void value keeps 255 as it is; in the binary protocol it is above 0 like any other id.
         annotation = read_mask(annotation_file, void=VOID_ID)
         if scorer.observe(annotation, frame, is_last=frame == folders.frames[-1]):
-            scorer.score(_read_result(folders.result_file(frame), annotation, annotation_file))
-    return _Outcome(scorer.results(seen_categories=job.seen_categories), scorer.extra_ids)
+            scorer.score(_read_result(folders, frame, annotation))
+    mistake = find_mistake(folders, protocol)
+    return _Outcome(scorer.results(seen_categories=job.seen_categories), scorer.extra_ids, mistake)
 
 
-def _read_result(path: Path, annotation: NDArray[Any], annotation_file: Path) -> NDArray[Any]:
+def _read_result(folders: SequenceFolders, frame: str, annotation: NDArray[Any]) -> NDArray[Any]:
+    path, annotation_file = folders.result_file(frame), folders.annotation_file(frame)
     if not path.is_file():
+        hint = ""
+        if is_shifted(folders.result_names(), folders.frames):
+            hint = " The names of the results look shifted by one against those of the annotations."
         raise EvaluationError(
-            f"There is no result `{path}` for the annotation `{annotation_file}`. Expected a result for every scored "
-            "frame, under the annotation's file name. Segment the missing frames, or remove their annotations."
+            f"There is no result `{path}` for the annotation `{annotation_file}`.{hint} Expected a result for every "
+            "scored frame, under the annotation's file name. Segment the missing frames, or remove their annotations."
         )
     prediction = read_mask(path)
     if prediction.shape != annotation.shape:
@@ -222,6 +234,15 @@ def _seen_categories(seen: str | Path | Collection[str] | None) -> frozenset[str
     if seen is None:
         return None
     return categories(read_meta(Path(seen))) if isinstance(seen, (str, Path)) else frozenset(seen)
+
+
+def _say_mistakes(found: Sequence[tuple[str, str | None]]) -> None:
+    """Log what looks wrong, the first sequences by name."""
+    wrong = [(name, mistake) for name, mistake in found if mistake is not None]
+    for name, mistake in wrong[:_SHOWN_MISTAKES]:
+        _logger.warning("In %s %s.", name, mistake)
+    if len(wrong) > _SHOWN_MISTAKES:
+        _logger.warning("The same may be wrong in %d more sequences.", len(wrong) - _SHOWN_MISTAKES)
 
 
 def _nothing_scored(annotations: Path, protocol: str) -> str:

@@ -39,6 +39,10 @@ class SequenceFolders:
         """Path of the result of a frame."""
         return self.results / f"{frame}{_MASK_SUFFIX}"
 
+    def result_names(self) -> tuple[str, ...]:
+        """Names of all results, in temporal order."""
+        return _mask_names(self.results) if self.results.is_dir() else ()
+
 
 def find_sequences(results: Path, annotations: Path, names: Sequence[str] | None) -> list[SequenceFolders]:
     """Pair the folders of results and annotations.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from vos_zoo.errors import ConfigError, DataError, OutputExistsError
-from vos_zoo.files import atomic_path, parse_json
+from vos_zoo.files import atomic_path, check_outputs, parse_json
 from vos_zoo.metrics.evaluation import usable_cores
 from vos_zoo.metrics.protocols import get_protocol
 from vos_zoo.registry import find_architecture
@@ -33,6 +33,9 @@ from vos_zoo.reproduction.weights import (
 )
 from vos_zoo.run_file import RUN_FILE
 from vos_zoo.version import __version__
+from vos_zoo.weights.find import local_folder
+
+_RESULT_FILES = ("table.json", "table.md", "table.png")
 
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Makes a progress bar for a unit of work; called with what is done and what there is."""
@@ -124,6 +127,7 @@ def reproduce_table(
         else entry
         for entry in assign_weights(chosen, weights)
     ]
+    _check_outputs(options, [root, *proposals.values()], assignments)
     # Rows that do not run need no data.
     sets = {
         entry.row.name: find_videos(root, entry.row.data, image_set, resolution=options.resolution or entry.row.frames)
@@ -215,6 +219,7 @@ def reproduce_figure(
     lengths = sorted(set(lengths or figure.lengths))
     original = _find_video(root, figure, video)
     assignments = _figure_assignments(choose_rows(figure, rows), weights)
+    _check_outputs(options, [root], assignments)
     folders = {entry.row.name: options.out / entry.row.name for entry in assignments}
     settings = {
         entry.row.name: {**_settings(entry.row, entry.weight, options, root, [original.name], None), "lengths": lengths}
@@ -260,15 +265,27 @@ def write_result(result: TableResult | LongVideoResult, folder: Path) -> tuple[P
     Returns:
         The files that were written; there is no plot without a measured score.
     """
-    result.to_json(folder / "table.json")
-    with atomic_path(folder / "table.md") as partial:
+    data, text, plot = (folder / name for name in _RESULT_FILES)
+    result.to_json(data)
+    with atomic_path(text) as partial:
         partial.write_text(result.markdown(), encoding="utf-8")
-    written = [folder / "table.json", folder / "table.md"]
-    if result.plot(folder / "table.png"):
-        written.append(folder / "table.png")
-    else:
-        (folder / "table.png").unlink(missing_ok=True)
-    return tuple(written)
+    if result.plot(plot):
+        return data, text, plot
+    plot.unlink(missing_ok=True)
+    return data, text
+
+
+def _check_outputs(options: RunOptions, inputs: Sequence[str | Path], assignments: Sequence[Assignment]) -> None:
+    """Refuse to write over what is read, or over tables that no run has written."""
+    weights = [local_folder(entry.weight.name) for entry in assignments if entry.weight is not None]
+    rows = [options.out / entry.row.name for entry in assignments]
+    check_outputs([options.out, *rows], [*inputs, *filter(None, weights)])
+    foreign = [options.out / name for name in _RESULT_FILES if (options.out / name).exists()]
+    if foreign and not options.overwrite and not any(options.out.glob(f"*/{RUN_FILE}")):
+        raise OutputExistsError(
+            f"{foreign[0]} exists, and `{options.out}` holds no rows of a table. Choose another folder with `--out`, "
+            "or replace the file with `--overwrite`."
+        )
 
 
 def _row_result(

@@ -71,13 +71,13 @@ class RowRun:
     Args:
         folder: Where it lies; made if it does not exist.
         settings: What the result depends on, as JSON data; a row is continued only with the same.
-        overwrite: Start again whatever is there.
+        overwrite: Start again whatever is there; it stays until the first video begins.
 
     Attributes:
         records: Finished videos by name.
 
     Raises:
-        OutputExistsError: If the folder holds a run with other settings, and ``overwrite`` is off.
+        OutputExistsError: If the folder holds a run with other settings, or masks of no run, and ``overwrite`` is off.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
@@ -88,9 +88,11 @@ class RowRun:
         run_file = folder / RUN_FILE
         if run_file.is_file() and not overwrite:
             self._continue(run_file)
-        elif overwrite:
-            for name in (REPORT_FILE, RUN_FILE):
-                (folder / name).unlink(missing_ok=True)
+        elif not overwrite and any(self.masks.glob("*/*")):
+            raise OutputExistsError(
+                f"{self.masks} holds files but no {RUN_FILE} stands beside it, so no row of this table has written "
+                "them. Choose another folder with `--out`, or replace them with `--overwrite`."
+            )
 
     @property
     def masks(self) -> Path:
@@ -124,6 +126,7 @@ class RowRun:
             MissingFileError: If proposals are missing.
         """
         self.device = str(model.device)
+        self._write()  # a run that stops in its first video is a run, too
         for video in videos.videos:
             if video.name not in self.records:
                 (self.folder / REPORT_FILE).unlink(missing_ok=True)

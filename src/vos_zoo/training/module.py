@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import pickle  # for the name of its error only
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypedDict, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,10 +18,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vos_zoo.data.modules.prediction import Newcomers
 from vos_zoo.devices import computes_bf16
-from vos_zoo.errors import ConfigError
+from vos_zoo.errors import ConfigError, UsageError
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.layers import ResNetTrunk
 from vos_zoo.metrics import JAndF
+from vos_zoo.network import not_called
 from vos_zoo.registry import describe_network
 from vos_zoo.training.initial_weights import load_initial_weights, load_trunks
 from vos_zoo.training.losses import BootstrappedCrossEntropy
@@ -344,6 +345,14 @@ class VOSModule(Pretrained, pl.LightningModule):
     def predict_step(self, batch: PredictionVideo, batch_idx: int) -> VideoPrediction:
         """Give the masks of a whole video, which are computed while they are taken, as ``PredictionWriter`` does."""
         return VideoPrediction(batch, self._evaluation_session)
+
+    def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse to be called: one frame alone has no masks to follow.
+
+        Raises:
+            UsageError: Always; the message says what to call.
+        """
+        raise UsageError(not_called(self))
 
     def session(self, **options: Any) -> VideoSession:
         """Start a session for one video; ``options`` are those of ``vos_zoo.VideoSession``."""

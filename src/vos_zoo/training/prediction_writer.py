@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from tqdm import tqdm
 
 from vos_zoo.errors import ConfigError, OutputExistsError, OutputInUseError, VosZooError
-from vos_zoo.files import LOCK_FILE, PARTIAL_SUFFIX, atomic_path, folder_lock
+from vos_zoo.files import LOCK_FILE, PARTIAL_SUFFIX, atomic_path, check_outputs, folder_lock
 from vos_zoo.media.writer import MaskWriter
 from vos_zoo.run_file import RUN_FILE, changed_settings
 from vos_zoo.version import __version__
@@ -89,11 +89,12 @@ class PredictionWriter(BasePredictionWriter):
 
         Raises:
             ConfigError: If the folder belongs to a run with other settings.
-            OutputExistsError: If it holds something else.
+            OutputExistsError: If it holds something else, or is where the videos are.
         """
         assert self._root is not None, "setup comes first"
         self._skipped = 0
         settings = _settings(trainer, pl_module)
+        check_outputs([self._root], filter(None, [settings["root"]]))
         _check_folder(self._root, settings)
         # Nobody writes before everybody has looked.
         trainer.strategy.barrier("predictions are checked")
@@ -141,6 +142,7 @@ class PredictionWriter(BasePredictionWriter):
                     raise SIGTERMException
                 writer.write(name, mask)
             partial.rename(folder)
+            rank_zero_info("%s: %d masks written", prediction.video.name, len(names))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import reprlib
 from pathlib import Path
@@ -34,7 +35,7 @@ from vos_zoo.weights.tensors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
@@ -79,10 +80,11 @@ def read_model(folder: Path, kind: str, *, file: str = WEIGHTS_FILE) -> Any:
             )
     architecture, config = read_config(folder / CONFIG_FILE)
     tensors = TensorFile(folder / file)
-    check_fits(architecture, config, folder / CONFIG_FILE, shapes_of(tensors), folder / file)
-    with without_storage():
-        model = build(architecture, kind, config, folder / CONFIG_FILE)
-    fill(model if kind == "network" else model.network, tensors, folder / file)
+    with _float32_on_cpu():
+        check_fits(architecture, config, folder / CONFIG_FILE, shapes_of(tensors), folder / file)
+        with without_storage():
+            model = build(architecture, kind, config, folder / CONFIG_FILE)
+        fill(model if kind == "network" else model.network, tensors, folder / file)
     return model.eval()
 
 
@@ -201,6 +203,18 @@ def save_checkpoint_folder(network: VOSNetwork[Any, Any], folder: str | Path, *,
     _write(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
     _write(folder / CARD_FILE, card.encode())
     return folder
+
+
+@contextlib.contextmanager
+def _float32_on_cpu() -> Iterator[None]:
+    """Build in float32 on the CPU, with weights that can be trained, whatever the caller has made PyTorch's default."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"), torch.inference_mode(mode=False):
+            yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 def _refuse_constant(name: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vos_zoo import registry
 from vos_zoo.devices import find_device
 from vos_zoo.errors import CheckpointError, MissingFileError, UnknownModelError
+from vos_zoo.waiting import announced
 from vos_zoo.weights import hub
 from vos_zoo.weights.bundled import check_weight, locate_weight, verify_weight
 from vos_zoo.weights.checkpoint import CONFIG_FILE, WEIGHTS_FILE, read_config, read_model
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from vos_zoo.network import VOSNetwork
     from vos_zoo.registry import Architecture, Weight
 
-__all__ = ["Checkpoint", "describe_weight", "find_checkpoint", "load_network", "read_weight"]
+__all__ = ["Checkpoint", "describe_weight", "find_checkpoint", "load_network", "local_folder", "read_weight"]
+
+_logger = logging.getLogger(__name__)
 
 _HUB_PREFIX = "hf-hub:"
 _LOCAL_PREFIX = "local-dir:"
@@ -62,7 +66,8 @@ def read_weight(name: str | Path, kind: Literal["network", "module"]) -> Any:
         ConfigError: If ``config.json`` is not what the architecture expects.
     """
     found = find_checkpoint(name)
-    model = read_model(found.folder, kind, file=found.file)
+    with announced(_logger, f"Loading {found.name}"):
+        model = read_model(found.folder, kind, file=found.file)
     if kind == "module":
         path = found.folder / found.file
         model.origin = Origin(found.name, found.revision, remembered_sha256(path), path)
@@ -121,19 +126,14 @@ def find_checkpoint(name: str | Path) -> Checkpoint:
         HubError: If the Hub cannot be reached or refuses, or what it sends cannot be stored.
         CheckpointError: If the weights are not those of the registry or of the Hub.
     """
-    if isinstance(name, Path):
-        return Checkpoint(name, WEIGHTS_FILE, str(name))
-    if name.startswith(_LOCAL_PREFIX):
-        folder = name.removeprefix(_LOCAL_PREFIX)
-        return Checkpoint(Path(folder), WEIGHTS_FILE, folder)
+    folder = local_folder(name)
+    if folder is not None:
+        return Checkpoint(folder, WEIGHTS_FILE, str(name).removeprefix(_LOCAL_PREFIX))
+    name = str(name)
     if name.startswith(_HUB_PREFIX):
         return _from_hub(name)
-    # A registry name wins over a folder of the same name; a path that must be one is written with a separator or a
-    # prefix.
     if name in registry.WEIGHTS or registry.is_architecture(name):
         return _from_registry(registry.find_weight(name))
-    if Path(name).is_dir():
-        return Checkpoint(Path(name), WEIGHTS_FILE, name)
     if Path(name).is_file():
         raise CheckpointError(
             f"{name} is {describe_file(name)}. A checkpoint is a folder with {WEIGHTS_FILE} and {CONFIG_FILE}. "
@@ -145,6 +145,19 @@ def find_checkpoint(name: str | Path) -> Checkpoint:
             f"`{_HUB_PREFIX}owner/name@revision`."
         )
     return _from_registry(registry.find_weight(name))
+
+
+def local_folder(name: str | Path) -> Path | None:
+    """Return the folder that a name of :func:`vos_zoo.load_model` means; None if it means no folder of this machine."""
+    if isinstance(name, Path):
+        return name
+    if name.startswith(_LOCAL_PREFIX):
+        return Path(name.removeprefix(_LOCAL_PREFIX))
+    # A registry name wins over a folder of the same name; a path that must be one is written with a separator or a
+    # prefix.
+    if name.startswith(_HUB_PREFIX) or name in registry.WEIGHTS or registry.is_architecture(name):
+        return None
+    return Path(name) if Path(name).is_dir() else None
 
 
 def _from_registry(weight: Weight) -> Checkpoint:

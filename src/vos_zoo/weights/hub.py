@@ -13,7 +13,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vos_zoo.errors import CheckpointError, ConfigError, HubError, MissingFileError, VosZooError
 from vos_zoo.version import __version__
@@ -77,11 +77,14 @@ def fetch(repo_id: str, revision: str | None, file: str) -> Fetched:
         HubError: If the Hub cannot be reached or refuses, or the disk takes no more.
         CheckpointError: If the file is not the one that the Hub announced.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
     place = f"{repo_id} at {revision}" if revision else repo_id
     client = {"library_name": "vos_zoo", "library_version": __version__}
     with _explained(repo_id, revision):
+        is_known = isinstance(try_to_load_from_cache(repo_id, file, revision=revision), str)
+        if not is_known and not constants.HF_HUB_OFFLINE:
+            _logger.info("Downloading %s from %s ...", place, constants.ENDPOINT)
         config = Path(hf_hub_download(repo_id, CONFIG_FILE, revision=revision, user_agent=client))
         # The second file comes from the commit of the first, even if the branch has moved on in between.
         commit = config.parent.name
@@ -143,7 +146,8 @@ def upload(remote: Remote, files: Mapping[str, Path | bytes], *, message: str) -
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    with _explained(remote.repo_id, None):
+    _logger.info("Uploading to %s ...", remote.repo_id)
+    with _explained(remote.repo_id, None, doing="upload"):
         commit = HfApi(library_name="vos_zoo", library_version=__version__).create_commit(
             remote.repo_id,
             operations=[
@@ -180,7 +184,9 @@ def _ask_for_etag(repo_id: str, commit: str, file: str) -> str:
 
 
 @contextlib.contextmanager
-def _explained(repo_id: str, revision: str | None) -> Iterator[None]:
+def _explained(
+    repo_id: str, revision: str | None, *, doing: Literal["download", "upload"] = "download"
+) -> Iterator[None]:
     """Turn what the client raises into errors of this package."""
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -194,14 +200,18 @@ def _explained(repo_id: str, revision: str | None) -> Iterator[None]:
     except VosZooError:
         raise
     except failures as error:
-        explained = _explain(error, repo_id, revision, transport)
+        explained = _explain(error, repo_id, revision, transport, doing)
         if explained is None:
             raise
         raise explained from error
 
 
 def _explain(
-    error: Exception, repo_id: str, revision: str | None, transport: tuple[type[Exception], ...]
+    error: Exception,
+    repo_id: str,
+    revision: str | None,
+    transport: tuple[type[Exception], ...],
+    doing: Literal["download", "upload"],
 ) -> VosZooError | None:
     from huggingface_hub import constants, errors
 
@@ -249,11 +259,11 @@ def _explain(
     if isinstance(error, transport):
         return _unreachable(hub, place, error)
     if isinstance(error, OSError):
-        return _not_stored(error, place)
+        return _not_sent(error, place) if doing == "upload" else _not_stored(error, place)
     if isinstance(error, RuntimeError):  # the client wraps what happened during an upload
-        inner = None if not isinstance(cause, Exception) else _explain(cause, repo_id, revision, transport)
+        inner = None if not isinstance(cause, Exception) else _explain(cause, repo_id, revision, transport, doing)
         reason = _first_line(error) + (f" ({_first_line(cause)})" if cause is not None else "")
-        return inner or HubError(f"The transfer from or to {repo_id} failed: {reason} Try again.")
+        return inner or HubError(f"The {doing} of {repo_id} failed: {reason} Try again.")
     if "README.md" in str(error):  # a ValueError: the Hub's own check of the card's metadata
         said = " ".join(str(error).split())
         return ConfigError(f"{hub} refuses the model card of {repo_id}: {said}. Correct the card's first lines.")
@@ -281,6 +291,14 @@ def _refused(error: OSError, hub: str, repo_id: str) -> HubError:
     if status in (409, 412):
         return HubError(f"{repo_id} was changed by somebody else in the meantime ({said}). Look at it and try again.")
     return HubError(f"{hub} answered with status {status} for {repo_id} ({said}). Try again later.")
+
+
+def _not_sent(error: OSError, place: str) -> HubError:
+    what = f" (`{error.filename}`)" if error.filename else ""
+    return HubError(
+        f"The upload to {place} broke off: {_first_line(error)}{what}. Nothing was published, since all files go up in "
+        "one commit. Check that the files can be read and the network works; then try again."
+    )
 
 
 def _not_stored(error: OSError, place: str) -> HubError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -308,6 +309,15 @@ def test_the_command_says_how_to_go_on(built, capsys):
     assert "--model dmn_aoa --side-input proposals=" in printed
     assert main(arguments) == 2
     assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+def test_proposals_do_not_go_among_the_frames(small_clip, tiny_model, tmp_path, capsys, more):
+    frames = shutil.copytree(small_clip.frames, tmp_path / "videos" / "bear")
+    words = ["proposals", str(frames), str(small_clip.first), "--out", str(tmp_path / "videos"), "--device", "cpu"]
+    assert main([*words, "--model", str(tiny_model), *more]) == 2
+    assert "is an input of this command" in capsys.readouterr().err
+    assert not [path for path in (tmp_path / "videos").rglob("*") if path.suffix != ".png" and path.is_file()]
 
 
 def test_a_second_run_into_a_folder_is_refused(built):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -33,6 +34,9 @@ from vos_zoo.cache import is_private, private_cache_folder
 from vos_zoo.memory.backends import cpu
 from vos_zoo.memory.pages import HUGE_PAGE, Pages
 from vos_zoo.memory.tokens import MemoryTokens
+from vos_zoo.waiting import announced
+
+_logger = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("native.c")
 
@@ -227,7 +231,8 @@ def _code() -> NativeCode:
 @cache
 def _find_code() -> NativeCode | str:
     try:
-        return find_code(cpu_flags())
+        with announced(_logger, "Compiling the memory read for this processor, once"):
+            return find_code(cpu_flags())
     except (*_FAILURES, subprocess.SubprocessError) as error:
         return str(error)
 

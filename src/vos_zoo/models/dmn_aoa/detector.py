@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from vos_zoo.errors import CheckpointError, MissingFileError
 from vos_zoo.inference.geometry import FrameGeometry
 from vos_zoo.network import IMAGENET_MEAN, IMAGENET_STD
+from vos_zoo.waiting import announced
 from vos_zoo.weights.torch_files import plain_tensors, read_torch_file
 
 from .proposal_files import StoredProposals, place_proposals
@@ -19,6 +21,8 @@ from .proposals import ProposalRequest, Proposals, tidy_proposals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_logger = logging.getLogger(__name__)
 
 
 _TUNED = "detector."  # before the names of a tuned detector's tensors
@@ -110,10 +114,11 @@ def build_detector(weights: str | Path | None, *, min_size: int = 800) -> Any:
     from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 
     named = weights if weights == "COCO_V1" else None
+    doing = "Building" if named is None else "Loading or downloading the weights of"
+    options = {"box_score_thresh": 0.0, "box_detections_per_img": 100, "min_size": min_size}
     try:
-        model: Any = maskrcnn_resnet50_fpn_v2(
-            weights=named, weights_backbone=None, box_score_thresh=0.0, box_detections_per_img=100, min_size=min_size
-        )
+        with announced(_logger, f"{doing} Mask R-CNN"):
+            model: Any = maskrcnn_resnet50_fpn_v2(weights=named, weights_backbone=None, **options)
     except OSError as error:  # URLError among them
         raise CheckpointError(
             f"The weights COCO_V1 of Mask R-CNN cannot be downloaded ({error}). Fetch "

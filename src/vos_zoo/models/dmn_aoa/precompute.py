@@ -11,13 +11,14 @@ import torch
 
 from vos_zoo.devices import find_device
 from vos_zoo.errors import ConfigError, DataError, OutputExistsError
-from vos_zoo.files import folder_lock
+from vos_zoo.files import check_outputs, folder_lock
 from vos_zoo.inference.geometry import FrameGeometry
 from vos_zoo.media.annotations import Annotations
 from vos_zoo.media.frames import FrameFolder
 from vos_zoo.media.masks import MaskFolder
 from vos_zoo.media.reader import open_video
 from vos_zoo.models.load import load_model
+from vos_zoo.weights.find import local_folder
 
 from .detector import MaskRCNNProposals
 from .features import fit_boxes, label_masks, tight_boxes
@@ -103,7 +104,8 @@ def propose_video(
         MissingFileError: If the video, the masks or the weights do not exist.
         VideoError: If the video cannot be read.
         MaskError: If a mask is no map of ids or does not fit its frame.
-        OutputExistsError: If the video has proposals in ``out`` and neither ``resume`` nor ``overwrite`` is given.
+        OutputExistsError: If the video has proposals in ``out`` and neither ``resume`` nor ``overwrite`` is given, or
+            if they would lie among what is read.
         OutputInUseError: If another run writes the proposals of this video at this moment.
         DataError: If ``out`` holds proposals of another source.
         ConfigError: If arguments contradict each other.
@@ -124,6 +126,8 @@ def propose_video(
     root = Path(out)
     name = Path(video).resolve()
     folder = root / (name.name if name.is_dir() else name.stem)
+    inputs = [path for path in (video, weights, masks, local_folder(model)) if path is not None]
+    check_outputs([root, folder, *(folder / f"{frame}{_SUFFIX}" for frame in reader.names)], inputs)
     with folder_lock(folder):
         done = {path.stem for path in folder.glob(f"*{_SUFFIX}")}
         if done and not (resume or overwrite):

@@ -1,0 +1,184 @@
+"""What the commands say while they work: bars on terminals, lines elsewhere, JSON for programs."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import logging
+import os
+import sys
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from vos_zoo.files import printable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Style", "add_progress_argument", "progress_bar", "report_event", "terminal"]
+
+Style = Literal["auto", "json"]
+
+_FIRST_LINE = 1.0  # seconds until the first line
+_LINE_EVERY = 5.0  # seconds between two lines
+_EVENT_EVERY = 0.2  # seconds between two JSON lines
+_WINDOW = 60.0  # seconds that a speed is averaged over: frames that are read again after a stop go by faster
+
+#: Where JSON lines go; None where people read.
+_events: ContextVar[TextIO | None] = ContextVar("events", default=None)
+
+
+def add_progress_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--progress``."""
+    parser.add_argument(
+        "--progress",
+        default="auto",
+        choices=("auto", "json"),
+        help="auto: a bar on a terminal, a line every few seconds elsewhere (default); json: JSON lines on standard "
+        "output for programs, everything else goes to standard error",
+    )
+
+
+@contextlib.contextmanager
+def terminal(style: Style = "auto") -> Iterator[None]:
+    """Show what the library logs on standard error; in the style ``json`` keep standard output for JSON lines.
+
+    Args:
+        style: What ``--progress`` says.
+    """
+    stream = sys.stdout if style == "json" else None
+    handler = _EventHandler(stream)
+    logger = logging.getLogger("vos_zoo")
+    level, token = logger.level, _events.set(stream)
+    logger.addHandler(handler)
+    logger.setLevel(min(logging.INFO, level or logging.INFO))
+    try:
+        with contextlib.redirect_stdout(sys.stderr) if style == "json" else contextlib.nullcontext():
+            yield
+    finally:
+        _events.reset(token)
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+def report_event(event: str, **values: Any) -> None:
+    """Write a JSON line, where JSON lines are asked for.
+
+    Args:
+        event: What happened.
+        **values: More about it.
+    """
+    stream = _events.get()
+    if stream is not None:
+        _write(stream, {"event": event, **values})
+
+
+@contextlib.contextmanager
+def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Show progress: a bar on a terminal, elsewhere a line every few seconds, or JSON lines.
+
+    Args:
+        unit: What is counted, such as "frames".
+
+    Yields:
+        A function that takes how much is done and how much there is.
+    """
+    if _events.get() is not None:
+        yield _Pace(unit, _EVENT_EVERY, 0.0, _report_progress)
+    elif not sys.stderr.isatty():
+        yield _Pace(unit, _LINE_EVERY, _FIRST_LINE, _print_progress)
+    else:
+        from tqdm import tqdm
+
+        with tqdm(unit=f" {unit}", file=sys.stderr, leave=False) as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            yield show
+
+
+class _Pace:
+    """Passes progress on from time to time, and at the end, with speed and time left.
+
+    Args:
+        unit: What is counted.
+        every: Seconds between two reports.
+        first: Seconds until the first one.
+        report: Takes unit, done, total, units per second, and seconds left.
+    """
+
+    def __init__(
+        self, unit: str, every: float, first: float, report: Callable[[str, int, int, float, float], None]
+    ) -> None:
+        self._unit = unit
+        self._every = every
+        self._report = report
+        begin = time.monotonic()
+        self._next = begin + first
+        self._seen = collections.deque([(begin, 0)])
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and self._seen[0][0] < now - _WINDOW:
+            self._seen.popleft()
+        if now < self._next and done < total:
+            return
+        self._next = now + self._every
+        since, before = self._seen[0]
+        speed = (done - before) / max(now - since, 1e-9)
+        self._report(self._unit, done, total, speed, (total - done) / speed if speed > 0 else 0.0)
+
+
+def _print_progress(unit: str, done: int, total: int, speed: float, left: float) -> None:
+    minutes, seconds = divmod(round(left), 60)
+    hours, minutes = divmod(minutes, 60)
+    rest = f", {hours}:{minutes:02d}:{seconds:02d} left" if done < total else ""
+    print(f"{done} of {total} {unit}, {speed:.2f} {unit}/s{rest}", file=sys.stderr, flush=True)
+
+
+def _report_progress(unit: str, done: int, total: int, speed: float, left: float) -> None:
+    report_event("progress", unit=unit, done=done, total=total, per_second=round(speed, 3), seconds_left=round(left, 1))
+
+
+class _EventHandler(logging.Handler):
+    """Prints log messages on standard error, or writes them as JSON lines.
+
+    Args:
+        stream: Where JSON lines go; None where people read.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__(logging.INFO)
+        self._stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message, whatever thread it comes from."""
+        try:
+            text = "\n".join(map(printable, record.getMessage().splitlines()))  # names in it come from files
+            if self._stream is None:
+                _print_above_bars(text)
+            else:
+                _write(self._stream, {"event": "message", "level": record.levelname.lower(), "text": text})
+        except Exception:  # as every handler does: a message must not end a run
+            self.handleError(record)
+
+
+def _write(stream: TextIO, event: dict[str, Any]) -> None:
+    try:
+        print(json.dumps(event), file=stream, flush=True)
+    except BrokenPipeError:  # the program that read has gone; the work goes on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _print_above_bars(text: str) -> None:
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is None:
+        print(text, file=sys.stderr, flush=True)
+    else:
+        tqdm.tqdm.write(text, file=sys.stderr)

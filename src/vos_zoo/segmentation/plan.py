@@ -1,0 +1,160 @@
+"""What a run is going to read and write, checked before anything is written or a model takes time to load."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vos_zoo.errors import ConfigError, OutputExistsError, UsageError
+from vos_zoo.files import check_outputs
+from vos_zoo.media.annotations import Annotations
+from vos_zoo.media.masks import MaskFolder
+from vos_zoo.media.reader import open_video
+from vos_zoo.run_file import RUN_FILE
+from vos_zoo.segmentation.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from vos_zoo.media.frames import VideoReader
+
+__all__ = ["OVERLAY_FILE", "Outputs", "Plan", "plan_run"]
+
+OVERLAY_FILE = "overlay.mp4"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a run writes, and what may be there already.
+
+    Attributes:
+        folder: Folder of the masks.
+        overlay: The overlay video; None if none is asked for.
+        views: Folder of a view's images; None if none is asked for.
+        resume: Whether an earlier run in the folder goes on.
+        overwrite: Whether results of an earlier run are replaced.
+    """
+
+    folder: Path
+    overlay: Path | None
+    views: Path | None
+    resume: bool
+    overwrite: bool
+
+    @classmethod
+    def below(
+        cls, out: str | Path, *, overlay: bool | str | Path, show: str | None, resume: bool, overwrite: bool
+    ) -> Outputs:
+        """Give every output its place; see :func:`vos_zoo.segment_video` for the arguments.
+
+        Raises:
+            ConfigError: If an earlier run is to be resumed and replaced at once.
+        """
+        if resume and overwrite:
+            raise ConfigError(
+                "Both resume and overwrite were given. Resume keeps finished masks, overwrite replaces them."
+            )
+        folder = Path(out)
+        video = (folder / OVERLAY_FILE if overlay is True else Path(overlay)) if overlay else None
+        return cls(folder, video, None if show is None else folder / show, resume, overwrite)
+
+    def check(self, inputs: Iterable[str | Path], names: Sequence[str]) -> None:
+        """Refuse outputs that are inputs, and an overlay that nobody allowed to replace; nothing is written.
+
+        Raises:
+            OutputExistsError: If one of the outputs exists and must stay.
+        """
+        check_outputs(self._files(names), inputs)
+        if self.overlay is not None and self.overlay.exists() and not (self.resume or self.overwrite):
+            raise OutputExistsError(
+                f"Overlay `{self.overlay}` exists. Choose another name, resume its run with resume=True (`--resume`), "
+                "or replace it with overwrite=True (`--overwrite`)."
+            )
+
+    def _files(self, names: Sequence[str]) -> Iterator[Path]:
+        yield from filter(None, (self.folder, self.overlay, self.views, self.folder / RUN_FILE))
+        yield from (self.folder / f"{name}.png" for name in names)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run whose inputs are open and whose outputs are free.
+
+    Attributes:
+        reader: The frames.
+        annotations: The given masks; the first one has been read.
+        outputs: Where results go.
+        journal: Note of what is finished.
+        noted: Frames that the journal of an earlier run, which is to be resumed, says are finished.
+    """
+
+    reader: VideoReader
+    annotations: Annotations
+    outputs: Outputs
+    journal: Journal
+    noted: int
+
+
+def plan_run(
+    video: str | Path,
+    masks: str | Path,
+    outputs: Outputs,
+    *,
+    settings: Mapping[str, Any],
+    model_folder: Path | None,
+    side_inputs: Mapping[str, str | Path],
+    start: int | None,
+    end: int | None,
+    every: int,
+    resize_mask: bool,
+) -> Plan:
+    """Open what is read, and check what people get wrong most often; nothing is written.
+
+    Args:
+        video: A video file, or a folder of frames.
+        masks: A mask file, or a folder of them.
+        outputs: Where results go.
+        settings: The network and how it runs, as JSON data.
+        model_folder: Folder of the network's weights; None if it is in memory, or its name means no folder.
+        side_inputs: Paths of what the network takes beside frames and masks.
+        start: First frame, counted from 0.
+        end: Frame to stop before.
+        every: Take every n-th frame only.
+        resize_mask: Whether masks of another size are resampled.
+
+    Raises:
+        VosZooError: As :func:`vos_zoo.segment_video` says, for everything but the model.
+    """
+    for name, path in (("video", video), ("masks", masks)):
+        _check_path(name, path)
+    reader = open_video(video, start=start, end=end, every=every)
+    outputs.check([video, masks, *side_inputs.values(), *filter(None, [model_folder])], reader.names)
+    annotations = Annotations(MaskFolder(masks, reader.names, all_names=reader.all_names), reader.size, resize_mask)
+    annotations.check_first()
+    journal = Journal(
+        outputs.folder,
+        {
+            "video": str(Path(video).resolve()),
+            "masks": str(Path(masks).resolve()),
+            **settings,
+            "start": start,
+            "end": end,
+            "every": every,
+            "resize_mask": resize_mask,
+            "side_inputs": {name: str(Path(path).resolve()) for name, path in side_inputs.items()},
+        },
+        outputs.overlay,
+    )
+    noted = journal.check(reader.names, annotations.get) if outputs.resume else 0
+    return Plan(reader, annotations, outputs, journal, noted)
+
+
+def _check_path(name: str, path: object) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(
+            f"{name} is a {type(path).__name__}. segment_video reads and writes files, so it takes a path. Frames and "
+            "masks in memory go through a VideoSession: `session = VideoSession('rde')`, then "
+            "`session.step(frame, mask).mask` for the first frame and `session.step(frame).mask` for the others."
+        )
