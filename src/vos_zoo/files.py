@@ -59,9 +59,11 @@ _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (4, b"ftyphe", FileKind("a HEIC image", "image")),
     (4, b"ftypmif1", FileKind("a HEIC image", "image")),
     (4, b"ftypavif", FileKind("an AVIF image", "image")),
+    (4, b"ftypavis", FileKind("an animated AVIF image", "image")),
     (4, b"ftypM4A", FileKind("an M4A sound file", "audio")),
     (4, b"ftyp", FileKind("an MP4 or MOV video", "video")),
     (0, b"\x1aE\xdf\xa3", FileKind("a Matroska or WebM video", "video")),
+    (0, b"YUV4MPEG2 ", FileKind("a YUV4MPEG video", "video")),
     (0, b"ID3", FileKind("an MP3 sound file", "audio")),
     (0, b"fLaC", FileKind("a FLAC sound file", "audio")),
     (0, b"%PDF", FileKind("a PDF document", "document")),
@@ -308,6 +310,23 @@ def _identity(path: Path) -> tuple[int, int] | str:
     if status is None or status.st_ino == 0:  # file systems without such numbers
         return os.path.normcase(os.path.realpath(path))
     return status.st_dev, status.st_ino
+
+
+def local_path(path: str | Path) -> Path:
+    """Give the path of a local file, with a leading ``~`` as the home folder unless a file is really named so.
+
+    Args:
+        path: As a user gave it.
+
+    Example:
+        >>> local_path("~/clip.mp4") == Path.home() / "clip.mp4"
+        True
+    """
+    path = Path(path)
+    if path.parts[:1] and path.parts[0].startswith("~") and not path.exists():
+        with contextlib.suppress(RuntimeError):  # no such user
+            return path.expanduser()
+    return path
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

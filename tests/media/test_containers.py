@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from testing.videos import clip, cut_by_edit_list, write_video
+from vos_zoo.media import containers
+from vos_zoo.media.containers import count_frames, open_container, video_stream
+
+
+def shown(path):
+    with open_container(path) as container:
+        return sum(1 for _ in container.decode(video_stream(container)))
+
+
+def joined_half_way(folder):
+    """A transport stream that begins inside a group of frames."""
+    path = write_video(folder / "whole.ts", clip(30))
+    content = path.read_bytes()
+    (folder / "joined.ts").write_bytes(content[188 * (len(content) // 188 // 2) :])
+    return folder / "joined.ts"
+
+
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [
+        pytest.param(lambda folder: write_video(folder / "a.mp4", clip(9)), 9, id="mp4"),
+        pytest.param(lambda folder: write_video(folder / "a.mkv", clip(9)), 9, id="mkv, which has no count"),
+        pytest.param(lambda folder: write_video(folder / "a.webm", clip(9), codec="libvpx"), 9, id="hidden frames"),
+        pytest.param(lambda folder: write_video(folder / "a.ts", clip(9)), 9, id="ts"),
+        pytest.param(lambda folder: cut_by_edit_list(write_video(folder / "a.mp4", clip(30)), 6), 24, id="edit list"),
+        pytest.param(joined_half_way, None, id="ts, joined half-way"),
+    ],
+)
+def test_frames_that_players_show_are_counted(tmp_path, make, count):
+    path = make(tmp_path)
+    assert count_frames(path) == shown(path)
+    if count is None:
+        assert 5 < shown(path) < 20
+    else:
+        assert shown(path) == count
+
+
+def test_headers_of_a_cut_file_are_believed(tmp_path):
+    path = write_video(tmp_path / "a.mp4", clip(30))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert count_frames(path) == 30  # reading it names the damage
+
+
+def test_a_changed_file_is_counted_again(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", clip(5))
+    assert count_frames(path) == 5
+    monkeypatch.setattr(containers, "missing_bytes", lambda path: pytest.fail("counted twice"))
+    assert count_frames(path) == 5
+    monkeypatch.undo()
+    assert count_frames(write_video(path, clip(7))) == 7
+
+
+@pytest.mark.parametrize("name", ["2025-03-07T09:15:40.mp4", "pipe:1.mp4", "data:x.mp4", "clip%03d.mp4"])
+def test_a_path_is_never_a_protocol(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = write_video(tmp_path / "a.mp4", clip(3)).rename(name)
+    assert count_frames(path) == 3
