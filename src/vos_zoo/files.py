@@ -11,12 +11,12 @@ import platform
 import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vos_zoo.errors import OutputExistsError, OutputInUseError
+from vos_zoo.errors import MissingFileError, OutputExistsError, OutputInUseError
 
 if sys.platform == "win32":
     import msvcrt
@@ -327,6 +327,26 @@ def local_path(path: str | Path) -> Path:
         with contextlib.suppress(RuntimeError):  # no such user
             return path.expanduser()
     return path
+
+
+def refuse_dangling(files: Sequence[Path], what: str) -> None:
+    """Refuse links to files that are not there, such as git-annex leaves for content that was not fetched.
+
+    Args:
+        files: Entries of one folder.
+        what: What messages call them.
+
+    Raises:
+        MissingFileError: If there are any; the message names them.
+    """
+    dangling = [file for file in files if file.is_symlink() and not file.exists()]
+    if dangling:
+        names = ", ".join(file.name for file in dangling[:3]) + (f" … {dangling[-1].name}" if dangling[3:] else "")
+        raise MissingFileError(
+            f"{len(dangling)} of the {len(files)} {what} in `{dangling[0].parent}` are links to files that are not "
+            f"there: {names} (the first leads to `{dangling[0].readlink()}`). Fetch them (such as by `git annex get`), "
+            "or remove the links."
+        )
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

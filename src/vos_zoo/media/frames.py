@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.errors import ConfigError, MissingFileError, VideoError
-from vos_zoo.files import local_path, natural_key
+from vos_zoo.files import local_path, natural_key, refuse_dangling
 from vos_zoo.media.levels import SAMPLES, Levels, LevelsChoice, check_levels, find_levels, to_8_bits
 from vos_zoo.media.pictures import count_pictures, load_picture, load_pictures, picture_times
 
@@ -191,10 +191,22 @@ class FrameFolder(VideoReader):
     def __iter__(self) -> Iterator[VideoFrame]:
         """Read the selected frames, holding one at a time."""
         for index in range(*slice(self._start, self._end, self._every).indices(len(self._files))):
-            file = self._files[index]
-            image = self._to_8_bits(load_picture(file))
-            self._check_size(image, f"Frame `{file}`")
-            yield VideoFrame(index, file.stem, image)
+            yield self.read(index)
+
+    def read(self, index: int) -> VideoFrame:
+        """Read one frame, selected or not.
+
+        Args:
+            index: Its position, counted from 0.
+
+        Raises:
+            VideoError: If it is damaged, or has another size than the first one.
+            MissingFileError: If it is no longer there.
+        """
+        file = self._files[index]
+        image = self._to_8_bits(load_picture(file))
+        self._check_size(image, f"Frame `{file}`")
+        return VideoFrame(index, file.stem, image)
 
     def _samples(self) -> Iterator[NDArray[Any]]:
         return (load_picture(self._files[index]) for index in self._spread())
@@ -313,26 +325,6 @@ def frame_files(folder: Path) -> list[Path]:
                 "Keep frames of one kind in a folder of their own (and masks in another)."
             )
     return files
-
-
-def refuse_dangling(files: Sequence[Path], what: str) -> None:
-    """Refuse links to files that are not there, such as git-annex leaves for content that was not fetched.
-
-    Args:
-        files: Entries of one folder.
-        what: What messages call them.
-
-    Raises:
-        MissingFileError: If there are any; the message names them.
-    """
-    dangling = [file for file in files if file.is_symlink() and not file.exists()]
-    if dangling:
-        names = ", ".join(file.name for file in dangling[:3]) + (f" … {dangling[-1].name}" if dangling[3:] else "")
-        raise MissingFileError(
-            f"{len(dangling)} of the {len(files)} {what} in `{dangling[0].parent}` are links to files that are not "
-            f"there: {names} (the first leads to `{dangling[0].readlink()}`). Fetch them (such as by `git annex get`), "
-            "or remove the links."
-        )
 
 
 def _gaps(names: Sequence[str]) -> str:
