@@ -70,6 +70,31 @@ def write_video(
     return path
 
 
+def write_with_sound(path: Path, pictures: list[np.ndarray], sound: str | None) -> Path:
+    """Encode 25 frames a second, with a rising tone in the codec ``sound`` that lasts as long."""
+    rate = 48000
+    seconds = len(pictures) / 25
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=25)
+        video.height, video.width = pictures[0].shape[:2]
+        video.pix_fmt = "yuv420p"
+        audio = None if sound is None else output.add_stream(sound, rate=rate, layout="mono")
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number
+            output.mux(video.encode(frame))
+        output.mux(video.encode())
+        if audio is not None:
+            time = np.arange(round(seconds * rate)) / rate
+            tone = (8000 * np.sin(2 * np.pi * (300 * time + 200 * time**2))).astype(np.int16)[None]
+            for begin in range(0, tone.shape[1], 960):
+                frame = av.AudioFrame.from_ndarray(tone[:, begin : begin + 960], format="s16", layout="mono")
+                frame.sample_rate, frame.pts = rate, begin
+                output.mux(audio.encode(frame))
+            output.mux(audio.encode())
+    return path
+
+
 def write_frames(folder: Path, pictures: list[np.ndarray], names: list[str] | None = None) -> Path:
     """Write frames as PNG (or as the endings of ``names`` say)."""
     folder.mkdir(parents=True, exist_ok=True)

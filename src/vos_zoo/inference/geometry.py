@@ -46,8 +46,8 @@ class FrameGeometry:
         A short side makes larger frames smaller. Smaller ones keep their size, but for very small ones, which are
         enlarged to 320 pixels: below that the stride-16 grid has too few rows, and above it interpolated detail does
         not help (measured on 180, 240 and 360-pixel clips). Strips whose sides differ by more than 4:1 get no more
-        pixels than a frame of 4:1 at that short side, which bounds memory and time. An odd row or column of padding goes
-        to the bottom or right, as in STM's and STCN's code.
+        pixels than a frame of 4:1 at that short side, which bounds memory and time. An odd row or column of padding
+        goes to the bottom or right, as in STM's and STCN's code.
 
         Example:
             >>> FrameGeometry.fit((480, 854), 480, 16).padded_size
