@@ -104,6 +104,11 @@ class VideoReader(abc.ABC):
         self._start, self._end, self._every = start, end, every
 
     @property
+    def sound(self) -> Path | None:
+        """File whose sound goes with the frames, on the same clock as their times; None if there is none."""
+        return None
+
+    @property
     def names(self) -> Sequence[str]:
         """Names of the selected frames, in their order."""
         return self.all_names[self._start : self._end : self._every]

@@ -231,6 +231,11 @@ class PyAVVideo(VideoReader):
             levels=levels,
         )
 
+    @property
+    def sound(self) -> Path | None:
+        """The file itself; a stream or camera is over when its frames have been read."""
+        return self.path if isinstance(self.path, Path) else None
+
     def __iter__(self) -> Iterator[VideoFrame]:
         """Decode the selected frames, holding one at a time."""
         width = len(self.all_names[0])
