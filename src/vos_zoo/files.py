@@ -49,7 +49,7 @@ class FileKind:
 _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", FileKind("a PNG image", "image")),
     (0, b"\xff\xd8\xff", FileKind("a JPEG image", "image")),
-    (0, b"GIF8", FileKind("a GIF image", "video")),  # may be animated
+    (0, b"GIF8", FileKind("a GIF image", "image")),
     (0, b"BM", FileKind("a BMP image", "image")),
     (0, b"II*\x00", FileKind("a TIFF image", "image")),
     (0, b"MM\x00*", FileKind("a TIFF image", "image")),

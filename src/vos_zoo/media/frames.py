@@ -218,7 +218,7 @@ class FrameFolder(VideoReader):
 
 
 class PictureStack(VideoReader):
-    """A file of several pictures: pages of a TIFF file, an animated WebP, PNG or AVIF file.
+    """A file of several pictures: pages of a TIFF file, an animated GIF, WebP, PNG or AVIF file.
 
     Args:
         path: The file.

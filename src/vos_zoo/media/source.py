@@ -149,4 +149,5 @@ def _absence(text: str, path: Path) -> str:
             f"There is no video `{text}`: it is a pattern for several files. Give the folder with the frames, "
             f"`{path.parent}`."
         )
-    return f"There is no video `{text}`. Give a video file or a folder of frames."
+    where = "" if str(path) == text else f" (`{path}`)"
+    return f"There is no video `{text}`{where}. Give a video file or a folder of frames."
