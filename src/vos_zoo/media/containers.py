@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ try:
 except ImportError:  # an optional extra; OpenCV reads most files too
     av = None
 
-__all__ = ["count_frames", "open_container", "video_stream"]
+__all__ = ["count_frames", "decode_frames", "open_container", "video_stream"]
 
+_THREADS = 4  # decoding threads; each holds a frame, and an error at the very end can cost as many frames
 _PATIENCE = 20.0  # seconds that a server may take to answer
 # A packet of VP8 may hold a frame that is only a reference for others and never shown.
 _HIDDEN_FRAME_CODECS = ("vp8",)
@@ -39,6 +41,35 @@ def video_stream(container: Any) -> Any:
     stream = container.streams.best("video")
     # Without a decoder, PyAV before version 18 crashes the process instead of raising an error.
     return None if stream is None or stream.codec_context is None else stream
+
+
+def decode_frames(container: Any, *, is_cut: bool = False) -> Iterator[Any]:
+    """Decode the frames of a container's video, in the order they are shown.
+
+    Args:
+        container: An open container.
+        is_cut: Whether the file is known to be cut short.
+
+    Raises:
+        av.error.FFmpegError: If a place is damaged; all frames before it have been given.
+    """
+    stream = video_stream(container)
+    stream.thread_type = "AUTO"
+    stream.codec_context.thread_count = _THREADS
+    has_begun = False
+    for packet in container.demux(stream):
+        # Half a packet at the cut would make the decoder drop the good frames that wait for reordering.
+        if is_cut and packet.is_corrupt:
+            continue
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            if has_begun:
+                raise
+            continue  # what comes before the first whole group of frames of a recording that was joined half-way
+        for frame in frames:
+            has_begun = True
+            yield frame
 
 
 def count_frames(path: Path) -> int:
@@ -70,7 +101,7 @@ def _count_frames(path: Path, size: int, modified: int) -> int:
         is_cut = missing_bytes(path) > 0
         if is_cut and announced:
             return announced
-        packets, first_shown = 0, None
+        packets, first_shown, decoded_at = 0, None, None
         try:
             for packet in container.demux(stream):
                 if not packet.size:
@@ -80,16 +111,17 @@ def _count_frames(path: Path, size: int, modified: int) -> int:
                     is_certain &= packet.is_keyframe
                 # Frames that are shown before the first one in the file refer to one that is not there.
                 is_early = None not in (packet.pts, first_shown) and packet.pts < first_shown
-                is_certain &= not (packet.is_discard or packet.is_corrupt or is_early)
+                # Times of decoding that fall come from guesses about frames without times.
+                falls = None not in (packet.dts, decoded_at) and packet.dts <= decoded_at
+                is_certain &= not (packet.is_discard or packet.is_corrupt or is_early or falls)
+                decoded_at = packet.dts
                 packets += 1
         except av.error.FFmpegError:  # damage, which reading the frames will meet and name
             return max(1, announced or packets)
     if is_certain or is_cut:
         return max(1, packets)
     with open_container(path) as container:
-        stream = video_stream(container)
-        stream.thread_type = "AUTO"
         try:
-            return max(1, sum(1 for _ in container.decode(stream)))
+            return max(1, sum(1 for _ in decode_frames(container)))
         except av.error.FFmpegError:
             return max(1, announced or packets)

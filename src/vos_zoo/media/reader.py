@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vos_zoo.errors import ConfigError, VideoError
 from vos_zoo.files import FileKind, file_kind, missing_bytes
 from vos_zoo.limits import pixel_excess
-from vos_zoo.media.containers import count_frames, open_container, video_stream
+from vos_zoo.media.containers import count_frames, decode_frames, open_container, video_stream
 from vos_zoo.media.frames import FrameFolder, PictureStack, VideoFrame, VideoReader, frame_numbers, read_image
 from vos_zoo.media.levels import LevelsChoice
 from vos_zoo.media.orientation import UPRIGHT, matrix_orientation, swaps_sides, turn_upright
@@ -41,7 +41,6 @@ __all__ = [
     "read_image",
 ]
 
-_THREADS = 4  # decoding threads; each holds a frame, and an error at the very end can cost as many frames
 _NO_VIDEO = ("image", "audio", "document", "text", "archive", "empty")
 _PHOTO = "a JPEG image"  # phones keep a second picture in it, such as the gain map, which is no next frame
 _NARROW = 8  # bits per colour of what needs no scaling
@@ -260,18 +259,11 @@ class PyAVVideo(VideoReader):
             )
 
     def _frames(self, container: Any, *, is_cut: bool) -> Iterator[Any]:
-        stream = video_stream(container)
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = _THREADS
         decoded = 0
         try:
-            for packet in container.demux(stream):
-                # Half a packet at the cut would make the decoder drop the good frames that wait for reordering.
-                if is_cut and packet.is_corrupt:
-                    continue
-                for frame in packet.decode():
-                    yield frame
-                    decoded += 1
+            for frame in decode_frames(container, is_cut=is_cut):
+                yield frame
+                decoded += 1
         except av.error.FFmpegError as error:
             # Frames that still wait in the decoder may lie behind the gap, where their numbers would be wrong.
             raise VideoError(_cut_short(self.path, decoded, _missing(self.path), error.strerror)) from error
