@@ -62,12 +62,11 @@ def check_levels(choice: LevelsChoice) -> None:
     Raises:
         ConfigError: If it is neither a name nor a rising pair of finite numbers.
     """
-    if choice is None or (isinstance(choice, str) and choice in ("clip", "type")):
+    if choice is None or choice in ("clip", "type"):
         return
-    is_pair = isinstance(choice, (tuple, list)) and len(choice) == 2
-    if is_pair and all(isinstance(value, (int, float)) and np.isfinite(value) for value in choice):
-        low, high = choice
-        if low < high:  # type: ignore[operator]  # numbers, as the line above has seen
+    if isinstance(choice, (tuple, list)) and len(choice) == 2:
+        is_finite = all(isinstance(value, (int, float)) and np.isfinite(value) for value in choice)
+        if is_finite and choice[0] < choice[1]:
             return
     raise ConfigError(
         f"Levels are {choice!r}. Expected 'clip' (the range of the clip's values), 'type' (all that their type holds), "

@@ -120,9 +120,10 @@ def _pixels(image: Image.Image, path: Path) -> NDArray[Any]:
 
 def _is_narrowed(image: Image.Image) -> bool:
     """Tell whether Pillow would keep 8 bits of 16, as it does with colours in PNG and TIFF files."""
-    if image.mode not in ("RGB", "RGBA", "LA") or not image.tile:
+    tiles = getattr(image, "tile", None)  # how an image file is stored
+    if image.mode not in ("RGB", "RGBA", "LA") or not tiles:
         return False
-    arguments = image.tile[0][3]
+    arguments = tiles[0][3]
     raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return isinstance(raw_mode, str) and ";16" in raw_mode
 

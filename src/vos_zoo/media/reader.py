@@ -93,7 +93,7 @@ def open_video(
         [('00000', (16, 32, 3)), ('00002', (16, 32, 3))]
     """
     source = find_source(video)
-    selection = {"start": start, "end": end, "every": every, "levels": levels}
+    selection: dict[str, Any] = {"start": start, "end": end, "every": every, "levels": levels}
     if source.kind == "pipe":
         return _open_pipe(source, selection)
     if source.kind == "file":
