@@ -755,6 +755,8 @@ def test_bgr_frames_give_the_masks_of_rgb_frames(network):
     assert same(got, expected)
     with pytest.raises(ConfigError, match="order of colours is 'RGB'"):
         VideoSession(network, color="RGB")
+    with pytest.raises(ConfigError, match="The void value is 'none'"):
+        VideoSession(network, void="none")
 
 
 def with_rims(ids, void=255):
@@ -765,15 +767,18 @@ def with_rims(ids, void=255):
     return np.where(changes, void, mask)
 
 
-def test_void_pixels_are_no_object(network):
-    session = VideoSession(network, size=32, void=255)
+@pytest.mark.parametrize("void", [255, "auto"])
+def test_void_pixels_are_no_object(network, void):
+    session = VideoSession(network, size=32, void=void)
     first = session.step(FRAMES[0], with_rims([1, 5]))
     assert first.object_ids == (1, 5)
     is_given = with_rims([1, 5]) != 255
     np.testing.assert_array_equal(first.mask[is_given], with_rims([1, 5])[is_given])
     assert not (first.mask == 255).any()
     assert set(np.unique(session.step(FRAMES[1]).mask)) <= {0, 1, 5}
-    assert VideoSession(network, size=32).step(FRAMES[0], with_rims([1, 5])).object_ids == (1, 5, 255)
+    # Every value is an id if one says so, and an area of 255 is no rim.
+    assert VideoSession(network, size=32, void=None).step(FRAMES[0], with_rims([1, 5])).object_ids == (1, 5, 255)
+    assert VideoSession(network, size=32).step(FRAMES[0], boxes([1, 255])).object_ids == (1, 255)
 
 
 @pytest.mark.parametrize("corrected", [(1,), (1, 5), ()])

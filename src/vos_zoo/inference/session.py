@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from vos_zoo.devices import find_device
 from vos_zoo.errors import ConfigError, MaskError, OutOfMemoryError, VideoError
 from vos_zoo.layers import soft_aggregate
-from vos_zoo.media.masks import warn_of_palette_greys
+from vos_zoo.media.mask_values import RIM_VALUE, VoidChoice, check_void, has_void_rims
+from vos_zoo.media.masks import warn_of_palette_greys, warn_of_void_rims
 
 from .arrays import check_frame, check_mask
 from .geometry import FrameGeometry, WorkingSize
@@ -121,8 +122,8 @@ class VideoSession:
         side_inputs: What the network takes beside frames and masks, opened, by its name among the network's
             ``side_inputs``.
         color: Order of the frames' colours: "rgb", or "bgr" as OpenCV reads them.
-        void: Value of pixels without an opinion in given masks, such as 255 on the rims of objects: there, objects are
-            segmented as if nothing had been given. None means that every value is an id.
+        void: Value of pixels without an opinion in given masks: there, objects are segmented as if nothing had been
+            given. ``"auto"`` takes 255 for it where it rims objects; None means that every value is an id.
         optimize: Run an equal network rearranged for inference, see ``vos_zoo.inference.optimize``. The weights are
             those at this moment: later changes of the model do not reach the session. If false, the model itself is
             switched to evaluation mode, or copied if it is on another device.
@@ -157,7 +158,7 @@ class VideoSession:
         max_memory_bytes: int | None = None,
         side_inputs: Mapping[str, Any] | None = None,
         color: ColorOrder = "rgb",
-        void: int | None = None,
+        void: VoidChoice = "auto",
         optimize: bool = True,
         compile: bool = False,  # torch's own name for it
     ) -> None:
@@ -183,7 +184,8 @@ class VideoSession:
         self._size = size
         self._precision = precision
         self._color = color
-        self._void = void
+        check_void(void)
+        self._void: VoidChoice = void
         self._small: set[int] = set()  # objects that were said to be too small
         chosen = policy or self._network.default_policy()
         if side_inputs:
@@ -249,7 +251,7 @@ class VideoSession:
             OutOfMemoryError: If the device runs out of memory; the session stays usable.
         """
         geometry = self._check_frame(frame)
-        annotated = self._check_mask(mask, frame)
+        annotated, is_open = self._check_mask(mask, frame)
         self._say_what_is_small(mask, annotated, geometry)
         if self._color == "bgr":
             frame = frame[:, :, ::-1]
@@ -259,7 +261,7 @@ class VideoSession:
         failure: OutOfMemoryError | None = None
         try:
             with torch.inference_mode(), self._autocast(), self._memory.attempt():
-                result = self._step(frame, mask, annotated, geometry)
+                result = self._step(frame, mask, annotated, is_open, geometry)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -341,14 +343,17 @@ class VideoSession:
         return size
 
     def _step(
-        self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None, annotated: list[int], geometry: FrameGeometry
+        self,
+        frame: NDArray[np.uint8],
+        mask: NDArray[np.integer] | None,
+        annotated: list[int],
+        is_open: NDArray[np.bool_] | None,
+        geometry: FrameGeometry,
     ) -> FrameResult:
         network, memory = self._network, self._memory
         memory.tick()
         known = len(self._objects)
-        is_open = None if mask is None or self._void is None else mask == self._void
-        has_gaps = is_open is not None and bool(is_open.any())
-        needs_prediction = any(has_gaps or object_id not in annotated for object_id in self._objects.ids)
+        needs_prediction = any(is_open is not None or object_id not in annotated for object_id in self._objects.ids)
         if not needs_prediction and not annotated:  # nothing to track yet
             background = torch.ones(1, *geometry.working_size, dtype=torch.float32, device=self.device)
             return FrameResult(self._next_index, np.zeros(frame.shape[:2], np.int32), (), background)
@@ -369,9 +374,8 @@ class VideoSession:
             exact = geometry.to_planes(mask, annotated, self.device)
             empty = exact.new_zeros(1, len(newcomers), *exact.shape[2:])
             probabilities = torch.cat([probabilities, empty], dim=1) * (1 - exact.amax(dim=1, keepdim=True))
-            if has_gaps:
-                assert self._void is not None
-                gaps = geometry.to_planes(mask, [self._void], self.device)
+            if is_open is not None:
+                gaps = geometry.to_planes(is_open.astype(np.uint8), [1], self.device)
                 exact = torch.where(gaps > 0, probabilities[:, planes], exact)
             probabilities[:, planes] = exact
         final = torch.softmax(soft_aggregate(probabilities), dim=1)
@@ -433,23 +437,32 @@ class VideoSession:
             )
         return self._geometry or self._fit(size)
 
-    def _check_mask(self, mask: NDArray[np.integer] | None, frame: NDArray[np.uint8]) -> list[int]:
+    def _check_mask(
+        self, mask: NDArray[np.integer] | None, frame: NDArray[np.uint8]
+    ) -> tuple[list[int], NDArray[np.bool_] | None]:
+        """Give the mask's ids, and where it has no opinion; None instead of nowhere."""
         if mask is None:
-            return []
+            return [], None
         check_mask(mask, self._next_index)
         if mask.shape != frame.shape[:2]:
             raise MaskError(
                 f"The mask of frame {self._next_index} is {mask.shape[1]}x{mask.shape[0]} pixels, its frame "
                 f"{frame.shape[1]}x{frame.shape[0]}. Give a mask of the frame's size (or resize it, nearest neighbour)."
             )
-        ids = [int(object_id) for object_id in np.unique(mask) if object_id != 0 and object_id != self._void]
+        void = self._void
+        if void == "auto":
+            void = RIM_VALUE if has_void_rims(mask) else None
+            if void is not None:
+                warn_of_void_rims(f"The mask of frame {self._next_index}")
+        ids = [int(object_id) for object_id in np.unique(mask) if object_id != 0 and object_id != void]
         outside = [object_id for object_id in ids if not _LEAST_ID <= object_id <= _LARGEST_ID]
         if outside:
             raise MaskError(
                 f"The mask of frame {self._next_index} holds object id {outside[0]}. Expected ids that fit 32 bits, "
                 f"{_LEAST_ID} to {_LARGEST_ID}; number the objects anew."
             )
-        return ids
+        is_open = None if void is None else mask == void
+        return ids, is_open if is_open is not None and is_open.any() else None
 
     def _check_absent(self, absent: Collection[int], annotated: list[int]) -> list[int]:
         wrong = [object_id for object_id in absent if object_id not in self._objects or object_id in annotated]

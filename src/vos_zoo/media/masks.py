@@ -366,10 +366,7 @@ def _named_ids(decoded: DecodedMask, path: Path, void: VoidChoice, *, void_as: i
         return is_object.astype(np.uint8)
     levels = mask_ids(decoded.ids, void=value)
     if void == "auto" and value is not None:
-        _say_once(
-            "void rims", "Mask `%s` has 255 along the rims of objects: taken as no opinion, and as no object (said "
-            "once). `--void none` makes it an object.", path,
-        )  # fmt: skip
+        warn_of_void_rims(f"Mask `{path}`")
     elif void == "auto" and RIM_VALUE in levels and len(levels) > 1 and decoded.ids.dtype == np.uint8:
         _say_once(
             "void areas", "Mask `%s` has areas of 255 beside other ids: followed as an object like the others (said "
@@ -399,6 +396,18 @@ def warn_of_palette_greys(levels: Sequence[int], name: str) -> None:
             "(cv2.imread(path, 0) does that): %s. They are followed under these values (said once). "
             "vos_zoo.read_mask reads the ids of a palette mask.", name, shown,
         )  # fmt: skip
+
+
+def warn_of_void_rims(name: str) -> None:
+    """Say once that 255 along the rims of objects is no object.
+
+    Args:
+        name: What the message calls the mask.
+    """
+    _say_once(
+        "void rims", "%s has 255 along the rims of objects: taken as no opinion, and as no object (said once). "
+        "`--void none` (void=None) makes it an object.", name,
+    )  # fmt: skip
 
 
 def _say_once(key: str, message: str, *arguments: object) -> None:
