@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -281,3 +282,19 @@ def test_standard_input(segment, place, monkeypatch):
 def test_what_is_not_there_is_named_as_what_it_is(segment, capsys, video, message):
     assert segment(video) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_name_with_a_leading_dash(segment, place, capsys):
+    write_video(place / "a.mp4", clip(2)).rename(place / "-dash.mp4")
+    with pytest.raises(SystemExit):
+        segment("-dash.mp4")
+    assert "The file `-dash.mp4` passes for an option; write `./-dash.mp4`" in capsys.readouterr().err
+    assert segment("./-dash.mp4") == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_mask_in_a_pipe_is_named(segment, place, capsys):
+    write_frames(place / "frames", clip(2))
+    os.mkfifo("mask.png")
+    assert segment("frames", "mask.png") == 2
+    assert "`mask.png` is a pipe or a device" in capsys.readouterr().err

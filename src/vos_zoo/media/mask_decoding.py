@@ -62,6 +62,8 @@ def decode_mask(path: Path) -> DecodedMask:
         )
     if path.is_dir():
         raise MaskError(f"`{path}` is a folder where one mask file was expected. Give the path of a mask in it.")
+    if not path.is_file():
+        raise MaskError(f"`{path}` is a pipe or a device. Masks are read more than once; save it as a file first.")
     try:
         with open_image(path) as image:
             _check_kind(image, path)
