@@ -146,6 +146,14 @@ def test_frames_of_sixteen_bits_are_scaled_alike(tmp_path, caplog):
         FrameFolder(folder, levels="auto")
 
 
+@pytest.mark.parametrize(("levels", "brightest"), [(None, 255), ("type", 15)])
+def test_one_wide_frame_among_many_is_scaled(tmp_path, levels, brightest):
+    ramp = np.linspace(200, 3800, 48 * 64).reshape(48, 64).astype(np.uint16)
+    names = [f"{number:03d}.png" for number in range(150)]
+    folder = write_frames(tmp_path, [ramp if number == 1 else clip(1)[0] for number in range(150)], names)
+    assert FrameFolder(folder, levels=levels).read(1).image.max() == brightest
+
+
 @pytest.mark.parametrize("suffix", [".tif", ".avif", ".webp", ".gif", ".JPG"])
 def test_kinds_of_frames(tmp_path, suffix):
     folder = write_frames(tmp_path, [quadrants()] * 3, [f"{number}{suffix}" for number in range(3)])

@@ -25,6 +25,7 @@ from vos_zoo.cli import (
 from vos_zoo.cli.output import describe_os_error, print_error
 from vos_zoo.cli.progress import report_event, terminal
 from vos_zoo.errors import VosZooError
+from vos_zoo.files import local_path
 from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
@@ -117,9 +118,13 @@ def _discard_output() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says which file it took for an option."""
+    """A parser that knows ``~`` in paths, and says which file it took for an option."""
 
     _words: Sequence[str] = ()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.register("type", Path, local_path)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as always, and remember the words."""

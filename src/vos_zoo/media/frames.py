@@ -135,7 +135,10 @@ class VideoReader(abc.ABC):
             return pixels
         if self._levels is None:
             wide = (sample for sample in self._samples() if sample.dtype != np.uint8)
-            self._levels = find_levels(wide, self._levels_choice, name=f"`{self.path}`", bits=bits)
+            # These pixels too: where frames of both kinds are mixed, the samples may miss the wide ones.
+            self._levels = find_levels(
+                itertools.chain([pixels], wide), self._levels_choice, name=f"`{self.path}`", bits=bits
+            )
         return self._levels.apply(pixels)
 
     def _spread(self) -> Sequence[int]:
