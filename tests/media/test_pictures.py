@@ -50,6 +50,16 @@ def test_fractions_and_big_endian(tmp_path):
     assert read.dtype == np.dtype("=u2")
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fractions_that_pillow_does_not_know(tmp_path, dtype):
+    colours = (COLOURS / 7).astype(dtype)
+    cv2.imwrite(str(tmp_path / "a.tif"), colours[:, :, ::-1])
+    np.testing.assert_array_equal(load_picture(tmp_path / "a.tif"), colours)
+    (tmp_path / "b.tif").write_bytes(b"II*\0" + bytes(40))
+    with pytest.raises(VideoError, match="it is a TIFF image, damaged"):
+        load_picture(tmp_path / "b.tif")
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("bits", [8, 16])
 def test_pictures_are_upright(tmp_path, orientation, bits):

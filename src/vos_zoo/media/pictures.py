@@ -20,6 +20,7 @@ from vos_zoo.media.orientation import UPRIGHT, turn_upright
 __all__ = ["count_pictures", "load_picture", "load_pictures", "picture_times"]
 
 _ORIENTATION_TAG = 0x0112
+_TIFF = "a TIFF image"
 
 
 def load_picture(path: Path) -> NDArray[Any]:
@@ -60,6 +61,12 @@ def load_pictures(path: Path, indices: range = range(1)) -> Iterator[NDArray[Any
         raise VideoError(f"Image `{path}` is too large: {error}.") from error
     except DAMAGE as error:
         kind = "a folder" if path.is_dir() else file_kind(path).name
+        if isinstance(error, UnidentifiedImageError) and kind == _TIFF:
+            # Pillow knows no TIFF files of colours as fractions, or of 64 bits.
+            pixels = _wide_pixels(path, 0)
+            if pixels is not None:
+                yield pixels
+                return
         place = f" (picture {index} in it)" if index else ""
         raise VideoError(
             f"Image `{path}`{place} cannot be read: it is {kind}, damaged or no image ({error}). "
@@ -109,7 +116,7 @@ def _pixels(image: Image.Image, path: Path) -> NDArray[Any]:
         values = np.asarray(image)
         pixels = values.astype(values.dtype.newbyteorder("="))
     else:
-        wide = _wide_colours(path, image.tell()) if is_narrowed else None
+        wide = _wide_pixels(path, image.tell()) if is_narrowed else None
         if wide is not None:
             pixels = wide
         else:
@@ -128,12 +135,12 @@ def _is_narrowed(image: Image.Image) -> bool:
     return isinstance(raw_mode, str) and ";16" in raw_mode
 
 
-def _wide_colours(path: Path, index: int) -> NDArray[Any] | None:
-    """Read colours of 16 bits through OpenCV; None if it cannot."""
+def _wide_pixels(path: Path, index: int) -> NDArray[Any] | None:
+    """Read pixels of more than 8 bits through OpenCV; None if it cannot, or there are 8."""
     # From memory: OpenCV opens no path with other than ASCII letters on some systems.
     content = np.fromfile(path, np.uint8)
     is_read, pictures = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED, None, (index, index + 1))
-    if not is_read or not pictures or pictures[0].dtype != np.uint16:
+    if not is_read or not pictures or pictures[0].dtype == np.uint8:
         return None
     picture = pictures[0]
     if picture.ndim == 2:
