@@ -6,6 +6,7 @@ import av
 import pytest
 
 from testing.videos import clip, write_with_sound
+from vos_zoo.media.reader import open_video
 from vos_zoo.media.sound import SoundCopy
 from vos_zoo.media.writer import VideoWriter
 
@@ -94,3 +95,42 @@ def test_an_overlay_has_the_times_and_the_sound_of_its_video(tmp_path):
     got = packets(tmp_path / "a.mp4")
     assert content(got) == content(expected)
     assert [time for time, _ in got] == pytest.approx([time for time, _ in expected], abs=2e-3)
+
+
+def test_times_that_fall_are_left_out(tmp_path):
+    source = write_with_sound(tmp_path / "source.mkv", clip(10), "aac")
+    with av.open(str(tmp_path / "copy.mp4"), "w", format="mp4") as output:
+        sound = SoundCopy(source, output, Fraction(0))
+        found = list(sound._packets)
+        found[5].pts = found[5].dts = found[3].pts
+        sound._packets = iter(found)
+        sound.write_until(Fraction(2))
+    kept = [part for time, part in packets(source) if time >= 0]
+    assert len(packets(tmp_path / "copy.mp4")) == len(kept) - 1
+
+
+def test_sound_that_breaks_the_header_costs_the_sound_alone(tmp_path, monkeypatch, caplog):
+    source = write_with_sound(tmp_path / "source.mkv", clip(10), "aac")
+
+    def refuse(self, path, output, begin):
+        raise av.error.ArgumentError(22, "Invalid argument")
+
+    monkeypatch.setattr(SoundCopy, "__init__", refuse)
+    with VideoWriter(tmp_path / "a.mp4", (48, 64), fps=25, sound=source) as writer:
+        for number, picture in enumerate(clip(3)):
+            writer.write(picture, Fraction(number, 25))
+    assert "cannot be copied" in caplog.text
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 3
+        assert not container.streams.audio
+
+
+def test_sound_of_a_transport_stream(tmp_path):
+    source = write_with_sound(tmp_path / "source.ts", clip(30), "aac")
+    with VideoWriter(tmp_path / "a.mp4", (48, 64), fps=25, sound=source) as writer:
+        for frame in open_video(source):
+            writer.write(frame.image, frame.time)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        heard = [float(frame.time) for frame in container.decode(audio=0)]
+    assert 0 <= heard[0] < 0.05
+    assert heard[-1] == pytest.approx(1.2, abs=0.05)

@@ -37,6 +37,7 @@ class SoundCopy:
         self._output = output
         self._begin = begin
         self._waiting: Any = None
+        self._last = -1  # time of the packet that was copied last, in ticks
         stream = self._source.streams.best("audio")
         name = None if stream is None or stream.codec_context is None else stream.codec_context.name
         self.is_copied = name in output.supported_codecs
@@ -62,7 +63,13 @@ class SoundCopy:
                 self._waiting = packet
                 return
             else:
-                self._copy(packet)
+                try:
+                    self._copy(packet)
+                except av.error.FFmpegError as error:
+                    _logger.warning(
+                        "The sound cannot be copied any further (%s); the rest is left out.", error.strerror
+                    )
+                    self.close()
 
     def close(self) -> None:
         """Close the source. Closing twice does no harm."""
@@ -84,5 +91,8 @@ class SoundCopy:
         shift = round(self._begin / packet.time_base)
         packet.pts -= shift
         packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+        if packet.dts <= self._last:  # times that fall or repeat, as damaged files have them
+            return
+        self._last = packet.dts
         packet.stream = self._stream
         self._output.mux(packet)

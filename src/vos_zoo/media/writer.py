@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ try:
 except ImportError:  # an optional extra; only VideoWriter needs it
     av = None
 
+_logger = logging.getLogger(__name__)
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov")
 """Endings of the video files that can be written."""
 
@@ -257,10 +259,21 @@ class VideoWriter:
     def _open(self, time: Fraction | None) -> None:
         self._begin = time
         partial = self._cleanup.enter_context(atomic_path(self.path))
+        if self._sound_path is None or time is None:
+            self._start(partial)
+            return
+        try:
+            self._start(partial, self._sound_path, time)
+        except (av.error.FFmpegError, ValueError) as error:
+            _logger.warning("The sound of `%s` cannot be copied (%s) and is left out.", self._sound_path, error)
+            self._sound = None
+            self._start(partial)
+
+    def _start(self, path: Path, sound: Path | None = None, begin: Fraction = Fraction(0)) -> None:
+        """Open the file, and write its header."""
         # An absolute path, because FFmpeg takes what comes before the first colon of a relative one for a protocol.
-        name = str(partial.absolute())
-        self._container = av.open(name, "w", format="mp4", options={"movflags": "+faststart"})
-        stream = self._container.add_stream(self._encoder, rate=self._rate)
+        container = av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"})
+        stream: Any = container.add_stream(self._encoder, rate=self._rate)
         stream.height, stream.width = (length + length % 2 for length in self._size)
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
@@ -268,15 +281,17 @@ class VideoWriter:
         context.color_primaries, context.color_trc = _BT709, _BT709
         context.sample_aspect_ratio = self._pixel_aspect
         context.time_base = self._tick
-        # With reordered frames and uneven times, MP4 files would end before their last frames.
-        context.max_b_frames = 0 if time is not None else context.max_b_frames
+        if self._begin is not None:
+            # With reordered frames and uneven times, MP4 files would end before their last frames.
+            context.max_b_frames = 0
         if self._encoder == "libx264":
             stream.options = {"crf": str(self._quality), "preset": "veryfast"}
         else:
             stream.bit_rate = round(stream.height * stream.width * float(self._rate) * _BITS_PER_PIXEL)
-        self._stream = stream
-        if self._sound_path is not None and time is not None:
-            self._sound = SoundCopy(self._sound_path, self._container, time)
+        if sound is not None:
+            self._sound = SoundCopy(sound, container, begin)
+        container.start_encoding()
+        self._container, self._stream = container, stream
 
 
 def _find_encoder() -> str:
