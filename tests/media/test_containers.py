@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import av
 import pytest
 
 from testing.videos import clip, cut_by_edit_list, write_video
@@ -48,6 +49,35 @@ def test_headers_of_a_cut_file_are_believed(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     assert count_frames(path) == 30  # reading it names the damage
+
+
+def test_the_index_of_a_long_file_saves_reading_it(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", clip(30))
+    opened = []
+    monkeypatch.setattr(containers, "open_container", lambda path: opened.append(Watched(path)) or opened[-1])
+    assert count_frames(path) == 30
+    assert opened[0].read < 10
+
+
+class Watched:
+    """A container that counts the packets that are read of it."""
+
+    def __init__(self, path):
+        self.container, self.read = av.open(str(path)), 0
+
+    def __getattr__(self, name):
+        return getattr(self.container, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.container.close()
+
+    def demux(self, stream):
+        for packet in self.container.demux(stream):
+            self.read += 1
+            yield packet
 
 
 def test_a_changed_file_is_counted_again(tmp_path, monkeypatch):

@@ -101,11 +101,17 @@ def _count_frames(path: Path, size: int, modified: int) -> int:
         is_cut = missing_bytes(path) > 0
         if is_cut and announced:
             return announced
+        # The index of an MP4 file knows all frames and what edit lists hide, so that hours of video need not be read.
+        index = getattr(stream, "index_entries", None) or ()
+        is_indexed = 0 < announced == len(index) and not any(entry.is_discard for entry in index)
         packets, first_shown, decoded_at = 0, None, None
         try:
             for packet in container.demux(stream):
                 if not packet.size:
                     continue
+                if is_indexed and packets and packet.is_keyframe:
+                    packets = announced  # only the first group of frames can refer to frames that are not there
+                    break
                 if first_shown is None:
                     first_shown = packet.pts
                     is_certain &= packet.is_keyframe
