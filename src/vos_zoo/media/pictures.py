@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from vos_zoo.errors import MissingFileError, VideoError
 from vos_zoo.files import file_kind
+from vos_zoo.limits import pixel_excess
 from vos_zoo.media.image_files import DAMAGE, open_image
 from vos_zoo.media.orientation import UPRIGHT, turn_upright
 
@@ -63,7 +65,7 @@ def load_pictures(path: Path, indices: range = range(1)) -> Iterator[NDArray[Any
         kind = "a folder" if path.is_dir() else file_kind(path).name
         if isinstance(error, UnidentifiedImageError) and kind == _TIFF:
             # Pillow knows no TIFF files of colours as fractions, or of 64 bits.
-            pixels = _wide_pixels(path, 0)
+            pixels = _unknown_to_pillow(path)
             if pixels is not None:
                 yield pixels
                 return
@@ -91,22 +93,28 @@ def picture_times(path: Path, count: int) -> list[Fraction] | None:
     """Give the times at which the pictures of an animation appear, and the time at which the last one ends.
 
     Returns:
-        ``count`` + 1 rising times in seconds; None if the file has none, as TIFF files.
+        ``count`` + 1 rising times in seconds; None if the file has none, as TIFF files, or is damaged.
     """
     times = [Fraction(0)]
-    with open_image(path) as image:
-        for index in range(count):
-            image.seek(index)
-            if image.format in ("WEBP", "AVIF"):  # they tell a duration only once a picture is decoded
-                image.load()
-            duration = image.info.get("duration")
-            if not duration:
-                return None
-            times.append(times[-1] + Fraction(duration).limit_denominator(1000) / 1000)
+    try:
+        with open_image(path) as image:
+            for index in range(count):
+                image.seek(index)
+                if image.format in ("WEBP", "AVIF"):  # they tell a duration only once a picture is decoded
+                    image.load()
+                duration = image.info.get("duration")
+                if not duration:
+                    return None
+                times.append(times[-1] + Fraction(duration).limit_denominator(1000) / 1000)
+    except (*DAMAGE, Image.DecompressionBombError):  # reading the pictures will name it
+        return None
     return times
 
 
 def _pixels(image: Image.Image, path: Path) -> NDArray[Any]:
+    excess = pixel_excess(image.height, image.width)  # a later picture may be larger than the first
+    if excess is not None:
+        raise Image.DecompressionBombError(excess)
     is_narrowed = _is_narrowed(image)
     image.load()
     pixels: NDArray[Any]
@@ -146,6 +154,20 @@ def _wide_pixels(path: Path, index: int) -> NDArray[Any] | None:
     if picture.ndim == 2:
         return picture
     return np.ascontiguousarray(picture[:, :, 2::-1] if picture.shape[2] >= 3 else picture[:, :, 0])
+
+
+def _unknown_to_pillow(path: Path) -> NDArray[Any] | None:
+    """Read the first page of a TIFF file that Pillow cannot; None if it is damaged or too large."""
+    try:
+        with warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")  # Pillow's, of damaged tags: our error says what is wrong
+            tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+            file.seek(tags.next)
+            tags.load(file)
+        width, height = int(tags[TiffImagePlugin.IMAGEWIDTH]), int(tags[TiffImagePlugin.IMAGELENGTH])
+    except DAMAGE:
+        return None
+    return None if pixel_excess(height, width) is not None else _wide_pixels(path, 0)
 
 
 def _absence(path: Path) -> str:
