@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,66 @@ HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Wings of a room, from the lowest up, where a room has an order of its own.
 WINGS = {"data": ("layouts", "clips", "modules")}
 
-#: Sources without a test file of their own, and why.
+#: Sources without a test file of their own, by the reason; patterns of fnmatch below the package.
 WITHOUT_TWIN = {
-    "cli/main.py": "",
+    "thin commands: tests/cli/test_main.py runs them": (
+        "cli/convert.py",
+        "cli/demo.py",
+        "cli/doctor.py",
+        "cli/list_command.py",
+        "cli/segment.py",
+    ),
+    "a thin command: tests/models/dmn_aoa/test_precompute.py runs it": ("cli/proposals.py",),
+    "tests/segmentation/test_video.py and tests/test_bad_input.py hand in such masks": ("media/annotations.py",),
+    "tests/media/test_masks.py reads every format of masks": ("media/mask_decoding.py",),
+    "they run inside Triton only: test_triton_kernel.py compiles them and runs them in its interpreter": (
+        "memory/backends/triton_programs.py",
+        "memory/backends/triton_softmax*.py",
+    ),
+    "tests/models/hs2s/test_network.py and test_convert.py hold the parts against the paper": (
+        "models/hs2s/config.py",
+        "models/hs2s/decoder.py",
+        "models/hs2s/encoder.py",
+        "models/hs2s/matching.py",
+        "models/hs2s/memory.py",
+        "models/hs2s/recurrence.py",
+    ),
+    "tests/models/rde/test_network.py holds the parts against the paper": (
+        "models/rde/aggregation.py",
+        "models/rde/config.py",
+        "models/rde/lightning_module.py",
+        "models/rde/memory.py",
+    ),
+    "tests/cli/test_reproduce.py runs it": ("reproduction/reproduce.py",),
+    "tests/test_limits.py hands in images that declare too much": ("media/image_files.py",),
+    "tests/test_registry.py brings models by entry points, sound and broken ones": ("plugins.py",),
+    "clips for the battery, which tests/testing/test_model_tester.py tests": ("testing/clips.py",),
+    "one constant": ("version.py",),
+}
+
+#: Tests of no single source, by what they test; patterns of fnmatch below tests/.
+WITHOUT_SOURCE = {
+    "files beside the package: recipes, docs, results, packaging": (
+        "recipes/*.py",
+        "reproduction/test_rows.py",
+        "test_add_a_model.py",
+        "test_docs.py",
+        "test_doctests.py",
+        "test_package.py",
+        "test_results.py",
+        "test_structure.py",
+    ),
+    "several sources at once": (
+        "cli/test_full_disk.py",
+        "cli/test_processes.py",
+        "memory/backends/test_select_tokens.py",
+        "test_bad_input.py",
+        "test_no_lookups.py",
+        "test_real_files.py",
+        "training/test_distributed.py",
+        "training/test_resume.py",
+    ),
+    "helpers of the tests": ("testing/original/test_state.py",),
 }
 
 
@@ -156,3 +214,57 @@ def test_what_the_page_names_is_there():
         assert (PACKAGE / path).exists() or (repository / path).exists() or path in in_a_papers_folder, (
             f"docs/architecture.md names {path}, which does not exist. Correct the page."
         )
+
+
+def twin(source: str) -> str:
+    """Where the tests of a source belong: ``a/b.py`` is tested by ``a/test_b.py``."""
+    folder, _, name = source.rpartition("/")
+    return f"{folder}/test_{name}" if folder else f"test_{name}"
+
+
+MIRRORED = sorted(
+    path.relative_to(PACKAGE).as_posix() for path in SOURCES.values() if path.name not in ("__init__.py", "__main__.py")
+)
+TEST_FILES = sorted(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py"))
+
+
+def is_listed(name: str, lists: dict[str, tuple[str, ...]]) -> bool:
+    return any(fnmatch(name, pattern) for patterns in lists.values() for pattern in patterns)
+
+
+@pytest.mark.parametrize("source", MIRRORED)
+def test_every_source_has_its_twin(source):
+    if is_listed(source, WITHOUT_TWIN):
+        return
+    assert twin(source) in TEST_FILES, (
+        f"src/vos_zoo/{source} has no test file. Test it in tests/{twin(source)}, or list it in WITHOUT_TWIN with the "
+        "reason."
+    )
+    content = (TESTS / twin(source)).read_text(encoding="utf-8")
+    assert re.search(r"^ *def test_|^class Test", content, re.MULTILINE), (
+        f"tests/{twin(source)} holds no test. Test src/vos_zoo/{source} there."
+    )
+
+
+@pytest.mark.parametrize("test_file", TEST_FILES)
+def test_every_test_file_has_its_source(test_file):
+    assert test_file in map(twin, MIRRORED) or is_listed(test_file, WITHOUT_SOURCE), (
+        f"tests/{test_file} tests no source of that name. Put its tests beside the part that they test, or list it in "
+        "WITHOUT_SOURCE."
+    )
+
+
+@pytest.mark.parametrize("pattern", [pattern for patterns in WITHOUT_TWIN.values() for pattern in patterns])
+def test_the_list_of_sources_is_true(pattern):
+    found = [source for source in MIRRORED if fnmatch(source, pattern)]
+    assert found, f"{pattern} in WITHOUT_TWIN matches no source. Remove it."
+    tested = [source for source in found if twin(source) in TEST_FILES]
+    assert not tested, f"{pattern} in WITHOUT_TWIN matches {tested[0]}, which tests/{twin(tested[0])} tests. Narrow it."
+
+
+@pytest.mark.parametrize("pattern", [pattern for patterns in WITHOUT_SOURCE.values() for pattern in patterns])
+def test_the_list_of_tests_is_true(pattern):
+    found = [test_file for test_file in TEST_FILES if fnmatch(test_file, pattern)]
+    assert found, f"{pattern} in WITHOUT_SOURCE matches no test file. Remove it."
+    twins = [test_file for test_file in found if test_file in map(twin, MIRRORED)]
+    assert not twins, f"{pattern} in WITHOUT_SOURCE matches tests/{twins[0]}, whose source exists. Narrow it."

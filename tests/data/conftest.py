@@ -15,6 +15,8 @@ from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.media.masks import write_mask
 
 FRAMES = 8
+# Frames that meta.json lists for each object of `objects_root`, whose videos have 8 and 5 frames.
+_OBJECTS = {"long": {1: range(8), 4: range(2, 5)}, "short": {2: range(5), 3: range(4, 5)}}
 _STEMS = [f"{index:05d}" for index in range(0, 30, 5)]
 
 
@@ -92,6 +94,30 @@ def youtube_vos_root(tmp_path_factory) -> Path:
     _write_split(root, "train", first_masks_only=False)
     _write_split(root, "valid", first_masks_only=True)
     return root
+
+
+@pytest.fixture
+def objects_root(tmp_path) -> Path:
+    """Two videos, one of them square, whose objects are wide bars that hardly move."""
+    split = tmp_path / "youtube-vos" / "train"
+    meta = {}
+    for name, (frames, size) in {"long": (8, (60, 80)), "short": (5, (48, 48))}.items():
+        for index in range(frames):
+            mask = np.zeros(size, np.uint8)
+            for place, label in enumerate(_OBJECTS[name]):
+                mask[5 + 20 * place : 20 + 20 * place, 10 + index : 40 + index] = label
+            frame = np.stack([mask * 20, mask * 30, np.full(size, 10 * index, np.uint8)], axis=2)
+            for folder in ("JPEGImages", "Annotations"):
+                (split / folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(frame).save(split / "JPEGImages" / name / f"{5 * index:05d}.jpg", quality=100)
+            write_mask(split / "Annotations" / name / f"{5 * index:05d}.png", mask)
+        objects = {
+            str(label): {"category": "bar", "frames": [f"{5 * index:05d}" for index in listed]}
+            for label, listed in _OBJECTS[name].items()
+        }
+        meta[name] = {"objects": objects}
+    (split / "meta.json").write_text(json.dumps({"videos": meta}))
+    return tmp_path
 
 
 @pytest.fixture(autouse=True)

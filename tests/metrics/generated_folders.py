@@ -96,3 +96,19 @@ def write_cases(root, names=None):
             write_sequence(root / "annotations" / name, annotations)
             write_sequence(root / "results" / name, results)
     return root / "results", root / "annotations"
+
+
+EXACT = 1e-9  # both sides count pixels; only the order of a few float operations differs
+
+RULES = {
+    "davis2017": {"binary": False, "skip_last": True},
+    "davis2016": {"binary": True, "skip_last": True},
+    "youtube-vos": {"binary": False, "skip_last": False},
+}
+
+# In the binary protocol no value is void, so the definition has nothing to say about these.
+CASES = {name: [case for case in cases() if name != "davis2016" or "void" not in case] for name in RULES}
+
+
+def by_id(report, sequence):
+    return {score.object_id: score for score in report.objects if score.sequence == sequence}

@@ -1,4 +1,4 @@
-"""Checkpoint folders of untrained networks."""
+"""Checkpoint folders of untrained networks, and checkpoints of training that has not begun."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytorch_lightning import LightningModule
 
 
 def save_tiny(name: str, folder: Path) -> Path:
@@ -19,3 +21,13 @@ def save_tiny(name: str, folder: Path) -> Path:
     torch.manual_seed(0)
     network = architecture.load_class("network")(architecture.new_config("tiny"))
     return save_checkpoint_folder(network, folder / f"{name}-tiny", card="# Untrained\n")
+
+
+def save_training_checkpoint(module: LightningModule, path: Path) -> Path:
+    """Write what Lightning writes of a module before its first step."""
+    import pytorch_lightning as pl
+
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(path)
+    return path

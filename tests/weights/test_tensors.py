@@ -15,6 +15,7 @@ from torch import nn
 
 from vos_zoo.errors import CheckpointError
 from vos_zoo.registry import ARCHITECTURES, find_architecture
+from vos_zoo.weights import describe_file
 from vos_zoo.weights.checkpoint import build, save_checkpoint_folder
 from vos_zoo.weights.tensors import TensorFile, fill, without_storage
 
@@ -138,3 +139,8 @@ def test_loading_takes_the_weights_memory_and_little_more(tmp_path, tiny_model):
     peaks = [float(line) for line in result.stdout.split()]
     assert len(peaks) == 2
     assert all(0.9 < peak < 1.2 for peak in peaks), peaks  # times the weights in float32
+
+
+def test_file_kinds(tiny_model, tmp_path):
+    assert describe_file(tiny_model / "model.safetensors") == "a safetensors file"
+    assert "text" in describe_file(tiny_model / "config.json")

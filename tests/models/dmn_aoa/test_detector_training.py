@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from testing.model_tester import ignore, training_batch
 
 from vos_zoo.models.dmn_aoa.detector_training import DetectorModule
+from vos_zoo.testing import ignore, training_batch
 
 
 @pytest.fixture(scope="module")

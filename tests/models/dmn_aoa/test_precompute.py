@@ -7,14 +7,12 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from testing.checkpoints import save_tiny
 from testing.clips import FRAMES, HEIGHT, LATE_FRAME, WIDTH
 from vos_zoo.cli.main import main
 from vos_zoo.errors import (
-    CheckpointError,
     ConfigError,
     DataError,
     MissingFileError,
@@ -23,7 +21,7 @@ from vos_zoo.errors import (
 )
 from vos_zoo.files import folder_lock
 from vos_zoo.media.masks import read_mask
-from vos_zoo.models.dmn_aoa import detector, precompute
+from vos_zoo.models.dmn_aoa import precompute
 from vos_zoo.models.dmn_aoa.precompute import propose_video
 from vos_zoo.models.dmn_aoa.proposal_files import FolderProposals, StoredProposals, read_proposals, write_proposals
 from vos_zoo.models.load import load_model
@@ -302,25 +300,6 @@ def test_a_detector_looks_at_pictures_of_any_size(tmp_path, monkeypatch):
     assert {path.stem: read_proposals(path).size for path in report.folder.iterdir()} == sizes
 
 
-def test_weights_that_cannot_be_downloaded_are_an_error_of_ours(monkeypatch):
-    import torchvision.models.detection as models
-
-    def fail(**options):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(models, "maskrcnn_resnet50_fpn_v2", fail)
-    with pytest.raises(CheckpointError, match=r"cannot be downloaded \(no route to host\)"):
-        detector.MaskRCNNProposals()
-
-
-@pytest.mark.parametrize("content", ["{", '{"format": 1}', '{"format": 9, "settings": {}}', "[]"])
-def test_a_damaged_index_is_named(tmp_path, content):
-    (tmp_path / "proposals.json").write_text(content)
-    (tmp_path / "clip").mkdir()
-    with pytest.raises(DataError, match=r"proposals\.json"):
-        FolderProposals.open(tmp_path / "clip")
-
-
 def test_the_command_says_how_to_go_on(built, capsys):
     arguments = ["proposals", str(built["video"]), str(built["masks"]), "--out", str(built["out"])]
     arguments += ["--model", str(built["model"]), "--device", "cpu", "--size", "32"]
@@ -330,24 +309,6 @@ def test_the_command_says_how_to_go_on(built, capsys):
     assert "--model dmn_aoa --side-input proposals=" in printed
     assert main(arguments) == 2
     assert "--resume" in capsys.readouterr().err
-
-
-def test_stored_masks_come_back(built):
-    """What is written and read again is the proposal, as far as 28 cells can show it."""
-    from vos_zoo.inference.geometry import FrameGeometry
-    from vos_zoo.models.dmn_aoa.proposal_files import place_proposals, store_proposals
-    from vos_zoo.models.dmn_aoa.proposals import Proposals
-
-    rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(128.0), indexing="ij")
-    mask = (((rows - 40) / 25) ** 2 + ((columns - 60) / 35) ** 2 <= 1).float()
-    boxes = torch.tensor([[25.0, 15, 96, 66]])
-    geometry = FrameGeometry((192, 240), (96, 120), (4, 4, 0, 0))
-    stored = store_proposals(Proposals(boxes, torch.ones(1), mask[None]), geometry)
-    np.testing.assert_allclose(stored.boxes[0], [42, 30, 184, 132])
-    placed = place_proposals(stored, geometry, torch.zeros(1))
-    torch.testing.assert_close(placed.boxes, boxes)
-    both = ((placed.masks[0] > 0.5) & (mask > 0.5)).sum() / ((placed.masks[0] > 0.5) | (mask > 0.5)).sum()
-    assert both > 0.96
 
 
 @pytest.mark.parametrize("more", [[], ["--overwrite"]])

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from vos_zoo import VideoSession
-from vos_zoo.models.stcn import STCNConfig, STCNModule, STCNNetwork
+from vos_zoo.models.stcn import STCNConfig, STCNNetwork
 from vos_zoo.network import MemoryPolicy
-from vos_zoo.testing import VIDEO, ModelTester, ignore, training_batch
-from vos_zoo.training.unroll import aggregate_objects, object_planes
+from vos_zoo.testing import VIDEO, ModelTester
 
 
 class TestSTCN(ModelTester):
@@ -30,14 +29,6 @@ def run(frames, policy=None, **changes):
     for index in range(frames):
         session.step(VIDEO.frames[index % 10], VIDEO.masks[0] if index == 0 else None)
     return session
-
-
-def test_the_papers_defaults():
-    policy = STCNNetwork(STCNConfig.tiny()).default_policy()
-    assert policy == MemoryPolicy(every=5, max_frames=4)
-    assert STCNConfig().top_k == 20
-    # 64 frames at every 5th hold clips of 320 frames; DAVIS and YouTube-VOS have none that long.
-    assert STCNConfig().max_memory_frames == 64
 
 
 @pytest.mark.parametrize("every", [1, 3, 5])
@@ -79,26 +70,3 @@ def test_an_inference_read_uses_top_k_and_training_all_positions():
     assert torch.cdist(best, stored[0].detach()).amin(1).max() < 1e-4
     assert not torch.allclose(*readouts)
     assert readouts[1].requires_grad
-
-
-def test_the_training_step_is_the_papers_unroll():
-    torch.manual_seed(0)
-    module = STCNModule("tiny", bootstrap_start=5, bootstrap_end=6)
-    module.log = ignore
-    module.train()
-    batch = training_batch(frames=3)
-    loss = module.training_step(batch, 0)
-    network, masks, valid = module.network, batch["masks"], batch["valid_objects"]
-    frames = [network.encode(image) for image in batch["images"].unbind(1)]
-    memory = network.new_memory(MemoryPolicy(every=1))
-    network.memorize(frames[0], object_planes(masks[:, 0], valid), memory, reference=True)
-    total = 0.0
-    for time in (1, 2):
-        memory.tick()
-        logits = aggregate_objects(network.segment(frames[time], memory), valid)
-        for clip, objects in enumerate((2, 1)):  # the second clip has one object: two channels
-            chosen = logits[clip : clip + 1, : 1 + objects]
-            target = masks[clip : clip + 1, time].long()
-            total += torch.nn.functional.cross_entropy(chosen, target) / 2
-        network.memorize(frames[time], logits.softmax(1)[:, 1:], memory)
-    torch.testing.assert_close(loss, total)

@@ -27,13 +27,6 @@ def run(frames, policy=None):
     return sorted(stored.frame - 1 for stored in session._memory.groups[0].bank.frames)
 
 
-def test_the_papers_defaults():
-    policy = STMNetwork(STMConfig.tiny()).default_policy()
-    assert policy == MemoryPolicy(every=5, max_frames=4, keep_latest=True)
-    assert STMConfig().top_k is None
-    assert STMConfig().max_memory_frames == 64
-
-
 @pytest.mark.parametrize(
     ("frames", "kept"),
     [

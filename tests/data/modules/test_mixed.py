@@ -1,0 +1,44 @@
+"""Mixtures of pictures, videos and shapes below one root."""
+
+from __future__ import annotations
+
+import pytest
+
+from testing.data_modules import LIGHTNING_WARNINGS, SMALL, batches
+from vos_zoo.data.modules.mixed import MixedDataModule
+from vos_zoo.errors import ConfigError, DataError
+
+pytestmark = LIGHTNING_WARNINGS
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pairs_weight": -1}, "weights? are|pairs_weight"),
+        ({"pairs_weight": 0, "videos_weight": 0}, "at least one above"),
+        ({"frame_step": 0}, "frame_step is 0"),
+        ({"cache_bytes": -1}, "cache_bytes is -1"),
+    ],
+)
+def test_mixture_out_of_range(options, message):
+    with pytest.raises(ConfigError, match=message):
+        MixedDataModule("anywhere", **options)
+
+
+def test_missing_part_names_what_was_found(data_root, tmp_path):
+    (tmp_path / "train").symlink_to(data_root / "train")
+    with pytest.raises(DataError, match=r"no `pairs/` \(found: train\).*pairs_weight"):
+        MixedDataModule(str(tmp_path), **SMALL).setup("fit")
+    found = batches(MixedDataModule(str(tmp_path), **SMALL, pairs_weight=0))
+    assert {name for batch in found for name in batch["name"]} <= {"ant", "bee", "cow"}
+
+
+def test_shapes_can_be_mixed_in(data_root):
+    data = MixedDataModule(str(data_root), **SMALL, pairs_weight=0, videos_weight=0, shapes_weight=1)
+    assert batches(data)[0]["name"] == ["moving-shapes"] * 2
+
+
+def test_videos_for_validation_may_lie_in_the_data_root(data_root):
+    data = MixedDataModule(str(data_root), **SMALL, pairs_weight=0, validation_root="train", validation_names=["cow"])
+    data.setup("validate")
+    assert [video["name"] for video in data.val_dataloader()] == ["cow"]
