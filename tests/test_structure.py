@@ -86,6 +86,7 @@ WITHOUT_SOURCE = {
         "memory/backends/test_select_tokens.py",
         "test_bad_input.py",
         "test_no_lookups.py",
+        "test_real_files.py",
         "training/test_distributed.py",
         "training/test_resume.py",
     ),

@@ -4,7 +4,7 @@ Give a video and the masks of some objects in one of its frames; get masks for e
 
 Public names load on first use, so that ``import vos_zoo`` needs neither torch nor OpenCV:
 :func:`load_model`, :func:`list_models`, :class:`VideoSession`, :func:`segment_video`, :func:`evaluate`,
-:func:`register`.
+:func:`read_mask`, :func:`read_frames`, :func:`register`.
 
 Example:
     >>> import vos_zoo
@@ -21,6 +21,8 @@ from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
     from vos_zoo.inference.session import VideoSession as VideoSession
+    from vos_zoo.media.masks import read_mask as read_mask
+    from vos_zoo.media.reader import read_frames as read_frames
     from vos_zoo.metrics.evaluation import evaluate as evaluate
     from vos_zoo.models.load import load_model as load_model
     from vos_zoo.registry import list_models as list_models
@@ -34,8 +36,20 @@ __getattr__, __dir__ = lazy_names(
         "evaluate": "vos_zoo.metrics.evaluation",
         "list_models": "vos_zoo.registry",
         "load_model": "vos_zoo.models.load",
+        "read_frames": "vos_zoo.media.reader",
+        "read_mask": "vos_zoo.media.masks",
         "register": "vos_zoo.registry",
         "segment_video": "vos_zoo.segmentation.video",
     },
 )
-__all__ = ["VideoSession", "__version__", "evaluate", "list_models", "load_model", "register", "segment_video"]
+__all__ = [
+    "VideoSession",
+    "__version__",
+    "evaluate",
+    "list_models",
+    "load_model",
+    "read_frames",
+    "read_mask",
+    "register",
+    "segment_video",
+]

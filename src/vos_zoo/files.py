@@ -11,12 +11,12 @@ import platform
 import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vos_zoo.errors import OutputExistsError, OutputInUseError
+from vos_zoo.errors import MissingFileError, OutputExistsError, OutputInUseError
 
 if sys.platform == "win32":
     import msvcrt
@@ -49,7 +49,7 @@ class FileKind:
 _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", FileKind("a PNG image", "image")),
     (0, b"\xff\xd8\xff", FileKind("a JPEG image", "image")),
-    (0, b"GIF8", FileKind("a GIF image", "video")),  # may be animated
+    (0, b"GIF8", FileKind("a GIF image", "image")),
     (0, b"BM", FileKind("a BMP image", "image")),
     (0, b"II*\x00", FileKind("a TIFF image", "image")),
     (0, b"MM\x00*", FileKind("a TIFF image", "image")),
@@ -59,9 +59,11 @@ _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (4, b"ftyphe", FileKind("a HEIC image", "image")),
     (4, b"ftypmif1", FileKind("a HEIC image", "image")),
     (4, b"ftypavif", FileKind("an AVIF image", "image")),
+    (4, b"ftypavis", FileKind("an animated AVIF image", "image")),
     (4, b"ftypM4A", FileKind("an M4A sound file", "audio")),
     (4, b"ftyp", FileKind("an MP4 or MOV video", "video")),
     (0, b"\x1aE\xdf\xa3", FileKind("a Matroska or WebM video", "video")),
+    (0, b"YUV4MPEG2 ", FileKind("a YUV4MPEG video", "video")),
     (0, b"ID3", FileKind("an MP3 sound file", "audio")),
     (0, b"fLaC", FileKind("a FLAC sound file", "audio")),
     (0, b"%PDF", FileKind("a PDF document", "document")),
@@ -308,6 +310,43 @@ def _identity(path: Path) -> tuple[int, int] | str:
     if status is None or status.st_ino == 0:  # file systems without such numbers
         return os.path.normcase(os.path.realpath(path))
     return status.st_dev, status.st_ino
+
+
+def local_path(path: str | Path) -> Path:
+    """Give the path of a local file, with a leading ``~`` as the home folder unless a file is really named so.
+
+    Args:
+        path: As a user gave it.
+
+    Example:
+        >>> local_path("~/clip.mp4") == Path.home() / "clip.mp4"
+        True
+    """
+    path = Path(path)
+    if path.parts[:1] and path.parts[0].startswith("~") and not path.exists():
+        with contextlib.suppress(RuntimeError):  # no such user
+            return path.expanduser()
+    return path
+
+
+def refuse_dangling(files: Sequence[Path], what: str) -> None:
+    """Refuse links to files that are not there, such as git-annex leaves for content that was not fetched.
+
+    Args:
+        files: Entries of one folder.
+        what: What messages call them.
+
+    Raises:
+        MissingFileError: If there are any; the message names them.
+    """
+    dangling = [file for file in files if file.is_symlink() and not file.exists()]
+    if dangling:
+        names = ", ".join(file.name for file in dangling[:3]) + (f" … {dangling[-1].name}" if dangling[3:] else "")
+        raise MissingFileError(
+            f"{len(dangling)} of the {len(files)} {what} in `{dangling[0].parent}` are links to files that are not "
+            f"there: {names} (the first leads to `{dangling[0].readlink()}`). Fetch them (such as by `git annex get`), "
+            "or remove the links."
+        )
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

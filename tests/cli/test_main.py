@@ -9,7 +9,7 @@ import pytest
 import vos_zoo
 from vos_zoo.cli import main as cli
 from vos_zoo.cli import segment
-from vos_zoo.cli.main import main
+from vos_zoo.cli.main import build_parser, main
 from vos_zoo.errors import VideoError
 
 COMMANDS = ["segment", "proposals", "evaluate", "demo", "list", "convert", "doctor"]
@@ -224,3 +224,10 @@ def test_the_demo_replaces_no_files_of_others(capsys, tiny_model, tmp_path):
     (mine.parent / "run.json").write_text('{"settings": {"video": "another clip"}}')
     assert main(arguments) == 2
     assert mine.read_text() == "mine"
+
+
+def test_paths_of_all_commands_know_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    arguments = build_parser().parse_args(["evaluate", "~/masks", "~/true", "--json", "~/scores.json"])
+    assert (arguments.results, arguments.json) == (tmp_path / "masks", tmp_path / "scores.json")

@@ -1,5 +1,7 @@
 """Sizes, padding and the way back."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,9 @@ STD = np.array([0.229, 0.224, 0.225])
         ((180, 320), 240, (240, 427), (2, 3, 0, 0)),
         ((100, 101), None, (100, 101), (5, 6, 6, 6)),
         ((1, 1), None, (1, 1), (7, 8, 7, 8)),
+        ((64, 4096), 480, (120, 7680), (0, 0, 4, 4)),
+        ((32768, 1080), 480, (5288, 174), (1, 1, 4, 4)),
+        ((64, 4096), None, (64, 4096), (0, 0, 0, 0)),
     ],
 )
 def test_sizes(frame, size, working, padding):
@@ -38,8 +43,11 @@ def test_padding_is_the_least_and_even(height, width, size, stride):
     geometry = FrameGeometry.fit((height, width), size, stride)
     if size is None:
         assert geometry.working_size == (height, width)
-    else:
+    elif max(height, width) <= 4 * min(height, width):
         assert min(geometry.working_size) == size
+    else:
+        assert min(geometry.working_size) <= size
+        assert min(geometry.working_size) == 1 or np.prod([side - 0.5 for side in geometry.working_size]) <= 4 * size**2
     left, right, top, bottom = geometry.padding
     assert 0 <= right - left <= 1
     assert 0 <= bottom - top <= 1
@@ -126,3 +134,38 @@ def test_an_empty_list_of_ids_is_no_plane_of_a_mask_of_others():
     geometry = FrameGeometry.fit((16, 16), None, 16)
     planes = geometry.to_planes(np.full((16, 16), 9), [1], CPU)
     assert planes.sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("frame", "size", "pixels", "message"),
+    [
+        ((2160, 3840), 480, 16, r"16 pixels large, about 0\.9x0\.9 of the 853x480 .*no size would keep it; cut"),
+        ((2160, 3840), 480, 256, r"about 3\.6x3\.6 of the .*size=1088 \(`--size 1088`\) would keep it"),
+        ((2160, 3840), 1088, 256, None),
+        ((2160, 3840), (256, 448), 256, "about 1.9x1.9"),
+        ((480, 854), 480, 64, None),
+        ((480, 854), 480, 63, "no size would keep it"),
+    ],
+)
+def test_objects_that_will_be_lost(frame, size, pixels, message):
+    found = FrameGeometry.fit(frame, size, 16).describe_loss(pixels)
+    assert found is None if message is None else re.search(message, found)
+
+
+@pytest.mark.parametrize(
+    ("frame", "size", "is_said"),
+    [
+        ((64, 4096), 480, True),
+        ((1080, 32768), 480, True),
+        ((64, 4096), None, False),
+        ((64, 4096), (128, 1024), False),
+        ((480, 1920), 480, False),
+        ((480, 854), 480, False),
+        ((1, 1), 480, False),
+    ],
+)
+def test_strips_are_said(frame, size, is_said):
+    found = FrameGeometry.fit(frame, size, 16).describe_bound(size)
+    assert (found is not None) == is_said
+    if is_said:
+        assert f"{frame[1]}x{frame[0]} (width x height) are long strips" in found

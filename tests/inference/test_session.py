@@ -743,3 +743,82 @@ def test_only_tracked_objects_that_the_mask_leaves_out_can_be_absent(stcn, absen
     with pytest.raises(MaskError, match=rf"Object {absent[0]} is said to be absent from frame 1, but it is {why}"):
         session.step(FRAMES[1], boxes((0, 9)), absent=absent)
     assert session.num_frames == 1
+
+
+# What frames and masks mean
+
+
+def test_bgr_frames_give_the_masks_of_rgb_frames(network):
+    masks = {0: boxes([1, 5])}
+    expected = run(VideoSession(network, size=32), masks)
+    got = run(VideoSession(network, size=32, color="bgr"), masks, [frame[:, :, ::-1] for frame in FRAMES])
+    assert same(got, expected)
+    with pytest.raises(ConfigError, match="order of colours is 'RGB'"):
+        VideoSession(network, color="RGB")
+    with pytest.raises(ConfigError, match="The void value is 'none'"):
+        VideoSession(network, void="none")
+
+
+def with_rims(ids, void=255):
+    mask = boxes(ids)
+    changes = np.zeros(mask.shape, bool)
+    changes[:, 1:] |= mask[:, 1:] != mask[:, :-1]
+    changes[1:] |= mask[1:] != mask[:-1]
+    return np.where(changes, void, mask)
+
+
+@pytest.mark.parametrize("void", [255, "auto"])
+def test_void_pixels_are_no_object(network, void):
+    session = VideoSession(network, size=32, void=void)
+    first = session.step(FRAMES[0], with_rims([1, 5]))
+    assert first.object_ids == (1, 5)
+    is_given = with_rims([1, 5]) != 255
+    np.testing.assert_array_equal(first.mask[is_given], with_rims([1, 5])[is_given])
+    assert not (first.mask == 255).any()
+    assert set(np.unique(session.step(FRAMES[1]).mask)) <= {0, 1, 5}
+    # Every value is an id if one says so, and an area of 255 is no rim.
+    assert VideoSession(network, size=32, void=None).step(FRAMES[0], with_rims([1, 5])).object_ids == (1, 5, 255)
+    assert VideoSession(network, size=32).step(FRAMES[0], boxes([1, 255])).object_ids == (1, 255)
+
+
+@pytest.mark.parametrize("corrected", [(1,), (1, 5), ()])
+def test_void_pixels_of_a_correction_are_segmented_as_if_nothing_had_been_given(network, corrected):
+    sessions = [VideoSession(network, size=SIZE, void=-1) for _ in range(2)]
+    for session in sessions:
+        run(session, {0: boxes([1, 5])}, FRAMES[:3])
+    mask = boxes([1, 5]) if corrected else np.zeros(SIZE, np.int32)
+    mask[~np.isin(mask, corrected)] = 0
+    mask[:, ::2] = -1
+    free, given = sessions[0].step(FRAMES[3]).mask, sessions[1].step(FRAMES[3], mask)
+    np.testing.assert_array_equal(given.mask[:, ::2], free[:, ::2])
+    is_painted = np.isin(mask, corrected)
+    np.testing.assert_array_equal(given.mask[is_painted], mask[is_painted])
+    # Beside its painted and its open pixels, a corrected object is not there.
+    assert not np.isin(given.mask[mask == 0], corrected).any()
+    assert given.object_ids == (1, 5)
+
+
+def test_objects_that_will_be_lost_are_said_once(network, caplog):
+    session = VideoSession(network, size=32)
+    mask = np.zeros((640, 640), np.int32)
+    mask[100:110, 100:110], mask[300:500, 300:500] = 7, 8
+    for _ in range(2):
+        session.step(np.zeros((640, 640, 3), np.uint8), mask)
+    (record,) = caplog.records
+    assert "Object 7 in the mask of frame 0 is 100 pixels large" in record.getMessage()
+    assert "size=512" in record.getMessage()
+
+
+def test_long_strips_are_bounded_and_said(network, caplog):
+    session = VideoSession(network, size=32)
+    result = session.step(np.zeros((4, 640, 3), np.uint8))
+    assert result.probabilities.shape[1] * result.probabilities.shape[2] <= 4 * 32**2
+    assert result.mask.shape == (4, 640)
+    session.step(np.zeros((4, 640, 3), np.uint8))
+    assert caplog.text.count("long strips") == 1
+
+
+def test_grey_levels_of_the_palette_are_named(network, caplog, monkeypatch):
+    monkeypatch.setattr("vos_zoo.media.masks._notes_given", set())
+    VideoSession(network, size=SIZE).step(FRAMES[0], boxes([38, 75]))
+    assert "The mask of frame 0 holds the grey levels of palette colours" in caplog.text

@@ -131,6 +131,67 @@ def test_read_image_gives_rgb(tmp_path, mode, expected):
     assert read.flags.writeable
 
 
+def test_frames_of_sixteen_bits_are_scaled_alike(tmp_path, caplog):
+    ramp = np.linspace(200, 3800, 48 * 64).reshape(48, 64).astype(np.uint16)
+    folder = write_frames(tmp_path, [ramp, ramp // 2, clip(1)[0]], ["0.png", "1.tif", "2.png"])
+    for _ in range(2):
+        frames = [frame.image for frame in FrameFolder(folder)]
+        assert [frame.max() for frame in frames[:2]] == [255, 124]
+        np.testing.assert_array_equal(frames[2], clip(1)[0])  # 8 bits stay as they are
+    assert len(np.unique(frames[0])) > 230
+    assert "100 to 3800" in caplog.text
+    assert [frame.image.max() for frame in FrameFolder(folder, levels="type")][:2] == [15, 7]
+    assert next(iter(FrameFolder(folder, levels=(0, 7600)))).image.max() == 128
+    with pytest.raises(ConfigError, match="Levels are 'auto'"):
+        FrameFolder(folder, levels="auto")
+
+
+@pytest.mark.parametrize(("levels", "brightest"), [(None, 255), ("type", 15)])
+def test_one_wide_frame_among_many_is_scaled(tmp_path, levels, brightest):
+    ramp = np.linspace(200, 3800, 48 * 64).reshape(48, 64).astype(np.uint16)
+    names = [f"{number:03d}.png" for number in range(150)]
+    folder = write_frames(tmp_path, [ramp if number == 1 else clip(1)[0] for number in range(150)], names)
+    assert FrameFolder(folder, levels=levels).read(1).image.max() == brightest
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".avif", ".webp", ".gif", ".JPG"])
+def test_kinds_of_frames(tmp_path, suffix):
+    folder = write_frames(tmp_path, [quadrants()] * 3, [f"{number}{suffix}" for number in range(3)])
+    frames = list(FrameFolder(folder))
+    assert len(frames) == 3
+    assert np.abs(frames[2].image[5::10, 5::10].astype(int) - quadrants()[5::10, 5::10]).max() < 60
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path):
+    folder = write_frames(tmp_path / "frames", clip(3))
+    (folder / "00003.png").symlink_to("../.git/annex/objects/xy.png")
+    (folder / "00004.png").symlink_to("00002.png")
+    with pytest.raises(MissingFileError, match=r"1 of the 5 frames .*00003\.png .*annex/objects/xy\.png.*annex get"):
+        FrameFolder(folder)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "named"),
+    [
+        ([0, 1, 2, 5, 6], "00002 is followed by 00005"),
+        ([0, 5, 10, 20, 25, 40, 45, 50], "00010 is followed by 00020, 00025 is followed by 00040"),
+        ([3, 4, 5], None),
+        ([0, 5, 10, 15], None),  # every fifth frame, as in YouTube-VOS
+        ([0, 7, 19, 22, 60], None),  # no rule to break
+        ([0, 9], None),
+    ],
+)
+def test_gaps_in_the_numbers_are_named(tmp_path, caplog, numbers, named):
+    FrameFolder(write_frames(tmp_path, clip(len(numbers)), [f"{number:05d}.png" for number in numbers]))
+    assert (f"have gaps: {named}" in caplog.text) if named else not caplog.records
+
+
+@pytest.mark.parametrize("names", [["a.png", "b.png", "d.png"], ["a1.png", "b2.png", "c9.png"]])
+def test_names_without_numbers_have_no_gaps(tmp_path, caplog, names):
+    FrameFolder(write_frames(tmp_path, clip(3), names))
+    assert not caplog.records
+
+
 def test_read_image_scales_16_bits(tmp_path):
     Image.fromarray(np.array([[0, 256, 65535]], np.uint16)).save(tmp_path / "image.png")
     assert read_image(tmp_path / "image.png")[0, :, 1].tolist() == [0, 1, 255]

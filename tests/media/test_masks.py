@@ -4,6 +4,7 @@ import contextlib
 import logging
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageDraw
 
-from vos_zoo.errors import MaskError, MissingFileError, ShapeError
+from vos_zoo.errors import ConfigError, MaskError, MissingFileError, ShapeError
 from vos_zoo.media import masks
 from vos_zoo.media.masks import (
     MaskFolder,
@@ -69,7 +70,7 @@ def any_masks(draw):
 def test_masks_survive_writing_and_reading(tmp_path_factory, mask):
     path = tmp_path_factory.getbasetemp() / "round_trip.png"
     write_mask(path, mask)
-    read = read_mask(path)
+    read = read_mask(path, void=None)  # 255 may happen to rim other ids
     np.testing.assert_array_equal(read, mask)
     assert read.dtype == (np.uint8 if mask.max() <= 255 else np.int32)
     assert read.flags.writeable
@@ -159,9 +160,74 @@ def test_black_and_white_is_said_once(tmp_path, caplog):
     assert "one object with id 1" in caplog.text
 
 
-def test_void_keeps_white(tmp_path, caplog):
-    np.testing.assert_array_equal(read_mask(save(tmp_path / "a.png", disc()), void=255), disc())
+def rimmed(width=2):
+    """Objects 1 and 2 with unclear pixels along their outlines, as in PASCAL VOC."""
+    mask = np.zeros((60, 80), np.uint8)
+    for object_id, left in ((1, 5), (2, 40)):
+        mask[10:40, left : left + 30] = 255
+        mask[10 + width : 40 - width, left + width : left + 30 - width] = object_id
+    return mask
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_rims_of_255_are_no_object(tmp_path, caplog, mode):
+    path = save(tmp_path / "a.png", rimmed(), mode=mode)
+    for _ in range(2):
+        np.testing.assert_array_equal(read_mask(path), np.where(rimmed() == 255, 0, rimmed()))
+    (record,) = caplog.records
+    assert "a.png` has 255 along the rims of objects" in record.getMessage()
+    np.testing.assert_array_equal(read_mask(path, void=None), rimmed())
+    np.testing.assert_array_equal(read_mask(path, void=2), np.where(rimmed() == 2, 0, rimmed()))
+
+
+def test_areas_of_255_are_an_object_unless_told(tmp_path, caplog):
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:40, 5:30], mask[10:40, 30:60] = 1, 255
+    np.testing.assert_array_equal(read_mask(save(tmp_path / "a.png", mask)), mask)
+    assert "--void 255" in caplog.text
+    assert mask_ids(read_mask(tmp_path / "a.png", void=255)) == [1]
+
+
+def test_void_decides_over_black_and_white(tmp_path, caplog):
+    path = save(tmp_path / "a.png", disc())
+    assert not read_mask(path, void=255).any()
+    np.testing.assert_array_equal(read_mask(path, void=7), disc())
     assert not caplog.records
+
+
+@pytest.mark.parametrize("void", ["none", 1.5, True, (255,)])
+def test_what_is_no_void_value(tmp_path, void):
+    path = save(tmp_path / "a.png", IDS)
+    with pytest.raises(ConfigError, match="The void value is"):
+        read_mask(path, void=void)
+    with pytest.raises(ConfigError, match="The void value is"):
+        MaskFolder(path, FRAMES, void=void)
+
+
+def test_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    save(tmp_path / "a.png", IDS)
+    np.testing.assert_array_equal(read_mask("~/a.png"), IDS)
+    assert list(MaskFolder("~/a.png", FRAMES).files) == FRAMES[:1]
+
+
+@pytest.mark.parametrize("flag", [cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR])
+def test_grey_levels_of_the_palette_are_named(tmp_path, caplog, flag):
+    write_mask(tmp_path / "palette.png", np.arange(7, dtype=np.uint8).repeat(5)[None].repeat(5, 0))
+    grey = cv2.imread(str(tmp_path / "palette.png"), flag)
+    grey = cv2.cvtColor(grey, cv2.COLOR_BGR2GRAY) if grey.ndim == 3 else grey
+    for _ in range(2):
+        np.testing.assert_array_equal(read_mask(save(tmp_path / "grey.png", grey)), grey)
+    (record,) = caplog.records
+    for part in ("grey.png", "38 is that of id 1", "cv2.imread", "read_mask"):
+        assert part in record.getMessage()
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3], [75], [128, 255], [38, 70], [50, 100]])
+def test_other_ids_are_no_grey_levels(tmp_path, caplog, values):
+    read_mask(save(tmp_path / "a.png", np.array([0, *values], np.uint8).repeat(9)[None].repeat(9, 0)))
+    assert "grey levels" not in caplog.text
 
 
 def test_size_resamples(tmp_path):
@@ -381,6 +447,7 @@ def test_frames_that_are_left_out(tmp_path, caplog):
     found = MaskFolder(tmp_path, FRAMES[::4], all_names=FRAMES)
     assert list(found.files) == ["00000", "00004"]
     assert "1 of the masks" in caplog.text
+    assert "left out: 00003.png" in caplog.text
     with pytest.raises(MaskError, match=r"None of the masks .*such as 00000"):
         MaskFolder(tmp_path, FRAMES[6:], all_names=FRAMES)
 
@@ -395,8 +462,27 @@ def test_white_must_have_one_meaning(tmp_path, order):
     assert found.get(order[0]) is not None
     with pytest.raises(MaskError, match=r"00000\.png` is black and white .*00001\.png` 255"):
         found.get(order[1])
-    with_void = MaskFolder(tmp_path, FRAMES, void=255)
-    assert [mask_ids(with_void.get(name)) for name in ("00000", "00001")] == [[255], [3, 255]]
+    with_void = MaskFolder(tmp_path, FRAMES, void=255, void_as=-1)
+    assert [mask_ids(with_void.get(name)) for name in ("00000", "00001")] == [[-1], [-1, 3]]
+
+
+def test_rims_do_not_change_what_white_means(tmp_path):
+    save(tmp_path / "00000.png", disc())
+    save(tmp_path / "00001.png", rimmed())
+    found = MaskFolder(tmp_path, FRAMES, void_as=-1)
+    assert [mask_ids(found.get(name)) for name in found.files] == [[1], [-1, 1, 2]]
+    assert [mask_ids(MaskFolder(tmp_path, FRAMES).get(name)) for name in found.files] == [[1], [1, 2]]
+
+
+def test_masks_that_are_links_to_nothing(tmp_path):
+    write_masks(tmp_path / "masks", "00000.png")
+    (tmp_path / "masks" / "00003.png").symlink_to(".git/annex/objects/m.png")
+    with pytest.raises(MissingFileError, match=r"1 of the 2 masks .*00003\.png .*annex/objects/m\.png"):
+        MaskFolder(tmp_path / "masks", FRAMES)
+    with pytest.raises(MissingFileError, match=r"is a link to `\.git/annex"):
+        MaskFolder(tmp_path / "masks" / "00003.png", FRAMES)
+    with pytest.raises(MissingFileError, match=r"is a link to `\.git/annex"):
+        read_mask(tmp_path / "masks" / "00003.png")
 
 
 def test_black_and_white_masks_of_a_video_are_object_one(tmp_path):

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import http.server
+import io
+import sys
+import threading
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from testing.videos import QUADRANTS, clip, quadrants, turn, write_frames, write_video
+from testing.videos import MATRICES, QUADRANTS, clip, quadrants, set_matrix, turn, write_frames, write_video
 from vos_zoo.errors import ConfigError, MissingFileError, VideoError
 from vos_zoo.media import reader as reader_module
-from vos_zoo.media.reader import FrameFolder, OpenCVVideo, PyAVVideo, open_video
+from vos_zoo.media.orientation import turn_upright
+from vos_zoo.media.reader import FrameFolder, OpenCVVideo, PictureStack, PyAVVideo, open_video, read_frames
+from vos_zoo.media.source import Source
 
 TOLERANCE = 12  # levels; near-lossless H.264 with colours at half resolution
 
@@ -110,6 +120,175 @@ def test_phone_videos_are_upright(tmp_path, backend, degrees):
         place = int(row * height), int(column * width)
         assert np.abs(image[place].astype(int) - upright[place]).max() < TOLERANCE
     assert len(QUADRANTS) == 4
+
+
+@pytest.mark.parametrize("orientation", MATRICES)
+def test_all_eight_orientations(tmp_path, orientation):
+    path = set_matrix(write_video(tmp_path / "clip.mp4", [quadrants()] * 3), MATRICES[orientation])
+    upright = turn_upright(quadrants(), orientation)
+    image = next(read_frames(path))
+    assert image.shape == upright.shape
+    middles = (
+        slice(image.shape[0] // 4, None, image.shape[0] // 2),
+        slice(image.shape[1] // 4, None, image.shape[1] // 2),
+    )
+    assert np.abs(image[middles].astype(int) - upright[middles]).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("degrees", [0, 90])
+def test_the_shape_of_pixels(tmp_path, backend, degrees):
+    path = turn(write_video(tmp_path / "clip.mp4", clip(3), pixel_aspect=Fraction(4, 3)), degrees)
+    expected = Fraction(3, 4) if degrees and backend == "PyAV" else Fraction(4, 3)
+    assert open_video(path).pixel_aspect == expected
+
+
+def test_frames_tell_when_they_are_shown(tmp_path, backend):
+    times = [0, 10, 50, 51, 400, 405, 1000, 1001]
+    path = write_video(tmp_path / "clip.mkv", clip(), times=times)
+    assert [frame.time for frame in open_video(path, start=1, every=2)] == [Fraction(t, 1000) for t in times[1::2]]
+
+
+def write_wide(path, pixels, pictures):
+    """Encode grey or RGB pictures of 16 bits (scaled up from ``pixels``'s own) without loss."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("ffv1", rate=10)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = pixels
+        for picture in pictures:
+            frame = av.VideoFrame.from_ndarray(picture, format="gray16le" if picture.ndim == 2 else "rgb48le")
+            output.mux(stream.encode(frame.reformat(format=pixels)))
+        output.mux(stream.encode())
+    return path
+
+
+RAMP = np.linspace(200, 3800, 32 * 48).reshape(32, 48).astype(np.uint16)
+
+
+@pytest.mark.parametrize("pixels", ["gray16le", "gbrp16le"])
+def test_sixteen_bits_are_scaled_by_the_range_of_the_clip(tmp_path, caplog, pixels):
+    pictures = [RAMP, RAMP // 2] if pixels.startswith("gray") else [np.dstack([RAMP] * 3), np.dstack([RAMP // 2] * 3)]
+    path = write_wide(tmp_path / "scan.mkv", pixels, pictures)
+    for _ in range(2):
+        first, second = read_frames(path)
+        assert (first.min(), first.max(), second.min(), second.max()) == (7, 255, 0, 124)
+        assert len(np.unique(first)) > 230
+    list(open_video(path, levels=(0, 3800)))
+    assert caplog.text.count("100 to 3800, the range of the clip's values") == 2  # once per reader
+    assert [frame.max() for frame in read_frames(path, levels="type")] == [15, 7]
+    assert [frame.max() for frame in read_frames(path, levels=(0, 7600))] == [128, 64]
+
+
+def test_ten_bits_are_scaled_by_their_type(tmp_path, caplog):
+    path = write_wide(tmp_path / "scan.mkv", "gray10le", [RAMP * 16, RAMP])
+    assert [frame.max() for frame in read_frames(path)] == [237, 15]
+    assert caplog.text.count("10 bits per colour; the range of this type") == 1
+    assert [frame.max() for frame in read_frames(path, levels="clip")] == [255, 15]
+    assert [frame.max() for frame in read_frames(path, levels=(0, 475))] == [255, 32]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".webp", ".avif", ".gif"])
+def test_files_of_several_pictures(tmp_path, suffix):
+    first, *others = [Image.fromarray(picture) for picture in clip(6)]
+    times = {} if suffix == ".tif" else {"duration": 40}
+    first.save(tmp_path / f"stack{suffix}", save_all=True, append_images=others, **times)
+    reader = open_video(tmp_path / f"stack{suffix}", start=1, every=2)
+    assert isinstance(reader, PictureStack)
+    assert list(reader.names) == ["00001", "00003", "00005"]
+    frames = list(reader)
+    assert [frame.index for frame in frames] == [1, 3, 5]
+    tolerance = 0 if suffix in (".tif", ".png") else 60
+    assert np.abs(frames[1].image[13:23, 4:18].astype(int) - clip(6)[3][13:23, 4:18]).max() <= tolerance
+    if suffix != ".tif":
+        assert reader.fps == pytest.approx(12.5)
+        assert [frame.time for frame in frames] == [Fraction(1, 25), Fraction(3, 25), Fraction(1, 5)]
+
+
+def test_wide_pages_are_scaled_alike(tmp_path):
+    first, *others = [Image.fromarray(picture) for picture in (RAMP, RAMP // 2, RAMP + 200)]
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=others)
+    frames = list(read_frames(tmp_path / "stack.tif"))
+    assert [frame.max() for frame in frames] == [242, 118, 255]
+    np.testing.assert_array_equal(list(read_frames(tmp_path / "stack.tif", start=1))[1], frames[2])
+
+
+def test_yuv4mpeg(tmp_path):
+    with av.open(str(tmp_path / "clip.y4m"), "w", format="yuv4mpegpipe") as output:
+        stream = output.add_stream("wrapped_avframe", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for picture in clip(3):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")))
+    reader = open_video(tmp_path / "clip.y4m")
+    assert (len(reader), len(list(reader)), reader.fps) == (3, 3, 25)
+
+
+@pytest.mark.parametrize("name", ["2025-03-07T09:15:40.mp4", "видео 1.mp4", "clip%03d.mp4", "-dash.mp4", "a#b?.mp4"])
+def test_names_of_files(tmp_path, monkeypatch, backend, name):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "a.mp4", clip(3)).rename(name)
+    assert len(list(open_video(name))) == 3
+
+
+def test_standard_input(tmp_path, monkeypatch, backend):
+    content = write_video(tmp_path / "clip.mp4", clip(3)).read_bytes()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    reader = open_video("-")
+    copy = reader.path
+    for _ in range(2):
+        assert len(list(reader)) == 3
+    del reader
+    assert not copy.exists()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"<html>")))
+    with pytest.raises(VideoError, match="`-` is an HTML page, not a video"):
+        open_video("-")
+
+
+@pytest.fixture
+def server(tmp_path):
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_video_on_a_server(tmp_path, server, suffix):
+    path = write_video(tmp_path / f"clip{suffix}", clip(5))
+    for address in (f"{server}/{path.name}", Path(f"{server}/{path.name}")):
+        assert [frame.name for frame in open_video(address)] == [f"{index:05d}" for index in range(5)]
+    with pytest.raises(VideoError, match=r"stream or camera `http://.*cannot be read"):
+        open_video(f"{server}/other.mp4")
+
+
+def test_what_never_ends_needs_an_end(monkeypatch):
+    # FFmpeg's generator of test pictures stands for a camera.
+    camera = Source("camera", "testsrc=size=64x48:rate=10", "lavfi")
+    monkeypatch.setattr(reader_module, "find_source", lambda video: camera)
+    with pytest.raises(ConfigError, match=r"has no end\. .*--end N"):
+        open_video("0")
+    reader = open_video("0", end=4, every=2)
+    assert (len(reader), reader.size) == (2, (48, 64))
+    assert [frame.index for frame in reader] == [0, 2]
+
+
+def test_streams_need_pyav(monkeypatch):
+    monkeypatch.setattr(reader_module, "av", None)
+    with pytest.raises(VideoError, match="is a stream, which needs PyAV"):
+        open_video("https://example.org/clip.mp4")
+
+
+def test_frames_that_do_not_come_are_said(tmp_path, monkeypatch, caplog):
+    path = write_video(tmp_path / "clip.mp4", clip(5))
+    monkeypatch.setattr(reader_module, "count_frames", lambda path: 8)
+    assert len(list(open_video(path))) == 5
+    assert "gave 5 frames; its headers announced 8" in caplog.text
 
 
 def test_variable_frame_rate_keeps_every_frame(tmp_path, backend):

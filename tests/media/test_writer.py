@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -136,6 +139,37 @@ def test_odd_sizes_grow_by_a_copied_row_or_column(tmp_path, size):
     for frame in reader:
         # Eight bits of limited-range YUV hold a colour to within two levels.
         assert np.abs(frame.image.astype(int) - colour).max() <= 3
+
+
+def test_frames_keep_their_times(tmp_path):
+    times = [Fraction(t, 1000) for t in (500, 533, 566, 2500, 2533, 6500)]
+    with VideoWriter(tmp_path / "a.mp4", (48, 64), fps=1000) as writer:
+        for picture, time in zip(clip(6), times, strict=True):
+            writer.write(picture, time)
+    shown = [float(frame.time) for frame in open_video(tmp_path / "a.mp4")]
+    assert shown == pytest.approx([0, 0.033, 0.066, 2, 2.033, 6], abs=1e-4)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        # The last frame is shown as long as the two closest ones are apart.
+        assert container.duration / 1e6 == pytest.approx(6.033, abs=2e-3)
+
+
+def test_frames_of_one_time_follow_each_other(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", (48, 64), fps=25) as writer:
+        for picture, time in zip(clip(4), (0, 1, 1, Fraction(1, 2)), strict=True):
+            writer.write(picture, Fraction(time))
+    shown = [frame.time for frame in open_video(tmp_path / "a.mp4")]
+    assert shown == sorted(set(shown))
+    assert len(shown) == 4
+
+
+@pytest.mark.parametrize("aspect", [Fraction(4, 3), Fraction(8, 9), Fraction(1)])
+def test_the_shape_of_pixels_is_noted(tmp_path, aspect):
+    assert open_video(write(tmp_path / "a.mp4", clip(3), pixel_aspect=aspect)).pixel_aspect == aspect
+
+
+def test_names_with_a_colon(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(list(open_video(write(Path("run:1") / "2025-03-07T09:15.mp4", clip(3))))) == 3
 
 
 def test_pictures_survive(tmp_path):

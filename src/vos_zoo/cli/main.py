@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from vos_zoo.cli import (
     benchmark,
@@ -24,6 +25,7 @@ from vos_zoo.cli import (
 from vos_zoo.cli.output import describe_os_error, print_error
 from vos_zoo.cli.progress import report_event, terminal
 from vos_zoo.errors import VosZooError
+from vos_zoo.files import local_path
 from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
@@ -115,9 +117,31 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that knows ``~`` in paths, and says which file it took for an option."""
+
+    _words: Sequence[str] = ()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.register("type", Path, local_path)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as always, and remember the words."""
+        self._words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Name files whose names begin with a dash beside what is wrong."""
+        for word in self._words:
+            if word.startswith("-") and word.strip("-") and Path(word).exists():
+                message += f". The file `{word}` passes for an option; write `./{word}`"
+        super().error(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``vos-zoo`` with all its commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="vos-zoo",
         description="Segment objects through videos: give a video and the masks of one frame.",
         epilog="`vos-zoo COMMAND --help` explains a command. Training: `lightning fit --config recipes/rde.yaml`.",

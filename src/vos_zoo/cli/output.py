@@ -22,8 +22,10 @@ __all__ = [
     "format_bytes",
     "frame_size",
     "is_full",
+    "levels",
     "named_path",
     "print_error",
+    "void_value",
 ]
 
 # EFBIG is the user's own limit on the size of files, and that of some file systems.
@@ -106,6 +108,44 @@ def frame_size(text: str) -> int | tuple[int, int] | Literal["native"]:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write it like 480 or 256x448 (height x width)")
     return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
+def levels(text: str) -> Literal["clip", "type"] | tuple[float, float]:
+    """Read which values become black and white: ``clip``, ``type``, or both values such as ``200:3800``.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is no such choice.
+
+    Example:
+        >>> levels("200:3800")
+        (200.0, 3800.0)
+    """
+    if text in ("clip", "type"):
+        return "clip" if text == "clip" else "type"
+    low, colon, high = text.partition(":")
+    try:
+        if colon and float(low) < float(high):
+            return float(low), float(high)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} are no levels; write clip, type, or LOW:HIGH like 200:3800")
+
+
+def void_value(text: str) -> int | Literal["auto"] | None:
+    """Read the value of pixels without an opinion: a number, ``auto`` or ``none``.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is no such value.
+
+    Example:
+        >>> void_value("255"), void_value("none")
+        (255, None)
+    """
+    if text in ("auto", "none"):
+        return "auto" if text == "auto" else None
+    if re.fullmatch(r"-?[0-9]+", text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no value of mask pixels; write a number such as 255, auto, or none")
 
 
 def named_path(text: str) -> tuple[str, Path]:

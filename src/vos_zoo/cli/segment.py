@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import byte_count, frame_size, named_path
+from vos_zoo.cli.output import byte_count, frame_size, levels, named_path, void_value
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.errors import VosZooError
 from vos_zoo.waiting import announced
@@ -25,7 +25,11 @@ _logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("video", type=Path, metavar="VIDEO", help="video file, or folder of frames")
+    parser.add_argument(
+        "video",
+        metavar="VIDEO",
+        help="video file, folder of frames, TIFF stack, - for standard input, address, or number of a camera",
+    )
     parser.add_argument(
         "masks",
         type=Path,
@@ -71,7 +75,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=int, metavar="N", help="first frame, counted from 0")
     parser.add_argument("--end", type=int, metavar="N", help="frame to stop before")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take every n-th frame only")
+    parser.add_argument(
+        "--levels",
+        type=levels,
+        metavar="LEVELS",
+        help="which values of frames of more than 8 bits become black and white: clip (range of the clip), type (range "
+        "of the type), or LOW:HIGH (default: clip for images and 16-bit grey or RGB videos, else type)",
+    )
     parser.add_argument("--resize-mask", action="store_true", help="resample masks of another size than their frame")
+    parser.add_argument(
+        "--void",
+        type=void_value,
+        default="auto",
+        metavar="VALUE",
+        help="value of mask pixels without an opinion, such as 255; none if every value is an object; auto (default) "
+        "takes 255 for it where it rims objects",
+    )
     parser.add_argument(
         "--memory-budget", type=byte_count, metavar="BYTES", help="most bytes of the network's memory, e.g. 2GiB"
     )
@@ -106,10 +125,12 @@ def run(arguments: argparse.Namespace) -> int:
                 start=arguments.start,
                 end=arguments.end,
                 every=arguments.every,
+                levels=arguments.levels,
                 overlay=arguments.overlay,
                 show=arguments.show,
                 side_inputs=dict(arguments.side_input),
                 resize_mask=arguments.resize_mask,
+                void=arguments.void,
                 memory_budget=arguments.memory_budget,
                 resume=arguments.resume,
                 overwrite=arguments.overwrite,

@@ -57,7 +57,7 @@ def check_mask(mask: Any, number: int) -> None:
         raise MaskError(f"The mask of frame {number} is {_named(mask)}. {wanted}; {_mask_advice(mask)}.")
     if mask.ndim == 2 and mask.dtype.kind in "bui":
         return
-    advice = "vos_zoo.media.masks.read_mask reads mask files"
+    advice = "vos_zoo.read_mask reads mask files"
     if mask.ndim == 3 and mask.shape[2] == 1:
         advice = "take the only channel: mask[..., 0]"
     elif mask.ndim == 3 and mask.dtype.kind == "b":
@@ -93,7 +93,7 @@ def _mask_advice(mask: object) -> str:
     if _is_picture(mask):
         return "np.asarray(image) gives it for palette and grey images"
     if _is_path(mask):
-        return "vos_zoo.media.masks.read_mask reads mask files"
+        return "vos_zoo.read_mask reads mask files"
     return "np.array(mask, dtype=np.int32) makes one of nested lists"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ import torch.nn.functional as F
 from vos_zoo.devices import find_device
 from vos_zoo.errors import ConfigError, MaskError, OutOfMemoryError, VideoError
 from vos_zoo.layers import soft_aggregate
+from vos_zoo.media.mask_values import RIM_VALUE, VoidChoice, check_void, has_void_rims
+from vos_zoo.media.masks import warn_of_palette_greys, warn_of_void_rims
 
 from .arrays import check_frame, check_mask
 from .geometry import FrameGeometry, WorkingSize
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from .unwrap import Model
 
 Precision = Literal["fp32", "bf16", "fp16"]
+ColorOrder = Literal["rgb", "bgr"]
+_logger = logging.getLogger(__name__)
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _LEAST_ID, _LARGEST_ID = -(2**31), 2**31 - 1  # masks come back as int32
 
@@ -116,6 +121,9 @@ class VideoSession:
         max_memory_bytes: Budget for the memory in bytes, on top of the policy.
         side_inputs: What the network takes beside frames and masks, opened, by its name among the network's
             ``side_inputs``.
+        color: Order of the frames' colours: "rgb", or "bgr" as OpenCV reads them.
+        void: Value of pixels without an opinion in given masks: there, objects are segmented as if nothing had been
+            given. ``"auto"`` takes 255 for it where it rims objects; None means that every value is an id.
         optimize: Run an equal network rearranged for inference, see ``vos_zoo.inference.optimize``. The weights are
             those at this moment: later changes of the model do not reach the session. If false, the model itself is
             switched to evaluation mode, or copied if it is on another device.
@@ -149,12 +157,16 @@ class VideoSession:
         precision: Precision = "fp32",
         max_memory_bytes: int | None = None,
         side_inputs: Mapping[str, Any] | None = None,
+        color: ColorOrder = "rgb",
+        void: VoidChoice = "auto",
         optimize: bool = True,
         compile: bool = False,  # torch's own name for it
     ) -> None:
         _check_size(size)
         if precision not in ("fp32", *_AUTOCAST):
             raise ConfigError(f"Precision is {precision!r}. Expected fp32, bf16 or fp16.")
+        if color not in ("rgb", "bgr"):
+            raise ConfigError(f"The order of colours is {color!r}. Expected 'rgb', or 'bgr' for frames of OpenCV.")
         network = find_network(model)
         if device is None and isinstance(model, (str, Path)):
             device = "auto"
@@ -171,6 +183,10 @@ class VideoSession:
             self._network = compile_network(self._network, self.device)
         self._size = size
         self._precision = precision
+        self._color = color
+        check_void(void)
+        self._void: VoidChoice = void
+        self._small: set[int] = set()  # objects that were said to be too small
         chosen = policy or self._network.default_policy()
         if side_inputs:
             check_side_inputs(self._network, side_inputs)
@@ -218,7 +234,7 @@ class VideoSession:
         """Process the next frame.
 
         Args:
-            frame: RGB, values 0-255, shape (H, W, 3).
+            frame: RGB (or BGR, see ``color``), values 0-255, shape (H, W, 3).
             mask: Optional annotation of this frame, object id per pixel, shape (H, W); booleans mark object 1. Ids that
                 are new become tracked objects; ids already tracked are corrected. Objects that do not appear in the
                 mask are segmented as usual, outside the annotated pixels.
@@ -235,14 +251,17 @@ class VideoSession:
             OutOfMemoryError: If the device runs out of memory; the session stays usable.
         """
         geometry = self._check_frame(frame)
-        annotated = self._check_mask(mask, frame)
+        annotated, is_open = self._check_mask(mask, frame)
+        self._say_what_is_small(mask, annotated, geometry)
+        if self._color == "bgr":
+            frame = frame[:, :, ::-1]
         if absent:
             annotated = [*annotated, *self._check_absent(absent, annotated)]
             mask = np.zeros(frame.shape[:2], np.int32) if mask is None else mask
         failure: OutOfMemoryError | None = None
         try:
             with torch.inference_mode(), self._autocast(), self._memory.attempt():
-                result = self._step(frame, mask, annotated, geometry)
+                result = self._step(frame, mask, annotated, is_open, geometry)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -312,21 +331,29 @@ class VideoSession:
         return self._estimate(self._fit(frame_size), objects)
 
     def _fit(self, frame_size: tuple[int, int]) -> FrameGeometry:
-        size = self._size
-        if size == "native":
-            size = self._network.working_size
-            is_upright = frame_size[0] > frame_size[1]
-            if isinstance(size, tuple) and is_upright != (size[0] > size[1]):
-                size = (size[1], size[0])
-        return FrameGeometry.fit(frame_size, size, self._network.stride)
+        return FrameGeometry.fit(frame_size, self._working_size(frame_size), self._network.stride)
+
+    def _working_size(self, frame_size: tuple[int, int]) -> WorkingSize:
+        if self._size != "native":
+            return self._size
+        size = self._network.working_size
+        is_upright = frame_size[0] > frame_size[1]
+        if isinstance(size, tuple) and is_upright != (size[0] > size[1]):
+            return size[1], size[0]
+        return size
 
     def _step(
-        self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None, annotated: list[int], geometry: FrameGeometry
+        self,
+        frame: NDArray[np.uint8],
+        mask: NDArray[np.integer] | None,
+        annotated: list[int],
+        is_open: NDArray[np.bool_] | None,
+        geometry: FrameGeometry,
     ) -> FrameResult:
         network, memory = self._network, self._memory
         memory.tick()
         known = len(self._objects)
-        needs_prediction = any(object_id not in annotated for object_id in self._objects.ids)
+        needs_prediction = any(is_open is not None or object_id not in annotated for object_id in self._objects.ids)
         if not needs_prediction and not annotated:  # nothing to track yet
             background = torch.ones(1, *geometry.working_size, dtype=torch.float32, device=self.device)
             return FrameResult(self._next_index, np.zeros(frame.shape[:2], np.int32), (), background)
@@ -347,11 +374,14 @@ class VideoSession:
             exact = geometry.to_planes(mask, annotated, self.device)
             empty = exact.new_zeros(1, len(newcomers), *exact.shape[2:])
             probabilities = torch.cat([probabilities, empty], dim=1) * (1 - exact.amax(dim=1, keepdim=True))
+            if is_open is not None:
+                gaps = geometry.to_planes(is_open.astype(np.uint8), [1], self.device)
+                exact = torch.where(gaps > 0, probabilities[:, planes], exact)
             probabilities[:, planes] = exact
         final = torch.softmax(soft_aggregate(probabilities), dim=1)
         cropped = geometry.crop(final)[0]
         result = FrameResult(
-            self._next_index, self._to_mask(cropped, mask, planes, objects, geometry), objects.ids, cropped
+            self._next_index, self._to_mask(cropped, mask, is_open, planes, objects, geometry), objects.ids, cropped
         )
         # Last, so that a frame that fails before has changed nothing.
         if annotated or memory.is_due:
@@ -366,6 +396,7 @@ class VideoSession:
     def _to_mask(
         final: Tensor,
         mask: NDArray[np.integer] | None,
+        is_open: NDArray[np.bool_] | None,
         annotated: list[int],
         objects: ObjectIds,
         geometry: FrameGeometry,
@@ -374,14 +405,20 @@ class VideoSession:
         best = geometry.to_frame(final[0])
         winner = torch.zeros(geometry.frame_size, dtype=torch.int32, device=final.device)
         for plane in range(1, len(final)):
-            if plane - 1 in annotated:
+            is_given = plane - 1 in annotated
+            if is_given and is_open is None:
                 continue
             probability = geometry.to_frame(final[plane])
             is_better = probability > best
+            if is_given:
+                is_better &= torch.from_numpy(is_open).to(final.device)
             best = torch.where(is_better, probability, best)
             winner[is_better] = plane
         ids = objects.to_ids(winner.cpu().numpy())
-        return ids if mask is None else np.where(mask != 0, mask, ids).astype(np.int32)
+        if mask is None:
+            return ids
+        is_id = mask != 0 if is_open is None else (mask != 0) & ~is_open
+        return np.where(is_id, mask, ids).astype(np.int32)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._precision == "fp32":
@@ -400,23 +437,32 @@ class VideoSession:
             )
         return self._geometry or self._fit(size)
 
-    def _check_mask(self, mask: NDArray[np.integer] | None, frame: NDArray[np.uint8]) -> list[int]:
+    def _check_mask(
+        self, mask: NDArray[np.integer] | None, frame: NDArray[np.uint8]
+    ) -> tuple[list[int], NDArray[np.bool_] | None]:
+        """Give the mask's ids, and where it has no opinion; None instead of nowhere."""
         if mask is None:
-            return []
+            return [], None
         check_mask(mask, self._next_index)
         if mask.shape != frame.shape[:2]:
             raise MaskError(
                 f"The mask of frame {self._next_index} is {mask.shape[1]}x{mask.shape[0]} pixels, its frame "
                 f"{frame.shape[1]}x{frame.shape[0]}. Give a mask of the frame's size (or resize it, nearest neighbour)."
             )
-        ids = [int(object_id) for object_id in np.unique(mask) if object_id != 0]
+        void = self._void
+        if void == "auto":
+            void = RIM_VALUE if has_void_rims(mask) else None
+            if void is not None:
+                warn_of_void_rims(f"The mask of frame {self._next_index}")
+        ids = [int(object_id) for object_id in np.unique(mask) if object_id != 0 and object_id != void]
         outside = [object_id for object_id in ids if not _LEAST_ID <= object_id <= _LARGEST_ID]
         if outside:
             raise MaskError(
                 f"The mask of frame {self._next_index} holds object id {outside[0]}. Expected ids that fit 32 bits, "
                 f"{_LEAST_ID} to {_LARGEST_ID}; number the objects anew."
             )
-        return ids
+        is_open = None if void is None else mask == void
+        return ids, is_open if is_open is not None and is_open.any() else None
 
     def _check_absent(self, absent: Collection[int], annotated: list[int]) -> list[int]:
         wrong = [object_id for object_id in absent if object_id not in self._objects or object_id in annotated]
@@ -427,6 +473,23 @@ class VideoSession:
                 f"tracked objects ({', '.join(map(str, self._objects.ids)) or 'none so far'}) that the mask leaves out."
             )
         return list(dict.fromkeys(absent))
+
+    def _say_what_is_small(
+        self, mask: NDArray[np.integer] | None, annotated: list[int], geometry: FrameGeometry
+    ) -> None:
+        """Log shapes and objects that the network will hardly see, before it works on them."""
+        if self._geometry is None:
+            bound = geometry.describe_bound(self._working_size(geometry.frame_size))
+            if bound:
+                _logger.warning("%s", bound)
+        if mask is None:
+            return
+        warn_of_palette_greys(annotated, f"The mask of frame {self._next_index}")
+        for object_id in set(annotated) - self._small:
+            loss = geometry.describe_loss(int((mask == object_id).sum()))
+            if loss:
+                self._small.add(object_id)
+                _logger.warning("Object %d in the mask of frame %d %s", object_id, self._next_index, loss)
 
     def _estimate(self, geometry: FrameGeometry, objects: int) -> SessionEstimate:
         cost = self._network.memory_cost(self._policy, geometry.padded_size, objects)

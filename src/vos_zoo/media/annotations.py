@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vos_zoo.errors import MaskError
+from vos_zoo.media.mask_values import VOID
 from vos_zoo.media.masks import check_mask_size, mask_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from vos_zoo.media.masks import MaskFolder
@@ -44,8 +48,17 @@ class Annotations:
         if mask is None:
             return None
         mask = check_mask_size(mask, self._size, resize=self._resize, name=f"Mask `{self._folder.files[frame_name]}`")
-        self.objects.update(mask_ids(mask))
+        self.objects.update(mask_ids(mask, void=VOID))
         return mask
+
+    def unused(self, frame_names: Iterable[str]) -> list[Path]:
+        """List the masks of frames that never came.
+
+        Args:
+            frame_names: Frames that came.
+        """
+        seen = set(frame_names)
+        return [file for name, file in self._folder.files.items() if name not in seen]
 
     def check_first(self) -> None:
         """Read the first mask, so that a wrong one is found early.

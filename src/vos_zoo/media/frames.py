@@ -1,22 +1,30 @@
-"""Frames of a video one at a time: what every reader offers, and folders of images."""
+"""Frames of a video one at a time: what every reader offers, folders of images, and files of several images."""
 
 from __future__ import annotations
 
 import abc
+import itertools
+import logging
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from vos_zoo.errors import ConfigError, MissingFileError, VideoError
-from vos_zoo.files import file_kind, natural_key
-from vos_zoo.media.image_files import DAMAGE, open_image
+from vos_zoo.files import local_path, natural_key, refuse_dangling
+from vos_zoo.media.levels import SAMPLES, Levels, LevelsChoice, check_levels, find_levels, to_8_bits
+from vos_zoo.media.pictures import count_pictures, load_picture, load_pictures, picture_times
 
-FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".avif", ".bmp", ".gif", ".webp")
 """Endings of the image files that a folder of frames may hold."""
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,47 +35,55 @@ class VideoFrame:
         index: Position in the whole video, from 0.
         name: Name of the frame: the stem of its file, or its position in five digits ("00012").
         image: RGB, uint8, shape (H, W, 3).
+        time: When the frame is shown, in seconds on the clock of its file; None if the file does not say.
     """
 
     index: int
     name: str
     image: NDArray[np.uint8]
+    time: Fraction | None = None
 
 
 class VideoReader(abc.ABC):
     """The selected frames of one video, decoded one at a time; every ``for`` loop starts from the beginning.
 
     Args:
-        path: The file or folder.
-        size: (H, W) of every frame, as shown (rotation of phone videos applied).
+        path: The file or folder, or the address of a stream.
+        size: (H, W) of every frame in pixels, turned as it is shown.
         rate: Frames per second of the whole video; None if unknown.
         all_names: Names of all frames of the video.
+        pixel_aspect: Width of a shown pixel by its height.
         start: First frame to read, counted from 0; None means 0.
         end: Frame to stop before; None means the end of the video.
         every: Read every n-th frame.
+        levels: Which values of frames of more than 8 bits become 0 and 255.
 
     Attributes:
         path: As given.
         size: As given.
         all_names: As given.
+        pixel_aspect: As given.
         fps: Frames per second at which the selected frames follow one another; None if unknown.
 
     Raises:
-        ConfigError: If ``start``, ``end`` or ``every`` are out of range.
+        ConfigError: If ``start``, ``end``, ``every`` or ``levels`` are out of range.
         VideoError: If no frame is selected.
     """
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         *,
         size: tuple[int, int],
         rate: float | None,
         all_names: Sequence[str],
+        pixel_aspect: Fraction = Fraction(1),
         start: int | None = None,
         end: int | None = None,
         every: int = 1,
+        levels: LevelsChoice = None,
     ) -> None:
+        check_levels(levels)
         start = 0 if start is None else start
         if start < 0 or every < 1 or (end is not None and end <= start):
             raise ConfigError(
@@ -81,8 +97,16 @@ class VideoReader(abc.ABC):
         self.path = path
         self.size = size
         self.all_names = all_names
+        self.pixel_aspect = pixel_aspect
+        self._levels_choice: LevelsChoice = levels
+        self._levels: Levels | None = None
         self.fps = None if rate is None else rate / every
         self._start, self._end, self._every = start, end, every
+
+    @property
+    def sound(self) -> Path | None:
+        """File whose sound goes with the frames, on the same clock as their times; None if there is none."""
+        return None
 
     @property
     def names(self) -> Sequence[str]:
@@ -100,6 +124,27 @@ class VideoReader(abc.ABC):
         Raises:
             VideoError: If the video ends early or changes its size; all frames before that have been given.
         """
+
+    @abc.abstractmethod
+    def _samples(self) -> Iterator[NDArray[Any]]:
+        """Decode some frames with all their bits, spread over the whole video."""
+
+    def _to_8_bits(self, pixels: NDArray[Any], bits: int | None = None) -> NDArray[np.uint8]:
+        """Scale pixels of more than 8 bits, all frames alike."""
+        if pixels.dtype == np.uint8:
+            return pixels
+        if self._levels is None:
+            wide = (sample for sample in self._samples() if sample.dtype != np.uint8)
+            # These pixels too: where frames of both kinds are mixed, the samples may miss the wide ones.
+            self._levels = find_levels(
+                itertools.chain([pixels], wide), self._levels_choice, name=f"`{self.path}`", bits=bits
+            )
+        return self._levels.apply(pixels)
+
+    def _spread(self) -> Sequence[int]:
+        """Choose frames for samples, the first and the last among them."""
+        last = len(self.all_names) - 1
+        return sorted({round(number * last / (SAMPLES - 1)) for number in range(SAMPLES)})
 
     def _selects(self, index: int) -> bool:
         is_inside = index >= self._start and (self._end is None or index < self._end)
@@ -122,34 +167,118 @@ class FrameFolder(VideoReader):
         start: First frame to read, counted from 0 in that order.
         end: Frame to stop before.
         every: Read every n-th frame.
+        levels: Which values of frames of more than 8 bits become 0 and 255, see :func:`~vos_zoo.media.open_video`.
 
     Raises:
-        MissingFileError: If there is no such folder.
+        MissingFileError: If there is no such folder, or frames in it are links to files that are not there.
         VideoError: If it holds no frames, two frames of one name, or its first frame cannot be read.
-        ConfigError: If ``start``, ``end`` or ``every`` are out of range.
+        ConfigError: If ``start``, ``end``, ``every`` or ``levels`` are out of range.
     """
 
-    def __init__(self, path: str | Path, *, start: int | None = None, end: int | None = None, every: int = 1) -> None:
-        path = Path(path)
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        every: int = 1,
+        levels: LevelsChoice = None,
+    ) -> None:
+        path = local_path(path)
         self._files = frame_files(path)
-        size = read_image(self._files[0]).shape[:2]
+        size = load_picture(self._files[0]).shape[:2]
         names = [file.stem for file in self._files]
-        super().__init__(path, size=size, rate=None, all_names=names, start=start, end=end, every=every)
+        gaps = _gaps(names)
+        if gaps:
+            _logger.warning(
+                "The numbers of the frames in `%s` have gaps: %s. The frames on both sides follow one another as if "
+                "nothing were missing; fetch the missing ones if there are any.", path, gaps,
+            )  # fmt: skip
+        super().__init__(path, size=size, rate=None, all_names=names, start=start, end=end, every=every, levels=levels)
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Read the selected frames, holding one at a time."""
         for index in range(*slice(self._start, self._end, self._every).indices(len(self._files))):
-            file = self._files[index]
-            image = read_image(file)
-            self._check_size(image, f"Frame `{file}`")
-            yield VideoFrame(index, file.stem, image)
+            yield self.read(index)
+
+    def read(self, index: int) -> VideoFrame:
+        """Read one frame, selected or not.
+
+        Args:
+            index: Its position, counted from 0.
+
+        Raises:
+            VideoError: If it is damaged, or has another size than the first one.
+            MissingFileError: If it is no longer there.
+        """
+        file = self._files[index]
+        image = self._to_8_bits(load_picture(file))
+        self._check_size(image, f"Frame `{file}`")
+        return VideoFrame(index, file.stem, image)
+
+    def _samples(self) -> Iterator[NDArray[Any]]:
+        return (load_picture(self._files[index]) for index in self._spread())
+
+
+class PictureStack(VideoReader):
+    """A file of several pictures: pages of a TIFF file, an animated GIF, WebP, PNG or AVIF file.
+
+    Args:
+        path: The file.
+        start: First picture to read, counted from 0.
+        end: Picture to stop before.
+        every: Read every n-th picture.
+        levels: Which values of pictures of more than 8 bits become 0 and 255, see :func:`~vos_zoo.media.open_video`.
+
+    Raises:
+        VideoError: If its first picture cannot be read, or none is selected.
+        ConfigError: If ``start``, ``end``, ``every`` or ``levels`` are out of range.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        every: int = 1,
+        levels: LevelsChoice = None,
+    ) -> None:
+        size = load_picture(path).shape[:2]
+        count = count_pictures(path)
+        self._times = picture_times(path, count)
+        super().__init__(
+            path,
+            size=size,
+            rate=None if self._times is None else float(count / self._times[-1]),
+            all_names=frame_numbers(count),
+            start=start,
+            end=end,
+            every=every,
+            levels=levels,
+        )
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        """Decode the selected pictures, holding one at a time."""
+        assert isinstance(self.path, Path)
+        selected = range(*slice(self._start, self._end, self._every).indices(len(self.all_names)))
+        for index, pixels in zip(selected, load_pictures(self.path, selected), strict=True):
+            image = self._to_8_bits(pixels)
+            self._check_size(image, f"Picture {index} of `{self.path}`")
+            yield VideoFrame(index, self.all_names[index], image, None if self._times is None else self._times[index])
+
+    def _samples(self) -> Iterator[NDArray[Any]]:
+        assert isinstance(self.path, Path)
+        for index in self._spread():
+            yield from load_pictures(self.path, range(index, index + 1))
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Read an image as it is shown, upright where the camera noted its orientation.
 
     Args:
-        path: The image file.
+        path: The image file. Values of more than 8 bits are scaled by the range of this image; the frames of a clip,
+            which are scaled alike, come from :func:`~vos_zoo.read_frames`.
 
     Returns:
         RGB, uint8, shape (H, W, 3).
@@ -158,41 +287,34 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         MissingFileError: If there is no such file.
         VideoError: If it is no readable image.
     """
-    path = Path(path)
-    if not path.exists():
-        raise MissingFileError(f"There is no image `{path}`. Check the path.")
-    try:
-        with open_image(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # "I;16", or "I" in older versions of Pillow
-                # Pillow would clip 16-bit grey at 255 instead of scaling it.
-                grey = (np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)
-                return np.repeat(grey[:, :, None], 3, axis=2)
-            return np.array(image.convert("RGB"))
-    except PermissionError as error:
-        raise VideoError(f"Image `{path}` may not be read ({error.strerror}). Change its permissions.") from error
-    except Image.DecompressionBombError as error:
-        raise VideoError(f"Image `{path}` is too large: {error}.") from error
-    except DAMAGE as error:
-        kind = "a folder" if path.is_dir() else file_kind(path).name
-        raise VideoError(
-            f"Image `{path}` cannot be read: it is {kind}, damaged or no image ({error}). "
-            "Frames are JPEG, PNG, BMP or WebP files; copy it again or remove it."
-        ) from error
+    return to_8_bits(load_picture(local_path(path)))
+
+
+def frame_numbers(count: int) -> list[str]:
+    """Name frames by their position, in five digits or more.
+
+    Example:
+        >>> frame_numbers(2)
+        ['00000', '00001']
+    """
+    width = max(5, len(str(count - 1)))
+    return [f"{index:0{width}d}" for index in range(count)]
 
 
 def frame_files(folder: Path) -> list[Path]:
     """List the images of a folder in natural order.
 
     Raises:
-        MissingFileError: If there is no such folder.
+        MissingFileError: If there is no such folder, or images in it are links to files that are not there.
         VideoError: If it holds no images, or two of one name.
     """
     if not folder.is_dir():
         raise MissingFileError(f"There is no folder `{folder}`. Give a video file or a folder of frames.")
     # Names with a leading dot are shadows that some systems leave beside real files.
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
-    files = [p for p in entries if p.suffix.lower() in FRAME_SUFFIXES and p.is_file()]
+    images = [p for p in entries if p.suffix.lower() in FRAME_SUFFIXES]
+    refuse_dangling(images, "frames")
+    files = [p for p in images if p.is_file()]
     if not files:
         folders = [p.name for p in entries if p.is_dir()]
         if folders:
@@ -211,3 +333,19 @@ def frame_files(folder: Path) -> list[Path]:
                 "Keep frames of one kind in a folder of their own (and masks in another)."
             )
     return files
+
+
+def _gaps(names: Sequence[str]) -> str:
+    """Name the places where the numbering of frames jumps; empty if it is even, or follows no rule."""
+    matches = [re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", name, flags=re.DOTALL) for name in names]
+    numbered = [match for match in matches if match is not None]
+    if len(names) < 3 or len(numbered) < len(names) or len({(match[1], match[3]) for match in numbered}) > 1:
+        return ""
+    numbers = [int(match[2]) for match in numbered]
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
+    usual, count = Counter(steps).most_common(1)[0]
+    if usual < 1 or 2 * count < len(steps):
+        return ""
+    jumps = [index for index, step in enumerate(steps) if step > usual]
+    named = ", ".join(f"{names[index]} is followed by {names[index + 1]}" for index in jumps[:3])
+    return named + (f" and {len(jumps) - 3} more" if jumps[3:] else "")

@@ -11,7 +11,10 @@ from PIL import Image, UnidentifiedImageError
 
 from vos_zoo.limits import MAX_PIXELS_VARIABLE, max_pixels, pixel_excess
 
-DAMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+DAMAGE = (
+    *(UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
+    *(TypeError, KeyError, IndexError),  # missing tags of a later page; Pillow catches them for the first one only
+)
 """Everything that Pillow's decoders raise on damaged data; they have no common base class."""
 
 

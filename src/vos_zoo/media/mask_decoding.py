@@ -32,10 +32,12 @@ class DecodedMask:
     Attributes:
         ids: Values, shape (H, W); uint8 when all fit, int32 otherwise.
         is_black_and_white: Whether this is an 8-bit grey picture that holds only 0 and 255.
+        is_grey: Whether this is an 8-bit grey picture, whose values may be anything.
     """
 
     ids: Mask
     is_black_and_white: bool
+    is_grey: bool = False
 
 
 def decode_mask(path: Path) -> DecodedMask:
@@ -52,9 +54,16 @@ def decode_mask(path: Path) -> DecodedMask:
         MaskError: If the file is no readable image, has colour or alpha channels, is anti-aliased, or JPEG-compressed.
     """
     if not path.exists():
-        raise MissingFileError(f"There is no mask `{path}`. Give the path of a palette or greyscale PNG.")
+        raise MissingFileError(
+            f"Mask `{path}` is a link to `{path.readlink()}`, which is not there. Fetch what it points to (such as by "
+            "`git annex get`), or copy the mask itself."
+            if path.is_symlink()
+            else f"There is no mask `{path}`. Give the path of a palette or greyscale PNG."
+        )
     if path.is_dir():
         raise MaskError(f"`{path}` is a folder where one mask file was expected. Give the path of a mask in it.")
+    if not path.is_file():
+        raise MaskError(f"`{path}` is a pipe or a device. Masks are read more than once; save it as a file first.")
     try:
         with open_image(path) as image:
             _check_kind(image, path)
@@ -134,7 +143,7 @@ def _decode_grey(values: NDArray[Any], path: Path, *, is_jpeg: bool) -> DecodedM
         )
     if is_drawing and len(levels) > 2 and high >= _SMOOTH_FROM:
         _check_sharp(values, levels, path)
-    return DecodedMask(values.astype(np.uint8 if high <= 255 else np.int32, copy=False), is_black_and_white)
+    return DecodedMask(values.astype(np.uint8 if high <= 255 else np.int32, copy=False), is_black_and_white, is_drawing)
 
 
 def _check_sharp(values: NDArray[Any], levels: NDArray[Any], path: Path) -> None:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vos_zoo.errors import MaskError, MissingFileError, ShapeError
-from vos_zoo.files import atomic_path, natural_key
+from vos_zoo.files import atomic_path, local_path, natural_key, refuse_dangling
 from vos_zoo.media.mask_decoding import MAX_ID, DecodedMask, Mask, decode_mask
+from vos_zoo.media.mask_values import RIM_VALUE, VoidChoice, check_void, has_void_rims, ids_behind_greys
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 """Endings of the files that a folder of masks may hold; JPEG is none of them, since it changes ids."""
@@ -49,16 +50,19 @@ def davis_palette() -> NDArray[np.uint8]:
     return colours
 
 
-def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, void: int | None = None) -> Mask:
+def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, void: VoidChoice = "auto") -> Mask:
     """Read a file of object ids.
 
-    Palette, grey (8 or 16 bit) and 1-bit images are read. An 8-bit grey mask that holds only 0 and 255 is taken as
-    one object with id 1, which is said once through logging; with ``void`` given, all values stay as they are.
+    Palette, grey (8 or 16 bit) and 1-bit images are read. What is not plain is said once through logging: an 8-bit grey
+    mask that holds only 0 and 255 is taken as one object with id 1, if ``void`` is no number; 255 along the rims of
+    objects marks pixels without an opinion, which belong to no object; and the grey levels 38, 75, 113 … are those of
+    ids 1, 2, 3 … in a palette mask that was read as grey.
 
     Args:
-        path: The image file.
+        path: The image file; ``~`` is the home folder.
         size: (H, W) to resample the mask to, nearest neighbour; None keeps its own size.
-        void: The value that marks pixels without an answer in data-set annotations (255 in DAVIS).
+        void: The value of pixels without an opinion, which become 0. "auto" takes 255 for it where it rims objects;
+            None takes every value for an id.
 
     Returns:
         Object ids, shape (H, W); uint8 when all ids fit, int32 otherwise.
@@ -66,13 +70,16 @@ def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, void: in
     Raises:
         MissingFileError: If there is no such file.
         MaskError: If the file is no readable image, has colour or alpha channels, is anti-aliased, or JPEG-compressed.
+        ConfigError: If ``void`` is no value, "auto" or None.
     """
-    ids = _named_ids(decode_mask(Path(path)), Path(path), void)
+    check_void(void)
+    path = local_path(path)
+    ids = _named_ids(decode_mask(path), path, void, void_as=0)
     return ids if size is None else resize_mask(ids, size)
 
 
 def write_mask(path: str | Path, mask: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> None:
-    """Write object ids as a PNG that ``read_mask`` reads back exactly.
+    """Write object ids as a PNG that ``read_mask(path, void=None)`` reads back exactly.
 
     Ids up to 255 give a palette PNG, larger ids a 16-bit grey PNG. The file appears complete or not at all.
 
@@ -190,14 +197,16 @@ class MaskFolder:
         frame_names: Names of the frames to segment, in their order.
         all_names: Names of all frames of the video, where only some of them are segmented; None means ``frame_names``.
             Masks of the other frames are left out, which is logged.
-        void: The value that marks pixels without an answer; see ``read_mask``.
+        void: The value of pixels without an opinion; see ``read_mask``.
+        void_as: What these pixels are given as; 0 makes them background.
 
     Attributes:
         path: Where the masks are.
         files: Mask file of every annotated frame, by frame name, in the order of the frames.
 
     Raises:
-        MissingFileError: If there is no such file or folder.
+        MissingFileError: If there is no such file or folder, or masks are links to files that are not there.
+        ConfigError: If ``void`` is no value, "auto" or None.
         MaskError: If the folder holds no masks, a mask matches no frame or more than one, two masks match one frame,
             or no frame to segment has a mask.
     """
@@ -208,27 +217,36 @@ class MaskFolder:
         frame_names: Sequence[str],
         *,
         all_names: Sequence[str] | None = None,
-        void: int | None = None,
+        void: VoidChoice = "auto",
+        void_as: int = 0,
     ) -> None:
-        self.path = Path(path)
-        self._void = void
+        check_void(void)
+        self.path = local_path(path)
+        self._void: VoidChoice = void
+        self._void_as = void_as
         self._black_and_white: Path | None = None
         self._with_white: Path | None = None
         if not self.path.exists():
-            raise MissingFileError(f"There is no mask file or folder `{self.path}`. Give a PNG or a folder of masks.")
+            target = f" (it is a link to `{self.path.readlink()}`)" if self.path.is_symlink() else ""
+            raise MissingFileError(
+                f"There is no mask file or folder `{self.path}`{target}. Give a PNG or a folder of masks."
+            )
         if not frame_names:
             raise MaskError(f"No frames were given to match the masks in `{self.path}` with. Give at least one name.")
         all_names = frame_names if all_names is None else all_names
         matched = self._match_folder(all_names) if self.path.is_dir() else self._match_file(frame_names, all_names)
         self.files: dict[str, Path] = {name: matched[name] for name in frame_names if name in matched}
-        left_out = len(matched) - len(self.files)
+        left_out = [file.name for name, file in matched.items() if name not in self.files]
         if not self.files:
             raise MaskError(
                 f"None of the masks in `{self.path}` belongs to a frame that is segmented "
                 f"({_some(frame_names)}). Start at a frame with a mask (such as {next(iter(matched))}), or segment all."
             )
         if left_out:
-            _logger.warning("%d of the masks in `%s` belong to frames that are left out.", left_out, self.path)
+            _logger.warning(
+                "%d of the masks in `%s` belong to frames that are left out: %s.",
+                len(left_out), self.path, _some(left_out),
+            )  # fmt: skip
 
     def __len__(self) -> int:
         """Count the annotated frames."""
@@ -255,17 +273,17 @@ class MaskFolder:
         if path is None:
             return None
         decoded = decode_mask(path)
-        if self._void is None:
+        if self._void is None or self._void == "auto":
             if decoded.is_black_and_white:
                 self._black_and_white = path
-            elif (decoded.ids == _PALETTE_MAX_ID).any():
+            elif (decoded.ids == RIM_VALUE).any() and _void_value(decoded, self._void) is None:
                 self._with_white = path
             if self._black_and_white and self._with_white:
                 raise MaskError(
                     f"Mask `{self._black_and_white}` is black and white (one object), but in `{self._with_white}` 255 "
                     "is one id of several. Save all masks of a video with the same ids."
                 )
-        return _named_ids(decoded, path, self._void)
+        return _named_ids(decoded, path, self._void, void_as=self._void_as)
 
     def _match_file(self, frame_names: Sequence[str], all_names: Sequence[str]) -> dict[str, Path]:
         stem = self.path.stem
@@ -307,7 +325,9 @@ class MaskFolder:
 
 def _mask_files(folder: Path) -> list[Path]:
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
-    masks = [p for p in entries if p.suffix.lower() in MASK_SUFFIXES and p.is_file()]
+    images = [p for p in entries if p.suffix.lower() in MASK_SUFFIXES]
+    refuse_dangling(images, "masks")
+    masks = [p for p in images if p.is_file()]
     if masks:
         return masks
     folders = [p.name for p in entries if p.is_dir()]
@@ -330,14 +350,70 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(shown) + (f" … {names[-1]}" if len(names) > len(shown) else "")
 
 
-def _named_ids(decoded: DecodedMask, path: Path, void: int | None) -> Mask:
-    if not decoded.is_black_and_white or void is not None:
+def _void_value(decoded: DecodedMask, void: VoidChoice) -> int | None:
+    """Settle which value of a mask is void."""
+    if void != "auto":
+        return void
+    return RIM_VALUE if has_void_rims(decoded.ids) else None
+
+
+def _named_ids(decoded: DecodedMask, path: Path, void: VoidChoice, *, void_as: int) -> Mask:
+    """Give the ids of a mask, and say once what is not plain about its values."""
+    value = _void_value(decoded, void)
+    if decoded.is_black_and_white and value is None:
+        _say_once("black and white", "Mask `%s` is black and white: taken as one object with id 1 (said once).", path)
+        is_object: NDArray[np.bool_] = decoded.ids != 0
+        return is_object.astype(np.uint8)
+    levels = mask_ids(decoded.ids, void=value)
+    if void == "auto" and value is not None:
+        warn_of_void_rims(f"Mask `{path}`")
+    elif void == "auto" and RIM_VALUE in levels and len(levels) > 1 and decoded.ids.dtype == np.uint8:
+        _say_once(
+            "void areas", "Mask `%s` has areas of 255 beside other ids: followed as an object like the others (said "
+            "once). If they mark pixels without an opinion, say so by `--void 255`.", path,
+        )  # fmt: skip
+    if decoded.is_grey:
+        warn_of_palette_greys(levels, f"Mask `{path}`")
+    if value is None or value == void_as:
         return decoded.ids
-    if "black and white" not in _notes_given:
-        _notes_given.add("black and white")
-        _logger.warning("Mask `%s` is black and white: taken as one object with id 1 (said once).", path)
-    is_object: NDArray[np.bool_] = decoded.ids != 0
-    return is_object.astype(np.uint8)
+    ids = decoded.ids if void_as >= 0 else decoded.ids.astype(np.int32)
+    ids[decoded.ids == value] = void_as
+    return ids
+
+
+def warn_of_palette_greys(levels: Sequence[int], name: str) -> None:
+    """Say once that ids are the grey levels of the DAVIS palette, as ``cv2.imread(path, 0)`` makes them.
+
+    Args:
+        levels: Ids of a mask, without 0.
+        name: What the message calls the mask.
+    """
+    ids = ids_behind_greys(levels, davis_palette()) if levels else None
+    if ids is not None:
+        shown = ", ".join(f"{level} is that of id {object_id}" for level, object_id in list(ids.items())[:3])
+        _say_once(
+            "palette greys", "%s holds the grey levels of palette colours, as if a palette mask had been read as grey "
+            "(cv2.imread(path, 0) does that): %s. They are followed under these values (said once). "
+            "vos_zoo.read_mask reads the ids of a palette mask.", name, shown,
+        )  # fmt: skip
+
+
+def warn_of_void_rims(name: str) -> None:
+    """Say once that 255 along the rims of objects is no object.
+
+    Args:
+        name: What the message calls the mask.
+    """
+    _say_once(
+        "void rims", "%s has 255 along the rims of objects: taken as no opinion, and as no object (said once). "
+        "`--void none` (void=None) makes it an object.", name,
+    )  # fmt: skip
+
+
+def _say_once(key: str, message: str, *arguments: object) -> None:
+    if key not in _notes_given:
+        _notes_given.add(key)
+        _logger.warning(message, *arguments)
 
 
 def _checked_ids(mask: NDArray[Any]) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -14,18 +15,21 @@ from numpy.typing import NDArray
 from vos_zoo.errors import ConfigError, MaskError, MissingExtraError, OutputExistsError, ShapeError, VideoError
 from vos_zoo.files import atomic_path, is_leftover
 from vos_zoo.media.masks import write_mask
+from vos_zoo.media.sound import SoundCopy
 
 try:
     import av
 except ImportError:  # an optional extra; only VideoWriter needs it
     av = None
 
+_logger = logging.getLogger(__name__)
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov")
 """Endings of the video files that can be written."""
 
 # PyAV's own wheels bring the first, conda's the second, and macOS has the third.
 _ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox")
 _BITS_PER_PIXEL = 0.15  # for encoders without a constant-quality mode; generous for H.264
+_TICK = Fraction(1, 90_000)  # seconds; the clock of MPEG, of which all usual frame rates are whole parts
 _BT709, _LIMITED_RANGE = 1, 1  # ISO/IEC 23091-2 codes; what players assume of H.264 video
 _PNG_HEAD, _PNG_TAIL = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
@@ -136,7 +140,10 @@ class VideoWriter:
     Args:
         path: Where to write; ends in .mp4, .m4v or .mov.
         size: (H, W) of the frames.
-        fps: Frames per second.
+        fps: Frames per second, of frames that come without their times.
+        pixel_aspect: Width of a shown pixel by its height; players stretch the video by it.
+        sound: Video whose sound is copied where MP4 can hold it; needs frames with their times in that video. A file
+            without sound is fine.
         quality: Constant rate factor of x264: 0 is lossless, 51 is worst. Other encoders ignore it.
 
     Attributes:
@@ -149,7 +156,16 @@ class VideoWriter:
         VideoError: If the installed PyAV has no H.264 encoder.
     """
 
-    def __init__(self, path: str | Path, size: tuple[int, int], *, fps: float, quality: int = 20) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        size: tuple[int, int],
+        *,
+        fps: float,
+        pixel_aspect: Fraction = Fraction(1),
+        sound: Path | None = None,
+        quality: int = 20,
+    ) -> None:
         if av is None:
             raise MissingExtraError(
                 "Writing a video needs PyAV, which is not installed. Install it with `pip install av`."
@@ -165,6 +181,12 @@ class VideoWriter:
             )
         self._rate = Fraction(fps).limit_denominator(1001)  # 29.97 becomes 30000/1001
         self._size = tuple(size)
+        self._pixel_aspect = pixel_aspect
+        self._sound_path = sound
+        self._sound: SoundCopy | None = None
+        self._begin: Fraction | None = None  # time of the first frame; None if frames come without times
+        self._last = -1  # presentation time of the last frame, in ticks
+        self._interval = 0  # ticks between the two closest frames, for which the last one is shown; 0 if unknown
         self._quality = quality
         self._encoder = _find_encoder()
         self._container: Any = None
@@ -179,11 +201,12 @@ class VideoWriter:
     ) -> None:
         self.close()
 
-    def write(self, image: NDArray[np.uint8]) -> None:
+    def write(self, image: NDArray[np.uint8], time: Fraction | None = None) -> None:
         """Append one frame.
 
         Args:
             image: RGB, uint8, shape (H, W, 3).
+            time: When it is shown, in seconds; that of the first frame becomes 0. None keeps to ``fps``.
 
         Raises:
             ShapeError: If the image has another size or type.
@@ -194,13 +217,23 @@ class VideoWriter:
                 "Resize or convert it first."
             )
         if self._container is None:
-            self._open()
+            self._open(time)
         odd_rows, odd_columns = (length % 2 for length in self._size)
         even = np.pad(image, ((0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format="yuv420p", dst_colorspace="itu709")
-        frame.pts, frame.time_base = self.frames, 1 / self._rate
-        self._container.mux(self._stream.encode(frame))
+        shown = self.frames / self._rate
+        if self._begin is not None and time is not None:
+            shown = time - self._begin
+        # Some files give two frames one time; encoders and players need rising ones.
+        frame.pts = max(self._last + 1, round(shown / self._tick))
+        if self.frames:
+            self._interval = min(self._interval or frame.pts, frame.pts - self._last)
+        self._last = frame.pts
+        frame.time_base = self._tick
+        self._mux(self._container, self._stream.encode(frame))
         self.frames += 1
+        if self._sound is not None:
+            self._sound.write_until(frame.pts * self._tick)
 
     def close(self) -> None:
         """Finish the file; without any frame there is no file. Closing twice does no harm."""
@@ -208,22 +241,57 @@ class VideoWriter:
             return
         container, self._container = self._container, None
         with self._cleanup, container:
-            container.mux(self._stream.encode())
+            self._mux(container, self._stream.encode())
+            if self._sound is not None:
+                self._sound.write_until((self._last + self._interval) * self._tick + 1 / self._rate)
+                self._sound.close()
 
-    def _open(self) -> None:
+    def _mux(self, container: Any, packets: list[Any]) -> None:
+        for packet in packets:
+            packet.duration = self._interval or round(1 / self._rate / self._tick)  # counts for the last one
+            container.mux(packet)
+
+    @property
+    def _tick(self) -> Fraction:
+        """Seconds between the times that frames can have."""
+        return 1 / self._rate if self._begin is None else _TICK
+
+    def _open(self, time: Fraction | None) -> None:
+        self._begin = time
         partial = self._cleanup.enter_context(atomic_path(self.path))
-        self._container = av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"})
-        stream = self._container.add_stream(self._encoder, rate=self._rate)
+        if self._sound_path is None or time is None:
+            self._start(partial)
+            return
+        try:
+            self._start(partial, self._sound_path, time)
+        except (av.error.FFmpegError, ValueError) as error:
+            _logger.warning("The sound of `%s` cannot be copied (%s) and is left out.", self._sound_path, error)
+            self._sound = None
+            self._start(partial)
+
+    def _start(self, path: Path, sound: Path | None = None, begin: Fraction = Fraction(0)) -> None:
+        """Open the file, and write its header."""
+        # An absolute path, because FFmpeg takes what comes before the first colon of a relative one for a protocol.
+        container = av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"})
+        stream: Any = container.add_stream(self._encoder, rate=self._rate)
         stream.height, stream.width = (length + length % 2 for length in self._size)
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.color_range, context.colorspace = _LIMITED_RANGE, _BT709
         context.color_primaries, context.color_trc = _BT709, _BT709
+        context.sample_aspect_ratio = self._pixel_aspect
+        context.time_base = self._tick
+        if self._begin is not None:
+            # With reordered frames and uneven times, MP4 files would end before their last frames.
+            context.max_b_frames = 0
         if self._encoder == "libx264":
             stream.options = {"crf": str(self._quality), "preset": "veryfast"}
         else:
             stream.bit_rate = round(stream.height * stream.width * float(self._rate) * _BITS_PER_PIXEL)
-        self._stream = stream
+        if sound is not None:
+            self._sound = SoundCopy(sound, container, begin)
+        container.start_encoding()
+        self._container, self._stream = container, stream
 
 
 def _find_encoder() -> str:

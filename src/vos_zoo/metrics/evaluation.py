@@ -16,10 +16,11 @@ import cv2
 from numpy.typing import NDArray
 
 from vos_zoo.errors import ConfigError, EvaluationError
+from vos_zoo.media.mask_decoding import decode_mask
 from vos_zoo.media.masks import read_mask
 from vos_zoo.metrics.breakdowns import breakdown as make_breakdown
 from vos_zoo.metrics.folders import SequenceFolders, categories, find_sequences, read_meta, read_sequence_names
-from vos_zoo.metrics.functional import DEFAULT_BOUND, VOID_ID, boundary_radius
+from vos_zoo.metrics.functional import DEFAULT_BOUND, boundary_radius
 from vos_zoo.metrics.hints import find_mistake, is_shifted
 from vos_zoo.metrics.protocols import ObjectPlan, ObjectScore, SequenceScorer, get_protocol
 from vos_zoo.metrics.report import EvaluationReport
@@ -159,8 +160,8 @@ def _score_sequence(job: _Job) -> _Outcome:
     scorer = SequenceScorer(folders.name, protocol, bound=job.bound, late_objects=job.late_objects, plans=job.plans)
     for frame in folders.frames:
         annotation_file = folders.annotation_file(frame)
-        # Naming the void value keeps 255 as it is; in the binary protocol it is above 0 like any other id.
-        annotation = read_mask(annotation_file, void=VOID_ID)
+        # As stored: the protocol decides what 255 means; in the binary protocol it is above 0 like any other id.
+        annotation = decode_mask(annotation_file).ids
         if scorer.observe(annotation, frame, is_last=frame == folders.frames[-1]):
             scorer.score(_read_result(folders, frame, annotation))
     mistake = find_mistake(folders, protocol)
@@ -177,7 +178,7 @@ def _read_result(folders: SequenceFolders, frame: str, annotation: NDArray[Any])
             f"There is no result `{path}` for the annotation `{annotation_file}`.{hint} Expected a result for every "
             "scored frame, under the annotation's file name. Segment the missing frames, or remove their annotations."
         )
-    prediction = read_mask(path)
+    prediction = read_mask(path, void=None)
     if prediction.shape != annotation.shape:
         sizes = [f"{mask.shape[1]}x{mask.shape[0]}" for mask in (prediction, annotation)]
         raise EvaluationError(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vos_zoo.media.mask_decoding import decode_mask
 from vos_zoo.media.masks import read_mask
-from vos_zoo.metrics.functional import VOID_ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,8 +44,8 @@ def find_mistake(folders: SequenceFolders, protocol: Protocol) -> str | None:
         files = [folders.result_file(frames[index + shift]) for shift in (-1, 0, 1)]
         if not all(file.is_file() for file in files):
             continue
-        truth = _ids(read_mask(folders.annotation_file(frames[index]), void=VOID_ID), protocol)
-        overlaps = [_overlaps(truth, _ids(read_mask(file), protocol), protocol) for file in files]
+        truth = _ids(decode_mask(folders.annotation_file(frames[index])).ids, protocol)
+        overlaps = [_overlaps(truth, _ids(read_mask(file, void=None), protocol), protocol) for file in files]
         if not overlaps[1]:
             continue
         before, here, after = (_mean_of_own(overlap) for overlap in overlaps)

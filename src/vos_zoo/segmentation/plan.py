@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vos_zoo.errors import ConfigError, OutputExistsError, UsageError
-from vos_zoo.files import check_outputs
+from vos_zoo.files import check_outputs, local_path
 from vos_zoo.media.annotations import Annotations
+from vos_zoo.media.mask_values import VOID
 from vos_zoo.media.masks import MaskFolder
 from vos_zoo.media.reader import open_video
+from vos_zoo.media.source import source_id
 from vos_zoo.run_file import RUN_FILE
 from vos_zoo.segmentation.journal import Journal
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from vos_zoo.media.frames import VideoReader
+    from vos_zoo.media.levels import LevelsChoice
+    from vos_zoo.media.mask_values import VoidChoice
 
 __all__ = ["OVERLAY_FILE", "Outputs", "Plan", "plan_run"]
 
@@ -56,8 +60,8 @@ class Outputs:
             raise ConfigError(
                 "Both resume and overwrite were given. Resume keeps finished masks, overwrite replaces them."
             )
-        folder = Path(out)
-        video = (folder / OVERLAY_FILE if overlay is True else Path(overlay)) if overlay else None
+        folder = local_path(out)
+        video = (folder / OVERLAY_FILE if overlay is True else local_path(overlay)) if overlay else None
         return cls(folder, video, None if show is None else folder / show, resume, overwrite)
 
     def check(self, inputs: Iterable[str | Path], names: Sequence[str]) -> None:
@@ -108,7 +112,9 @@ def plan_run(
     start: int | None,
     end: int | None,
     every: int,
+    levels: LevelsChoice,
     resize_mask: bool,
+    void: VoidChoice,
 ) -> Plan:
     """Open what is read, and check what people get wrong most often; nothing is written.
 
@@ -122,27 +128,34 @@ def plan_run(
         start: First frame, counted from 0.
         end: Frame to stop before.
         every: Take every n-th frame only.
+        levels: Which values of frames of more than 8 bits become 0 and 255.
         resize_mask: Whether masks of another size are resampled.
+        void: The value of mask pixels without an opinion.
 
     Raises:
         VosZooError: As :func:`vos_zoo.segment_video` says, for everything but the model.
     """
     for name, path in (("video", video), ("masks", masks)):
         _check_path(name, path)
-    reader = open_video(video, start=start, end=end, every=every)
-    outputs.check([video, masks, *side_inputs.values(), *filter(None, [model_folder])], reader.names)
-    annotations = Annotations(MaskFolder(masks, reader.names, all_names=reader.all_names), reader.size, resize_mask)
+    reader = open_video(video, start=start, end=end, every=every, levels=levels)
+    masks, source = local_path(masks), source_id(video)
+    outputs.check([source, masks, *side_inputs.values(), *filter(None, [model_folder])], reader.names)
+    folder = MaskFolder(masks, reader.names, all_names=reader.all_names, void=void, void_as=VOID)
+    annotations = Annotations(folder, reader.size, resize_mask)
     annotations.check_first()
     journal = Journal(
         outputs.folder,
         {
-            "video": str(Path(video).resolve()),
-            "masks": str(Path(masks).resolve()),
+            "video": source,
+            "masks": str(masks.resolve()),
             **settings,
             "start": start,
             "end": end,
             "every": every,
+            # Nothing for the usual choices, so that runs of older versions can be resumed.
+            "levels": list(levels) if isinstance(levels, tuple) else levels,
             "resize_mask": resize_mask,
+            "void": None if void == "auto" else str(void).lower(),
             "side_inputs": {name: str(Path(path).resolve()) for name, path in side_inputs.items()},
         },
         outputs.overlay,

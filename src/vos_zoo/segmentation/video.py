@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from vos_zoo.files import folder_lock
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.inference.side_inputs import open_side_inputs
 from vos_zoo.inference.unwrap import find_network
-from vos_zoo.media.masks import read_mask
+from vos_zoo.media.mask_values import VOID
+from vos_zoo.media.masks import mask_ids, read_mask
 from vos_zoo.media.overlay import draw_overlay
 from vos_zoo.media.writer import MaskWriter, VideoWriter
 from vos_zoo.segmentation.plan import OVERLAY_FILE, Outputs, Plan, plan_run
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
     from vos_zoo.inference.geometry import WorkingSize
     from vos_zoo.inference.session import Precision
     from vos_zoo.inference.unwrap import Model
-    from vos_zoo.media.frames import VideoFrame
+    from vos_zoo.media.frames import VideoFrame, VideoReader
+    from vos_zoo.media.levels import LevelsChoice
+    from vos_zoo.media.mask_values import VoidChoice
 
 __all__ = ["OVERLAY_FILE", "SegmentationReport", "segment_video"]
 
+_logger = logging.getLogger(__name__)
 _FOLDER_RATE = 24.0  # frames per second of an overlay when the source is a folder of frames
 
 
@@ -78,10 +83,12 @@ def segment_video(
     start: int | None = None,
     end: int | None = None,
     every: int = 1,
+    levels: LevelsChoice = None,
     overlay: bool | str | Path = False,
     show: str | None = None,
     side_inputs: Mapping[str, str | Path] | None = None,
     resize_mask: bool = False,
+    void: VoidChoice = "auto",
     memory_budget: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -92,7 +99,8 @@ def segment_video(
     Every mask is on the disk before the next frame is read, so that nothing is lost when a run stops half-way.
 
     Args:
-        video: A video file, or a folder of frames.
+        video: A video file, a folder of frames, a file of several images, ``"-"`` for standard input, an address such
+            as ``https://…``, or the number of a camera; see :func:`~vos_zoo.media.reader.open_video`.
         masks: One mask for the first frame, or a folder of masks named like frames. Objects may enter later, and a
             mask of a known object corrects it. Frames before the first mask get empty masks.
         out: Folder for the masks, written as palette PNG under the frames' names (16-bit grey if an id is over 255).
@@ -106,12 +114,17 @@ def segment_video(
         start: First frame, counted from 0.
         end: Frame to stop before.
         every: Take every n-th frame only.
-        overlay: Also write a video with the masks drawn over the frames: True for ``out/overlay.mp4``, or a path.
+        levels: Which values of frames of more than 8 bits per colour become 0 and 255: "clip", "type" or (low, high);
+            see :func:`~vos_zoo.media.reader.open_video`.
+        overlay: Also write a video with the masks drawn over the frames: True for ``out/overlay.mp4``, or a path. It
+            has the times, the shape of pixels and, where MP4 can hold it, the sound of the source.
         show: Also write one of the network's ``views``, as an image per frame in the folder ``out/<show>``, with its
             mean over time as table and chart.
         side_inputs: What the network takes beside frames and masks: the path of each, by its name among the network's
             ``side_inputs``.
         resize_mask: Resample masks of another size than their frame instead of refusing them.
+        void: The value of mask pixels without an opinion, where objects are segmented as if nothing had been given.
+            "auto" takes 255 for it where it rims objects; None takes every value for an object.
         memory_budget: Most bytes that the network's memory may take on the device.
         resume: Go on where an earlier run with the same settings stopped. The memory is built anew from the annotated
             frames and the last finished one, so that masks may differ slightly from those of an uninterrupted run.
@@ -149,12 +162,13 @@ def segment_video(
         start=start,
         end=end,
         every=every,
+        levels=levels,
         resize_mask=resize_mask,
+        void=void,
     )
     with folder_lock(plan.outputs.folder):  # before the model takes its time
         writer = MaskWriter(plan.outputs.folder, resume=resume, overwrite=overwrite)
-        fps = plan.reader.fps or _FOLDER_RATE
-        overlay_writer = VideoWriter(plan.outputs.overlay, plan.reader.size, fps=fps) if plan.outputs.overlay else None
+        overlay_writer = None if plan.outputs.overlay is None else _overlay_writer(plan.outputs.overlay, plan.reader)
         network = find_network(model)
         if device is None and isinstance(model, (str, Path)):
             device = "auto"
@@ -167,12 +181,19 @@ def segment_video(
             precision=precision,
             max_memory_bytes=memory_budget,
             side_inputs=open_side_inputs(network, side_inputs, seen, needed=needed, size=size),
+            void=VOID,
         )
         view_writer = None
         if show is not None and plan.outputs.views is not None:
             session.watch(show)
             view_writer = ViewWriter(plan.outputs.views, show, resume=resume)
         return _run(plan, session, seen, writer, overlay_writer, view_writer, progress)
+
+
+def _overlay_writer(path: Path, reader: VideoReader) -> VideoWriter:
+    return VideoWriter(
+        path, reader.size, fps=reader.fps or _FOLDER_RATE, pixel_aspect=reader.pixel_aspect, sound=reader.sound
+    )
 
 
 def _run(
@@ -191,15 +212,23 @@ def _run(
         plan.journal.begin()
     begin = time.perf_counter()
     done = 0
+    came: list[str] = []
     with overlay_writer or contextlib.nullcontext(), view_writer or contextlib.nullcontext():
         for frame, mask in _segment_frames(plan, session, seen, writer, finished):
             done += 1
+            came.append(frame.name)
             if view_writer is not None and done > finished:
                 view_writer.write(frame, session.view(view_writer.name))
             if overlay_writer is not None:
-                overlay_writer.write(draw_overlay(frame.image, mask))
+                overlay_writer.write(draw_overlay(frame.image, mask), frame.time)
             if progress is not None:
                 progress(done, len(plan.reader))
+    unused = plan.annotations.unused(came)
+    if unused:
+        _logger.warning(
+            "%d masks were not used, because their frames did not come: %s.",
+            len(unused), ", ".join(str(file) for file in unused),
+        )  # fmt: skip
     return SegmentationReport(
         folder=plan.outputs.folder,
         frames=done,
@@ -218,7 +247,7 @@ def _segment_frames(
     """Give every frame with its mask; masks beyond the finished ones are made and written first."""
 
     def step(frame: VideoFrame, given: NDArray[Any] | None) -> NDArray[Any]:
-        if seen or (given is not None and given.any()):
+        if seen or (given is not None and mask_ids(given, void=VOID)):
             seen.append(frame.name)
         return session.step(frame.image, given).mask
 

@@ -16,7 +16,7 @@ from vos_zoo.data.layouts.problems import Problem, refuse_fatal
 from vos_zoo.data.layouts.videos import AnnotatedVideo, AnnotatedVideos, Image, choose_videos
 from vos_zoo.errors import DataError, MissingFileError, VosZooError
 from vos_zoo.files import atomic_path, natural_key
-from vos_zoo.media.frames import frame_files, read_image
+from vos_zoo.media.frames import FrameFolder, frame_files, read_image
 from vos_zoo.media.masks import MaskFolder
 from vos_zoo.media.reader import open_video
 
@@ -68,6 +68,7 @@ class FolderVideos(AnnotatedVideos):
         files = video_files(self.root)
         self.paths = [files[video.name] for video in videos]
         self._frames_folder = self.root / ".frames" if frames_folder is None else Path(frames_folder)
+        self._folders: dict[int, FrameFolder] = {}
         self._masks = [
             MaskFolder(masks_of(self.root, video.name), [Path(frame).stem for frame in video.frames])
             for video in videos
@@ -76,14 +77,17 @@ class FolderVideos(AnnotatedVideos):
     def read_frame(self, video: int, frame: int) -> Image:
         """Decode one frame; of a video file, annotated ones are fast, others decoded from the start."""
         if self.paths[video].is_dir():
-            path = self.root / self.videos[video].frames[frame]
-        elif self.videos[video].masks[frame] is None:
+            note_reading(self.root / self.videos[video].frames[frame])
+            # A folder scales frames of more than 8 bits alike.
+            if video not in self._folders:
+                self._folders[video] = FrameFolder(self.paths[video])
+            return self._folders[video].read(frame).image
+        if self.videos[video].masks[frame] is None:
             return next(iter(open_video(self.paths[video], start=frame, end=frame + 1))).image
-        else:
-            path = self._kept_frame(video, frame)
-            if not path.exists():
-                note_reading(self.paths[video])
-                self._keep_frames(video)
+        path = self._kept_frame(video, frame)
+        if not path.exists():
+            note_reading(self.paths[video])
+            self._keep_frames(video)
         note_reading(path)
         return read_image(path)
 

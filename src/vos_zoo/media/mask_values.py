@@ -1,0 +1,96 @@
+"""What the values of a mask mean beyond object ids: void rims, and grey levels of palette colours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vos_zoo.errors import ConfigError
+
+__all__ = ["RIM_VALUE", "VOID", "VoidChoice", "check_void", "has_void_rims", "ids_behind_greys"]
+
+VOID = -1
+"""Value of pixels without an opinion in masks that are given to a session."""
+
+RIM_VALUE = 255
+"""The value that data sets (PASCAL VOC, YouTube-VOS, DAVIS) give to pixels whose object is unclear."""
+
+VoidChoice = int | Literal["auto"] | None
+"""The value of pixels without an opinion; "auto" takes 255 for it where it rims objects, None takes no value for it."""
+
+_RIM_SHARE = 0.02  # of the short side: half the width from which on a rim is an area; VOC's rims are 5 pixels of 375
+_LEAST_HALF_WIDTH = 3  # pixels
+_LEAST_COVER = 0.1  # of the pixels next to objects, if all of the value is rims
+_GREY_TOLERANCE = 1  # libpng rounds the weighted sum of colours down, OpenCV and Pillow to the nearest
+_FIRST_GREY = 38  # that of id 1, (128, 0, 0)
+_KNOWN_IDS = 20
+
+
+def check_void(void: VoidChoice) -> None:
+    """Refuse what is no choice of a void value.
+
+    Raises:
+        ConfigError: If it is no whole number, "auto" or None.
+    """
+    if void is None or void == "auto" or (isinstance(void, (int, np.integer)) and not isinstance(void, bool)):
+        return
+    raise ConfigError(
+        f"The void value is {void!r}. Expected the value that marks pixels without an opinion, such as 255, 'auto' to "
+        "take 255 for it where it rims objects, or None if every value is an object."
+    )
+
+
+def has_void_rims(ids: NDArray[np.integer[Any]], value: int = RIM_VALUE) -> bool:
+    """Tell whether a value marks the unclear pixels along objects, and no object of its own.
+
+    Rims are thin and lie next to objects. Areas of the same value beside them, as VOC's difficult objects, do not
+    matter if rims line at least half of the objects' outlines.
+
+    Args:
+        ids: Values of a mask, shape (H, W).
+        value: The value to judge.
+    """
+    is_void = ids == value
+    is_object = (ids != 0) & ~is_void
+    if not is_void.any() or not is_object.any() or ids.max() > value or (ids == value - 1).any():
+        return False  # ids that go on around the value make it one of them
+    half_width = max(_LEAST_HALF_WIDTH, round(_RIM_SHARE * min(ids.shape)))
+    _, pieces = cv2.connectedComponents(is_void.astype(np.uint8), connectivity=8)
+    square = np.ones((2 * half_width + 1,) * 2, np.uint8)
+    core = cv2.erode(is_void.astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    is_rim = is_void & ~np.isin(pieces, np.unique(pieces[core]))
+    outline = (cv2.dilate(is_object.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~is_object
+    cover = (outline & is_rim).sum() / max(1, outline.sum())
+    touching = np.unique(pieces[outline & is_rim])
+    is_all_rims = bool(np.isin(pieces[is_void], touching).all())
+    return bool(cover >= (_LEAST_COVER if is_all_rims else 0.5))
+
+
+def ids_behind_greys(levels: Iterable[int], palette: NDArray[np.uint8]) -> dict[int, int] | None:
+    """Find the ids whose palette colours have these grey levels, as a palette mask read as grey shows them.
+
+    Args:
+        levels: Values of a mask, without 0.
+        palette: RGB colours of the ids, shape (K, 3).
+
+    Returns:
+        The id behind every level; None if one of them is no such grey, or object 1 is not among them.
+
+    Source: ITU-R BT.601 luma, which OpenCV, libpng and Pillow take for grey.
+
+    Example:
+        >>> ids_behind_greys([38, 75], np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0]], np.uint8))
+        {38: 1, 75: 2}
+    """
+    greys = palette[1 : _KNOWN_IDS + 1] @ np.array([0.299, 0.587, 0.114])
+    found = {}
+    for level in levels:
+        is_near = np.abs(greys - level) <= _GREY_TOLERANCE
+        if not is_near.any():
+            return None
+        found[int(level)] = int(is_near.argmax()) + 1
+    return found if _FIRST_GREY in found else None

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import av
+import pytest
+
+from testing.videos import clip, cut_by_edit_list, write_video
+from vos_zoo.media import containers
+from vos_zoo.media.containers import count_frames
+from vos_zoo.media.reader import open_video
+
+
+def shown(path):
+    return len(list(open_video(path)))
+
+
+def joined_half_way(folder, suffix, codec, size):
+    """A stream of packets that begins inside a group of frames."""
+    path = write_video(folder / f"whole{suffix}", clip(60), codec=codec)
+    content = path.read_bytes()
+    (folder / f"joined{suffix}").write_bytes(content[size * (len(content) // size // 2) :])
+    return folder / f"joined{suffix}"
+
+
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [
+        pytest.param(lambda folder: write_video(folder / "a.mp4", clip(9)), 9, id="mp4"),
+        pytest.param(lambda folder: write_video(folder / "a.mkv", clip(9)), 9, id="mkv, which has no count"),
+        pytest.param(lambda folder: write_video(folder / "a.webm", clip(9), codec="libvpx"), 9, id="hidden frames"),
+        pytest.param(lambda folder: write_video(folder / "a.ts", clip(9)), 9, id="ts"),
+        pytest.param(lambda folder: cut_by_edit_list(write_video(folder / "a.mp4", clip(30)), 6), 24, id="edit list"),
+        pytest.param(lambda folder: joined_half_way(folder, ".ts", "libx264", 188), None, id="ts, joined half-way"),
+        pytest.param(
+            lambda folder: joined_half_way(folder, ".mpg", "mpeg2video", 2048), None, id="mpg, joined half-way"
+        ),
+    ],
+)
+def test_frames_that_players_show_are_counted(tmp_path, make, count):
+    path = make(tmp_path)
+    assert count_frames(path) == shown(path)
+    if count is None:
+        assert 5 < shown(path) < 60
+    else:
+        assert shown(path) == count
+
+
+def test_headers_of_a_cut_file_are_believed(tmp_path):
+    path = write_video(tmp_path / "a.mp4", clip(30))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert count_frames(path) == 30  # reading it names the damage
+
+
+def test_the_index_of_a_long_file_saves_reading_it(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", clip(30))
+    opened = []
+    monkeypatch.setattr(containers, "open_container", lambda path: opened.append(Watched(path)) or opened[-1])
+    assert count_frames(path) == 30
+    assert opened[0].read < 10
+
+
+class Watched:
+    """A container that counts the packets that are read of it."""
+
+    def __init__(self, path):
+        self.container, self.read = av.open(str(path)), 0
+
+    def __getattr__(self, name):
+        return getattr(self.container, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.container.close()
+
+    def demux(self, stream):
+        for packet in self.container.demux(stream):
+            self.read += 1
+            yield packet
+
+
+def test_a_changed_file_is_counted_again(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", clip(5))
+    assert count_frames(path) == 5
+    monkeypatch.setattr(containers, "missing_bytes", lambda path: pytest.fail("counted twice"))
+    assert count_frames(path) == 5
+    monkeypatch.undo()
+    assert count_frames(write_video(path, clip(7))) == 7
+
+
+@pytest.mark.parametrize("name", ["2025-03-07T09:15:40.mp4", "pipe:1.mp4", "data:x.mp4", "clip%03d.mp4"])
+def test_a_path_is_never_a_protocol(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = write_video(tmp_path / "a.mp4", clip(3)).rename(name)
+    assert count_frames(path) == 3
