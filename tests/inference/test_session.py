@@ -798,6 +798,16 @@ def test_void_pixels_of_a_correction_are_segmented_as_if_nothing_had_been_given(
     assert given.object_ids == (1, 5)
 
 
+def test_absent_objects_are_not_in_void_pixels_either(network):
+    session = VideoSession(network, size=SIZE, void=-1)
+    session.step(FRAMES[0], boxes([1, 5]))
+    mask = boxes([1, 5])
+    mask[mask == 5] = -1
+    result = session.step(FRAMES[0], mask, absent=[5])
+    assert not (result.mask == 5).any()
+    assert result.object_ids == (1, 5)
+
+
 def test_objects_that_will_be_lost_are_said_once(network, caplog):
     session = VideoSession(network, size=32)
     mask = np.zeros((640, 640), np.int32)

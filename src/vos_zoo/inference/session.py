@@ -375,8 +375,11 @@ class VideoSession:
             empty = exact.new_zeros(1, len(newcomers), *exact.shape[2:])
             probabilities = torch.cat([probabilities, empty], dim=1) * (1 - exact.amax(dim=1, keepdim=True))
             if is_open is not None:
-                gaps = geometry.to_planes(is_open.astype(np.uint8), [1], self.device)
-                exact = torch.where(gaps > 0, probabilities[:, planes], exact)
+                # Absent objects, which no pixel shows, stay absent.
+                is_shown = torch.tensor([bool((mask == object_id).any()) for object_id in annotated])
+                gaps = geometry.to_planes(is_open.astype(np.uint8), [1], self.device) > 0
+                gaps = gaps & is_shown.to(self.device)[None, :, None, None]
+                exact = torch.where(gaps, probabilities[:, planes], exact)
             probabilities[:, planes] = exact
         final = torch.softmax(soft_aggregate(probabilities), dim=1)
         cropped = geometry.crop(final)[0]

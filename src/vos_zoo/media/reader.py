@@ -195,7 +195,7 @@ class PyAVVideo(VideoReader):
                 stream = video_stream(container)
                 if stream is not None:
                     _check_declared_size(path, stream.codec_context.height, stream.codec_context.width)
-                first = None if stream is None else next(container.decode(stream), None)
+                first = None if stream is None else next(decode_frames(container), None)
                 if first is None:
                     raise VideoError(_unreadable(path, "no picture in it can be decoded"))
                 orientation = _orientation(first)
@@ -203,7 +203,8 @@ class PyAVVideo(VideoReader):
                 aspect = stream.sample_aspect_ratio or Fraction(1)
                 rate = stream.average_rate or stream.guessed_rate
                 is_endless = input_format is not None or (isinstance(path, str) and container.duration is None)
-                count = stream.frames
+                # Every frame takes some bytes; a number that is only declared could fill the memory with names.
+                count = stream.frames if stream.frames <= container.size else 0
             if is_endless:
                 if end is None:
                     raise ConfigError(
