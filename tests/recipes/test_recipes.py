@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 import sys
@@ -54,7 +55,12 @@ def run(monkeypatch, data_root, tiny_checkpoint, capsys):
         if load_recipe(recipe)["data"]["class_path"] != "SyntheticDataModule":
             values["data.root"] = str(data_root)
         if model.get("initial_weights") is not None and "model.initial_weights" not in settings:
-            values["model.initial_weights"] = str(tiny_checkpoint(recipe, model["initial_weights"]))
+            names = model["initial_weights"]
+            several = isinstance(names, list)
+            starts = [str(tiny_checkpoint(recipe, name)) for name in (names if several else [names])]
+            values["model.initial_weights"] = json.dumps(starts) if several else starts[0]
+        if "video_sets" in load_recipe(recipe)["data"].get("init_args", {}) and "data.video_sets" not in settings:
+            values["data.video_sets"] = "[{path: train}]"  # its videos have other names
         for source, overrides in STARTS.items():
             if source in model:
                 values[f"model.{source}"] = str(tiny_checkpoint(recipe, model[source]))
