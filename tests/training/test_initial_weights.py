@@ -115,6 +115,26 @@ def test_rde_starts_from_stcn_with_a_fresh_aggregation(tmp_path, caplog):
         load_initial_weights(target, str(folder), [Path()], is_whole=True)
 
 
+def test_each_parameter_comes_from_the_first_source_that_has_it(tmp_path, caplog):
+    stcn, rde = network(seed=5), network(RDENetwork, RDEConfig, seed=6)
+    for name, source in (("pixels", stcn), ("whole", rde)):
+        save_checkpoint_folder(source, tmp_path / name, card="# Untrained\n", half=False)
+    target = network(RDENetwork, RDEConfig)
+    with caplog.at_level(logging.WARNING):
+        load_initial_weights(target, ["pixels", "whole"], [tmp_path], is_whole=True)
+    assert not caplog.text
+    for key, tensor in target.state_dict().items():
+        source = rde if key.startswith("aggregation.") else stcn
+        assert torch.equal(tensor, source.state_dict()[key])
+
+
+def test_a_source_that_does_not_fit_is_named(tmp_path):
+    for name, source in (("pixels", network()), ("whole", network(RDENetwork, RDEConfig))):
+        save_checkpoint_folder(source, tmp_path / name, card="# Untrained\n")
+    with pytest.raises(CheckpointError, match=r"whole holds \d+ parameters that do not fit"):
+        load_initial_weights(network(), ["pixels", "whole"], [tmp_path])
+
+
 def test_training_starts_from_a_lightning_checkpoint(tmp_path):
     source = network(seed=5)
     state = {f"network.{key}": tensor for key, tensor in source.state_dict().items()}

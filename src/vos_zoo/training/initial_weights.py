@@ -67,39 +67,48 @@ def load_trunks(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
         )
 
 
-def load_initial_weights(network: nn.Module, source: str, roots: Sequence[Path], *, is_whole: bool = False) -> None:
-    """Start from a zoo checkpoint folder or a Lightning checkpoint.
+def load_initial_weights(
+    network: nn.Module, sources: str | Sequence[str], roots: Sequence[Path], *, is_whole: bool = False
+) -> None:
+    """Start from zoo checkpoint folders or Lightning checkpoints.
 
-    Parameters that the source lacks (those of modules that the next stage adds) keep their initial values and are
-    logged.
+    Each parameter comes from the first source that has it. Parameters that all sources lack (those of modules that the
+    next stage adds) keep their initial values and are logged.
 
     Args:
         network: The network to load into.
-        source: A name of ``vos-zoo list --weights``, a folder with ``model.safetensors``, or a ``.ckpt`` file.
+        sources: One or more names of ``vos-zoo list --weights``, folders with ``model.safetensors``, or ``.ckpt``
+            files.
         roots: Folders that a relative path is looked up in.
-        is_whole: Whether the source must hold all parameters, as it must where nothing is trained.
+        is_whole: Whether the sources must hold all parameters, as they must where nothing is trained.
 
     Raises:
-        MissingFileError: If the path does not exist.
-        CheckpointError: If it cannot be read, or holds parameters that the network lacks, or of other shapes; or if
-            ``is_whole`` and it lacks some.
+        MissingFileError: If a path does not exist.
+        CheckpointError: If one cannot be read, or holds parameters that the network lacks, or of other shapes; or if
+            ``is_whole`` and they lack some.
     """
-    path, state = find_source(source, roots), read_checkpoint(source, roots)
     own = network.state_dict()
-    wrong = sorted(key for key, tensor in state.items() if key not in own or own[key].shape != tensor.shape)
-    if wrong:
-        raise CheckpointError(
-            f"{path} holds {len(wrong)} parameters that do not fit this network, first {wrong[0]}. Start from weights "
-            "of the same model and size."
-        )
+    state: dict[str, Tensor] = {}
+    paths = []
+    for source in [sources] if isinstance(sources, str) else sources:
+        path, tensors = find_source(source, roots), read_checkpoint(source, roots)
+        wrong = sorted(key for key, tensor in tensors.items() if key not in own or own[key].shape != tensor.shape)
+        if wrong:
+            raise CheckpointError(
+                f"{path} holds {len(wrong)} parameters that do not fit this network, first {wrong[0]}. Start from "
+                "weights of the same model and size."
+            )
+        state = tensors | state
+        paths.append(str(path))
+    named = " and ".join(paths)
     fresh = sorted({key.partition(".")[0] for key in own.keys() - state.keys()})
     if fresh and is_whole:
         raise CheckpointError(
-            f"{path} has no {', '.join(fresh)}, so this network would not be a trained one. Name a checkpoint of its "
+            f"{named} has no {', '.join(fresh)}, so this network would not be a trained one. Name a checkpoint of its "
             "own training with `--ckpt_path FILE.ckpt`, or other weights with `--model.initial_weights`."
         )
     if fresh:
-        _LOGGER.warning("%s has no %s; these parts start from their initialisation.", path, ", ".join(fresh))
+        _LOGGER.warning("%s has no %s; these parts start from their initialisation.", named, ", ".join(fresh))
     network.load_state_dict({key: tensor.to(own[key].dtype) for key, tensor in state.items()}, strict=False)
 
 

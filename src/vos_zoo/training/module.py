@@ -117,7 +117,8 @@ class VOSModule(Pretrained, pl.LightningModule):
             the data root or the working directory; ``timm`` downloads those that the papers start from (see
             ``load_trunks``); ``random`` keeps random ones on purpose, None keeps them with a warning.
         initial_weights: Weights to start from: a name of ``vos-zoo list --weights``, a zoo checkpoint folder or a
-            Lightning checkpoint. Validation, test and prediction use them too, unless a checkpoint is given.
+            Lightning checkpoint, or several, of which each parameter comes from the first that has it. Validation, test
+            and prediction use them too, unless a checkpoint is given.
         frozen: Parts of the network that keep their weights, by name (``key_encoder``); ``batch_norm`` means the scales
             and offsets of all batch normalisations.
         channels_last: Store convolution weights channels-last while training, faster on most devices.
@@ -149,7 +150,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         warmup_steps: int = 0,
         final_decay: float = 0.0,
         backbone_weights: str | None = None,
-        initial_weights: str | None = None,
+        initial_weights: str | list[str] | None = None,
         frozen: Sequence[str] = (),
         channels_last: bool = True,
         bootstrap_start: int = 20_000,

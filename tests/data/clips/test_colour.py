@@ -44,5 +44,14 @@ def test_grayscale():
     assert np.ptp(result.astype(int), axis=-1).max() == 0
 
 
+def test_blur_smears_edges_and_keeps_the_mean():
+    edge = np.zeros((1, 32, 32, 3), np.uint8)
+    edge[:, :, 16:] = 200
+    smeared = [colour.jitter_frames(edge, ColourRange(blur=1), np.random.default_rng(seed)) for seed in range(20)]
+    between = [((frame > 20) & (frame < 180)).any() for frame in smeared]
+    assert sum(between) > 10  # the weakest blurs stay within rounding
+    assert all(abs(frame.mean() - 100) < 0.5 for frame in smeared)  # nothing moves against the masks
+
+
 def test_no_server_is_asked_on_import():
     assert os.environ["NO_ALBUMENTATIONS_UPDATE"] == "1"

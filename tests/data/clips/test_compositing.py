@@ -6,6 +6,7 @@ import pytest
 from vos_zoo.data.clips import compositing, motion
 from vos_zoo.data.clips.compositing import PasteSettings, Sprite
 from vos_zoo.data.clips.motion import MotionRange
+from vos_zoo.errors import ConfigError
 
 COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
 
@@ -124,3 +125,60 @@ def test_present_ids_and_object_pixels():
     for seed in range(5):
         x, y = compositing.random_object_pixel(labels, np.random.default_rng(seed))
         assert labels[int(y), int(x)] > 0
+
+
+def square_sprite() -> Sprite:
+    return Sprite([np.full((12, 12, 3), 200, np.uint8)], [np.full((12, 12), 255, np.uint8)])
+
+
+def paste_on_empty(paste: PasteSettings, seed: int, *, frames: int = 5) -> np.ndarray:
+    labels = np.zeros((frames, 64, 64), np.uint8)
+    images = np.zeros((frames, 64, 64, 3), np.uint8)
+    compositing.paste_sprites(images, labels, square_sprite, paste, np.random.default_rng(seed))
+    assert (images[labels > 0] > 95).all()
+    assert (images[labels == 0] < 105).all()
+    return labels
+
+
+def test_counts_are_shares():
+    paste = PasteSettings(counts=(0.25, 0.5, 0.25), size=(0.05, 0.05), motion=MotionRange())
+    found = np.bincount([paste_on_empty(paste, seed, frames=1).max() for seed in range(200)], minlength=3)
+    # Binomial(200, 0.25) and Binomial(200, 0.5): standard deviations 6.1 and 7.1, five of them.
+    assert np.abs(found - [50, 100, 50]).max() < 36
+
+
+def test_twins_are_two_objects_of_one_look():
+    paste = PasteSettings(counts=(0, 1), size=(0.1, 0.1), motion=MotionRange(), twins=1)
+    labels = paste_on_empty(paste, 0)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert set(np.unique(paste_on_empty(PasteSettings(counts=(0, 1), motion=MotionRange()), 0))) == {0, 1}
+
+
+def test_hidden_sprites_come_back():
+    paste = PasteSettings(counts=(0, 1), motion=MotionRange(), hidden=1)
+    away = set()
+    for seed in range(60):
+        is_there = paste_on_empty(paste, seed).any(axis=(1, 2)).tolist()
+        assert is_there[0]
+        assert is_there[-1]
+        away.add(tuple(index for index in range(5) if not is_there[index]))
+    assert away == {(1,), (2,), (3,), (1, 2), (2, 3), (1, 2, 3)}
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_without_frames_between_nothing_is_hidden(frames):
+    labels = paste_on_empty(PasteSettings(counts=(0, 1), motion=MotionRange(), hidden=1), 0, frames=frames)
+    assert labels.any(axis=(1, 2)).all()
+
+
+def test_no_sprite_pastes_nothing():
+    labels = np.zeros((2, 32, 32), np.uint8)
+    paste = PasteSettings(counts=(0, 0, 1))
+    compositing.paste_sprites(np.zeros((2, 32, 32, 3), np.uint8), labels, lambda: None, paste, np.random.default_rng(0))
+    assert not labels.any()
+
+
+@pytest.mark.parametrize("chance", [{"twins": 1.5}, {"hidden": -0.1}])
+def test_chances_out_of_range(chance):
+    with pytest.raises(ConfigError, match="chances from 0 to 1"):
+        PasteSettings(**chance)

@@ -200,3 +200,24 @@ def test_collate_stacks():
     assert batch["valid_objects"].shape == (3, 2)
     assert batch["first_masks"].shape == (3, 2, 24, 24)
     assert batch["name"] == ["moving-shapes"] * 3
+
+
+def test_collate_cuts_planes_that_are_empty_in_all_clips():
+    dataset = ClipDataset([MovingShapes(1, 0), MovingShapes(2, 0)], ClipSettings(2, 64, 5), weights=[1, 1])
+    items = [dataset[number] for number in range(12)]
+    counts = [int(item["valid_objects"].sum()) for item in items]
+    assert {1, 2} <= set(counts)
+    one, two = counts.index(1), counts.index(2)
+    assert collate_clips([items[one]])["first_masks"].shape == (1, 1, 64, 64)
+    both = collate_clips([items[one], items[two]])
+    assert both["valid_objects"].tolist() == [[True, False], [True, True]]
+    assert both["first_masks"].shape == (2, 2, 64, 64)
+    torch.testing.assert_close(
+        both["first_masks"], torch.stack([items[one]["first_masks"][:2], items[two]["first_masks"][:2]])
+    )
+
+
+def test_a_clip_without_objects_keeps_one_plane():
+    item = ClipDataset([MovingShapes()], ClipSettings(2, 24, 3))[0]
+    item["valid_objects"][:] = False
+    assert collate_clips([item])["first_masks"].shape == (1, 1, 24, 24)

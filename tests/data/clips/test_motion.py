@@ -157,3 +157,46 @@ def test_shared_motion_moves_all_frames_alike():
 def test_motion_is_not_chained_and_shared():
     with pytest.raises(ConfigError, match="chained and shared"):
         MotionRange(is_shared=True)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_zoom_is_steady_and_bounded(seed):
+    matrices = motion.sample_motion(np.random.default_rng(seed), 5, MotionRange(zoom=3))
+    sizes = np.log(matrices[:, 0, 0])
+    np.testing.assert_allclose(matrices[:, 0, 0], matrices[:, 1, 1])
+    np.testing.assert_allclose(matrices[:, [0, 1], [1, 0]], 0)
+    np.testing.assert_allclose(np.diff(sizes), sizes[1], atol=1e-9)
+    assert abs(sizes[-1]) <= np.log(3) + 1e-9
+
+
+def test_zoom_grows_as_often_as_it_shrinks():
+    last = [motion.sample_motion(np.random.default_rng(seed), 3, MotionRange(zoom=3))[-1, 0, 0] for seed in range(400)]
+    assert min(last) < 0.4
+    assert max(last) > 2.5
+    # Binomial(400, 0.5): standard deviation 10, five of them.
+    assert abs(np.sum(np.array(last) > 1) - 200) < 50
+
+
+@given(seed=st.integers(0, 10_000))
+def test_stretch_keeps_the_area(seed):
+    matrices = motion.sample_motion(np.random.default_rng(seed), 4, MotionRange(stretch=1.5))
+    np.testing.assert_allclose(np.linalg.det(matrices), 1)
+    aspect = np.log(matrices[:, 0, 0] / matrices[:, 1, 1])
+    np.testing.assert_allclose(np.diff(aspect), aspect[1], atol=1e-9)
+    assert abs(aspect[-1]) <= np.log(1.5) + 1e-9
+
+
+def test_zoom_and_stretch_come_on_top_of_the_other_motion():
+    ranges = {"rotation": 12, "scale": 0.08, "shear": 5, "translation": 0.06}
+    plain = motion.sample_motion(np.random.default_rng(3), 4, MotionRange(**ranges))
+    both = motion.sample_motion(np.random.default_rng(3), 4, MotionRange(**ranges, zoom=2, stretch=1.5))
+    change = np.linalg.inv(plain) @ both
+    np.testing.assert_allclose(change[:, [0, 1], [1, 0]], 0, atol=1e-12)  # only the lengths of the axes differ
+    np.testing.assert_allclose(change[0], np.eye(3), atol=1e-12)
+    assert abs(np.log(change[-1, 0, 0])) <= np.log(2) + np.log(1.5) / 2
+
+
+@pytest.mark.parametrize("factors", [{"zoom": 0.5}, {"stretch": 0}])
+def test_factors_below_one(factors):
+    with pytest.raises(ConfigError, match="at least 1"):
+        MotionRange(**factors)

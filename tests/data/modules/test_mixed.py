@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from testing.data_modules import LIGHTNING_WARNINGS, SMALL, batches
+from vos_zoo.data.clips.colour import STATIC_FRAME_COLOUR, VIDEO_FRAME_COLOUR, ColourRange
+from vos_zoo.data.clips.motion import CHAINED_STATIC, CHAINED_VIDEO, MotionRange
 from vos_zoo.data.modules.mixed import MixedDataModule
 from vos_zoo.errors import ConfigError, DataError
 
@@ -42,3 +44,17 @@ def test_videos_for_validation_may_lie_in_the_data_root(data_root):
     data = MixedDataModule(str(data_root), **SMALL, pairs_weight=0, validation_root="train", validation_names=["cow"])
     data.setup("validate")
     assert [video["name"] for video in data.val_dataloader()] == ["cow"]
+
+
+def test_ranges_reach_pictures_and_videos(data_root):
+    ranges = {
+        "pair_motion": MotionRange(zoom=3),
+        "video_motion": MotionRange(stretch=2),
+        "frame_colour": ColourRange(blur=0.5),
+    }
+    (pictures, _), (videos, _) = MixedDataModule(str(data_root), **SMALL, **ranges).clip_sources()
+    assert (pictures.motion, videos.motion) == (ranges["pair_motion"], ranges["video_motion"])
+    assert pictures.frame_colour == videos.frame_colour == ranges["frame_colour"]
+    (pictures, _), (videos, _) = MixedDataModule(str(data_root), **SMALL).clip_sources()
+    assert (pictures.motion, videos.motion) == (CHAINED_STATIC, CHAINED_VIDEO)
+    assert (pictures.frame_colour, videos.frame_colour) == (STATIC_FRAME_COLOUR, VIDEO_FRAME_COLOUR)

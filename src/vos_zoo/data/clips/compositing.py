@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,6 +13,7 @@ from vos_zoo.data.clips import motion
 from vos_zoo.data.clips.motion import CHAINED_SPRITE, FrameSize, Matrix, MotionRange
 from vos_zoo.data.layouts.pictures import LabelledPictures
 from vos_zoo.data.layouts.videos import Image
+from vos_zoo.errors import ConfigError
 
 MAX_LABELS = 3  # object ids followed per layer, if a clip does not hold more
 _MERGED = 3  # masks warped at once; one OpenCV warp carries at most four channels, and needs a copy for four
@@ -39,11 +40,20 @@ class PasteSettings:
         counts: Probabilities of pasting 0, 1, 2 … sprites.
         size: Range of the longer side of a sprite as share of the frame's shorter side.
         motion: Movement of a sprite, on top of nothing: the camera does not carry it.
+        twins: Chance that a sprite is pasted once more as another object, which looks like the first one.
+        hidden: Chance that a sprite is away in some frames between the first and the last one.
     """
 
     counts: tuple[float, ...] = (0.4, 0.45, 0.15)
     size: tuple[float, float] = (0.2, 0.7)
     motion: MotionRange = CHAINED_SPRITE
+    twins: float = 0.0
+    hidden: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the chances."""
+        if not (0 <= self.twins <= 1 and 0 <= self.hidden <= 1):
+            raise ConfigError(f"Pasting has twins {self.twins} and hidden {self.hidden}. Expected chances from 0 to 1.")
 
 
 DEFAULT_PASTE = PasteSettings()
@@ -120,6 +130,32 @@ def cut_random_sprite(pictures: LabelledPictures, rng: np.random.Generator) -> S
     return cut_sprite([image], [mask == rng.choice(ids)])
 
 
+def paste_sprites(
+    images: Image,
+    labels: Image,
+    draw: Callable[[], Sprite | None],
+    paste: PasteSettings,
+    rng: np.random.Generator,
+) -> None:
+    """Paste a random number of sprites over all frames, in place, each with an id of its own.
+
+    Args:
+        images: RGB frames, shape (T, H, W, 3).
+        labels: Label maps, shape (T, H, W).
+        draw: Gives a random sprite; None pastes nothing.
+        paste: How many, and how.
+        rng: Source of randomness.
+    """
+    shares = np.asarray(paste.counts)
+    for _ in range(int(rng.choice(len(shares), p=shares / shares.sum()))):
+        sprite = draw()
+        if sprite is None:
+            continue
+        copies = 2 if paste.twins > 0 and rng.random() < paste.twins else 1
+        for _ in range(copies):
+            paste_sprite(images, labels, sprite, int(labels.max()) + 1, paste, rng)
+
+
 def paste_sprite(
     images: Image, labels: Image, sprite: Sprite, label: int, paste: PasteSettings, rng: np.random.Generator
 ) -> None:
@@ -130,7 +166,7 @@ def paste_sprite(
         labels: Label maps, shape (T, H, W).
         sprite: What to paste.
         label: Id that its pixels get.
-        paste: Size and motion.
+        paste: Size, motion, and whether it may be away.
         rng: Source of randomness.
     """
     frames, size = len(labels), (labels.shape[1], labels.shape[2])
@@ -144,7 +180,10 @@ def paste_sprite(
     centre = motion.translation(-(width - 1) / 2, -(height - 1) / 2)
     matrices = motion.translation(*place) @ moves @ motion.scaling(flip * scale, scale) @ centre
     warps = motion.sample_warps(rng, frames, paste.motion)
+    away = _frames_away(rng, frames, paste.hidden)
     for index in range(frames):
+        if index in away:
+            continue
         which = min(index, len(sprite.images) - 1)
         matte = motion.warp(sprite.mattes[which], matrices[index], size, warps[index], motion.BORDER_ZERO)
         left, top, box_width, box_height = cv2.boundingRect(matte)
@@ -173,6 +212,14 @@ def random_object_pixel(labels: Image, rng: np.random.Generator) -> NDArray[np.f
     if positions is None:
         return None
     return np.asarray(positions[int(rng.integers(len(positions)))].ravel(), np.float64)
+
+
+def _frames_away(rng: np.random.Generator, frames: int, chance: float) -> range:
+    """A random stretch of frames between the first and the last one, with this chance; else none."""
+    if frames < 3 or chance == 0 or rng.random() >= chance:
+        return range(0)
+    first = int(rng.integers(1, frames - 1))
+    return range(first, int(rng.integers(first + 1, frames)))
 
 
 def _planes(labels: Image, ids: NDArray[np.int64]) -> list[Image]:

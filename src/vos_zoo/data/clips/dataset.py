@@ -101,6 +101,7 @@ class ClipBatch(TypedDict):
     ``images`` float32 (B, T, 3, H, W) with ImageNet normalisation; ``masks`` uint8 (B, T, H, W), 0 background and
     plane + 1 for objects; ``valid_objects`` bool (B, K), existing planes first; ``first_masks`` float32 (B, K, H, W) in
     [0, 1], the masks that the first frame is memorised with; ``name`` of every clip; ``origins`` of its frames.
+    There are as many planes as the clip with the most objects has, at least one.
     """
 
     images: Tensor
@@ -235,13 +236,15 @@ class ClipDataset(Dataset[ClipItem]):
 
 
 def collate_clips(items: Sequence[ClipItem]) -> ClipBatch:
-    """Stack clips to a batch, which is as long as the shortest of them."""
+    """Stack clips to a batch, as long as the shortest of them, with as many planes as the fullest, at least one."""
     frames = min(len(item["images"]) for item in items)
+    valid = torch.stack([item["valid_objects"] for item in items])
+    planes = max(int(valid.sum(dim=1).max()), 1)
     return {
         "images": torch.stack([item["images"][:frames] for item in items]),
         "masks": torch.stack([item["masks"][:frames] for item in items]),
-        "valid_objects": torch.stack([item["valid_objects"] for item in items]),
-        "first_masks": torch.stack([item["first_masks"] for item in items]),
+        "valid_objects": valid[:, :planes],
+        "first_masks": torch.stack([item["first_masks"][:planes] for item in items]),
         "name": [item["name"] for item in items],
         "origins": [item["origins"] for item in items],
     }

@@ -8,13 +8,13 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from vos_zoo.data.clips import motion
-from vos_zoo.data.clips.colour import STATIC_CLIP_COLOUR, STATIC_FRAME_COLOUR, jitter_clip, jitter_frames
+from vos_zoo.data.clips.colour import STATIC_CLIP_COLOUR, STATIC_FRAME_COLOUR, ColourRange, jitter_clip, jitter_frames
 from vos_zoo.data.clips.compositing import (
     DEFAULT_PASTE,
     MAX_LABELS,
     PasteSettings,
     cut_random_sprite,
-    paste_sprite,
+    paste_sprites,
     random_object_pixel,
     warp_frames,
 )
@@ -34,6 +34,7 @@ class StaticImageClips:
         motion: Movement of the picture.
         zoom: Range of the clip's scale; at 1 the picture just covers the crop.
         paste: Pasted objects, or None for none.
+        frame_colour: How light, colour and sharpness change from frame to frame.
 
     Source: synthetic clips of STM (ICCV 2019), augmentation of STCN and RDE-VOS; pasted objects are our addition,
     since a picture that moves as a whole shows neither occlusion nor objects that move against each other.
@@ -43,6 +44,7 @@ class StaticImageClips:
     motion: MotionRange = motion.CHAINED_STATIC
     zoom: tuple[float, float] = (0.8, 1.5)
     paste: PasteSettings | None = DEFAULT_PASTE
+    frame_colour: ColourRange = STATIC_FRAME_COLOUR
 
     def sample(
         self,
@@ -62,13 +64,9 @@ class StaticImageClips:
         matrices = moves @ place
         images, labels = warp_frames([image], [mask], matrices, warps, crop_size, rng, max_labels=max_objects)
         if self.paste is not None:
-            shares = np.asarray(self.paste.counts)
-            for _ in range(int(rng.choice(len(shares), p=shares / shares.sum()))):
-                sprite = cut_random_sprite(self.pairs, rng)
-                if sprite is not None:
-                    paste_sprite(images, labels, sprite, int(labels.max()) + 1, self.paste, rng)
+            paste_sprites(images, labels, lambda: cut_random_sprite(self.pairs, rng), self.paste, rng)
         images = jitter_clip(images, STATIC_CLIP_COLOUR, rng)
-        images = jitter_frames(images, STATIC_FRAME_COLOUR, rng)
+        images = jitter_frames(images, self.frame_colour, rng)
         key = self.pairs.keys[index]
         name = str(PurePosixPath(key).with_suffix("")) if key.lower().endswith(PICTURE_SUFFIXES) else key
         origins = (FrameOrigin(name, mask.shape, matrix, warp) for matrix, warp in zip(matrices, warps, strict=True))

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.data.clips import motion
-from vos_zoo.data.clips.colour import VIDEO_CLIP_COLOUR, VIDEO_FRAME_COLOUR, jitter_clip, jitter_frames
+from vos_zoo.data.clips.colour import VIDEO_CLIP_COLOUR, VIDEO_FRAME_COLOUR, ColourRange, jitter_clip, jitter_frames
 from vos_zoo.data.clips.compositing import (
     MAX_LABELS,
     PasteSettings,
     Sprite,
     cut_random_sprite,
     cut_sprite,
-    paste_sprite,
+    paste_sprites,
     present_ids,
     random_object_pixel,
     warp_frames,
@@ -44,6 +44,7 @@ class VideoClips:
         drops_growing: Whether small objects that grow are no targets, a rule for the rendered videos of BL30K.
         still: Share of clips that repeat one frame, so that all movement is added. A few annotated frames lie far
             apart, but neighbours are what a video has.
+        frame_colour: How light, colour and sharpness change from frame to frame, on top of what was filmed.
 
     Source: clip sampling, augmentation and object selection of STCN (NeurIPS 2021) and RDE-VOS (CVPR 2022).
     """
@@ -58,6 +59,7 @@ class VideoClips:
     reverses: bool = True
     drops_growing: bool = False
     still: float = 0.0
+    frame_colour: ColourRange = VIDEO_FRAME_COLOUR
 
     def sample(
         self,
@@ -80,13 +82,9 @@ class VideoClips:
         if self.drops_growing:
             drop_growing_objects(labels)
         if self.paste is not None:
-            shares = np.asarray(self.paste.counts)
-            for _ in range(int(rng.choice(len(shares), p=shares / shares.sum()))):
-                sprite = self._sprite(rng, num_frames, max_gap)
-                if sprite is not None:
-                    paste_sprite(clip, labels, sprite, int(labels.max()) + 1, self.paste, rng)
+            paste_sprites(clip, labels, lambda: self._sprite(rng, num_frames, max_gap), self.paste, rng)
         clip = jitter_clip(clip, VIDEO_CLIP_COLOUR, rng)
-        clip = jitter_frames(clip, VIDEO_FRAME_COLOUR, rng)
+        clip = jitter_frames(clip, self.frame_colour, rng)
         entry = self.videos.videos[video]
         origins = tuple(
             FrameOrigin(f"{entry.name}/{PurePosixPath(entry.frames[index]).stem}", masks[0].shape, matrix, warp)

@@ -42,6 +42,9 @@ class MotionRange:
         translation: Fraction of the frame side.
         warp_probability: Chance of a thin-plate warp per frame.
         warp_std: Displacement of control points, fraction of the frame side.
+        zoom: Largest factor of a steady change of size from the first to the last frame, on top of the rest: 3 means a
+            third to three times the size, 1 none. What approaches or moves away changes like that.
+        stretch: Largest factor of a steady change of the aspect ratio. What turns round shows wider or narrower sides.
         is_chained: Random walk instead of independent frames.
         is_shared: One draw for all frames instead of one for each; not with ``is_chained``.
     """
@@ -52,13 +55,20 @@ class MotionRange:
     translation: float = 0.0
     warp_probability: float = 0.0
     warp_std: float = 0.02
+    zoom: float = 1.0
+    stretch: float = 1.0
     is_chained: bool = True
     is_shared: bool = False
 
     def __post_init__(self) -> None:
-        """Check that the two switches agree."""
+        """Check that the switches agree and the factors are none below 1."""
         if self.is_chained and self.is_shared:
             raise ConfigError("A motion is both chained and shared. Expected one of them at most; set the other false.")
+        if min(self.zoom, self.stretch) < 1:
+            raise ConfigError(
+                f"A motion has zoom {self.zoom} and stretch {self.stretch}. Expected factors of at least 1, which mean "
+                "no change; a factor of 3 shrinks to a third as well as it enlarges."
+            )
 
 
 # Li et al., CVPR 2022 and Cheng et al., NeurIPS 2021, released training settings for static images and for videos.
@@ -80,7 +90,7 @@ def sample_motion(rng: np.random.Generator, frames: int, motion: MotionRange) ->
 
     Returns:
         Forward matrices, shape (frames, 3, 3); the first is the identity when frames are chained, all are equal when
-        they are shared.
+        they are shared and neither zoom nor stretch changes them.
     """
     width = np.array([np.deg2rad(motion.rotation), motion.scale, np.deg2rad(motion.shear), *[motion.translation] * 2])
     if motion.is_chained:
@@ -94,13 +104,16 @@ def sample_motion(rng: np.random.Generator, frames: int, motion: MotionRange) ->
         values = rng.uniform(-1, 1, (1 if motion.is_shared else frames, 5)) * width
         values = np.repeat(values, frames // len(values), axis=0)
     angle, log_scale, shear = values[:, 0], values[:, 1], np.tan(values[:, 2])
-    cosine, sine, scale = np.cos(angle), np.sin(angle), np.exp(log_scale)
+    log_scale = log_scale + _sample_trend(rng, frames, motion.zoom)
+    half_aspect = _sample_trend(rng, frames, motion.stretch) / 2
+    cosine, sine = np.cos(angle), np.sin(angle)
+    scale_x, scale_y = np.exp(log_scale + half_aspect), np.exp(log_scale - half_aspect)
     matrices = np.zeros((frames, 3, 3))
     # rotation · shear along x · scale
-    matrices[:, 0, 0] = scale * cosine
-    matrices[:, 0, 1] = scale * (cosine * shear - sine)
-    matrices[:, 1, 0] = scale * sine
-    matrices[:, 1, 1] = scale * (sine * shear + cosine)
+    matrices[:, 0, 0] = scale_x * cosine
+    matrices[:, 0, 1] = scale_y * (cosine * shear - sine)
+    matrices[:, 1, 0] = scale_x * sine
+    matrices[:, 1, 1] = scale_y * (sine * shear + cosine)
     matrices[:, :2, 2] = values[:, 3:]
     matrices[:, 2, 2] = 1
     return matrices
@@ -219,6 +232,11 @@ def about_centre(matrices: Matrix, size: FrameSize) -> Matrix:
     return np.asarray(
         translation(x, y) @ scaling(side, side) @ matrices @ scaling(1 / side, 1 / side) @ translation(-x, -y)
     )
+
+
+def _sample_trend(rng: np.random.Generator, frames: int, factor: float) -> Matrix | float:
+    """Logarithm of a factor that grows or falls steadily from 1 in the first frame; nothing is drawn for none."""
+    return np.linspace(0, rng.uniform(-1, 1) * np.log(factor), frames) if factor > 1 else 0.0
 
 
 def _radial(first: Matrix, second: Matrix) -> Matrix:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vos_zoo.data.clips.colour import STATIC_FRAME_COLOUR, VIDEO_FRAME_COLOUR, ColourRange
 from vos_zoo.data.clips.compositing import PasteSettings
 from vos_zoo.data.clips.dataset import ClipSource
 from vos_zoo.data.clips.from_pictures import StaticImageClips
@@ -32,8 +33,11 @@ class MixedDataModule(ClipDataModule):
         paste: Whether cut-out objects move over the clips, or how.
         is_chained: Whether frames follow a random walk; false draws the motion of each frame on its own, as in the
             papers.
-        video_motion: How far frames of videos move, on top of what was filmed; null means the ranges of STCN and
-            RDE-VOS, or steps alike with ``is_chained``.
+        pair_motion: How far frames of pictures move; null means the ranges of STCN and RDE-VOS, or steps alike with
+            ``is_chained``.
+        video_motion: How far frames of videos move, on top of what was filmed; null likewise.
+        frame_colour: How light, colour and sharpness change from frame to frame; null means the ranges of STCN and
+            RDE-VOS, which differ between pictures and videos.
         crop_area: Range of the area of crops from videos, as share of the frame.
         has_one_gap: Whether all neighbours of a video clip are equally far apart, instead of one draw for each.
         reverses: Whether every second video clip runs backwards.
@@ -57,7 +61,9 @@ class MixedDataModule(ClipDataModule):
         video_sets: list[VideoSet] | None = None,
         paste: bool | PasteSettings = True,
         is_chained: bool = True,
+        pair_motion: MotionRange | None = None,
         video_motion: MotionRange | None = None,
+        frame_colour: ColourRange | None = None,
         crop_area: tuple[float, float] = (0.36, 1.0),
         has_one_gap: bool = False,
         reverses: bool = True,
@@ -87,8 +93,9 @@ class MixedDataModule(ClipDataModule):
         self.weights = weights
         check_area(crop_area)
         self.paste = paste_settings(paste)
-        self.is_chained = is_chained
+        self.pair_motion = pair_motion or (CHAINED_STATIC if is_chained else PAPER_STATIC)
         self.video_motion = video_motion or (CHAINED_VIDEO if is_chained else PAPER_VIDEO)
+        self.frame_colour = frame_colour
         self.crop_area = crop_area
         self.has_one_gap = has_one_gap
         self.reverses = reverses
@@ -107,8 +114,10 @@ class MixedDataModule(ClipDataModule):
         pairs = None
         if pairs_weight > 0:
             pairs = ImageMaskPairs(part_of_root(self.root, "pairs", "pairs_weight"), sources=self.pair_sources)
-            motion = CHAINED_STATIC if self.is_chained else PAPER_STATIC
-            sources.append((StaticImageClips(pairs, motion, paste=self.paste), pairs_weight))
+            clips = StaticImageClips(
+                pairs, self.pair_motion, paste=self.paste, frame_colour=self.frame_colour or STATIC_FRAME_COLOUR
+            )
+            sources.append((clips, pairs_weight))
         if videos_weight > 0:
             sources += self._video_sources(videos_weight, pairs)
         if shapes_weight > 0:
@@ -132,6 +141,7 @@ class MixedDataModule(ClipDataModule):
                 pairs=pairs,
                 has_one_gap=self.has_one_gap,
                 reverses=self.reverses,
+                frame_colour=self.frame_colour or VIDEO_FRAME_COLOUR,
             )
             for videos, entry in zip(opened, self.video_sets, strict=True)
         ]
