@@ -92,3 +92,21 @@ class RunStoppedError(VosZooError, RuntimeError):
     def __init__(self, message: str, *, signal_number: int) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an exception of PyTorch, CUDA's libraries or Triton means that a device has too little memory left.
+
+    PyTorch has a class for it, but its allocators for CPUs and for Apple's GPUs raise a plain RuntimeError, and so do
+    cuBLAS and cuDNN when their own work space does not fit.
+
+    Args:
+        error: What was raised.
+
+    Example:
+        >>> is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"))
+        True
+    """
+    text = str(error).lower()
+    signs = ("not enough memory", "out of memory", "alloc_failed", "allocation_failed")
+    return type(error).__name__ == "OutOfMemoryError" or any(sign in text for sign in signs)

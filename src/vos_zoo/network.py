@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
 from torch import nn
 
+from vos_zoo.attempt import restored_on_failure
 from vos_zoo.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from torch import Tensor
@@ -56,6 +58,13 @@ class MemoryPolicy:
             )
 
 
+class RestorableBank(Protocol):
+    """A part of a memory that writes in place."""
+
+    def attempt(self) -> AbstractContextManager[None]:
+        """Put everything back if what happens inside raises."""
+
+
 class ClipMemory(ABC):
     """State of one clip, made by ``VOSNetwork.new_memory`` and understood by that network alone.
 
@@ -80,13 +89,16 @@ class ClipMemory(ABC):
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Put the clock back if what happens inside fails, so that the frame counts once however often it is tried."""
-        before = (self.clock, self.frames_since_kept)
-        try:
+        """Put everything back if what happens inside fails, so that a frame counts once however often it is tried."""
+        with ExitStack() as stack:
+            stack.enter_context(restored_on_failure(self))
+            for bank in self._banks():
+                stack.enter_context(bank.attempt())
             yield
-        except BaseException:
-            self.clock, self.frames_since_kept = before
-            raise
+
+    def _banks(self) -> Iterable[RestorableBank]:
+        """Return the parts that restore themselves; all others are replaced when they change, never written to."""
+        return ()
 
     @property
     def is_due(self) -> bool:

@@ -312,6 +312,12 @@ def test_a_compiled_session_gives_the_same_masks_and_leaves_the_model_alone(stcn
     assert all(part._compiled_call_impl for part in compiled._network.children())
 
 
+def test_parts_in_lists_and_dictionaries_are_compiled_too(monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    session = VideoSession(NETWORKS["rde"], size=None, compile=True)
+    assert all(part._compiled_call_impl for part in session._network.aggregation.values())
+
+
 def test_without_a_compiler_a_session_says_so_at_once(stcn, monkeypatch):
     def fail(function):
         def call(*_):
@@ -441,6 +447,8 @@ class Failing:
         None,
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: you tried to ..."),
         RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     ],
 )
 def test_out_of_memory_names_sizes_and_three_settings(monkeypatch, stcn, error):

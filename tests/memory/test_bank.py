@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vos_zoo.errors import ConfigError, EmptyMemoryError, ShapeError
-from vos_zoo.memory import MemoryBank, read_memory
+from vos_zoo.memory import MemoryBank, MemoryTokens, read_memory
+from vos_zoo.testing.little_memory import LittleMemory
 
 ROWS, WIDTH, COLUMNS = 6, 4, 10
 
@@ -366,3 +367,36 @@ def test_objects_that_do_not_exist_are_an_error(planes: list[int]) -> None:
         bank.select_objects(planes)
     with pytest.raises(ConfigError):
         bank.remove_objects(planes or [0, 1])
+
+
+@pytest.mark.parametrize("change", ["grow", "resize", "correct"])
+def test_a_change_without_memory_leaves_a_bank_as_it_was(change: str) -> None:
+    def fill(bank: MemoryBank, frame: int) -> None:
+        generator = torch.Generator().manual_seed(frame)
+        keys, values = (torch.randn(1, 6, width, generator=generator) for width in (3, 4))
+        bank.write(keys, values, frame=frame, reference=frame == 0)
+
+    bank = MemoryBank()
+    for frame in range(4):  # as many as there is room for at first
+        fill(bank, frame)
+    before = [part.clone() for part in parts(bank.tokens())]
+    actions = {
+        "grow": lambda: fill(bank, 4),
+        "resize": lambda: bank.resize(3),
+        "correct": lambda: bank.select_objects([0]),
+    }
+    failures = 0
+    while True:
+        try:
+            with LittleMemory(failures):
+                actions[change]()
+            break
+        except torch.OutOfMemoryError:
+            failures += 1
+        assert all(torch.equal(found, old) for found, old in zip(parts(bank.tokens()), before, strict=True))
+    assert failures >= {"grow": 3, "resize": 3, "correct": 1}[change]
+
+
+def parts(tokens: MemoryTokens) -> tuple[torch.Tensor, ...]:
+    assert tokens.bias is not None
+    return tokens.keys, tokens.bias, tokens.values

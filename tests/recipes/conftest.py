@@ -14,13 +14,37 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from testing.recipes import RECIPES, load_recipe
+from testing.recipes import RECIPES, REPOSITORY, configs_of, load_recipe
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.layers import ResNetTrunk
 from vos_zoo.media.masks import write_mask
 from vos_zoo.registry import find_architecture
 from vos_zoo.training.module import resolve_config
 from vos_zoo.weights import save_checkpoint_folder
+
+TINY = {
+    "model.config": "tiny",
+    "model.evaluation_size": "32",
+    "data.batch_size": "2",
+    "data.crop_size": "48",
+    "data.samples_per_epoch": "4",
+    "data.num_workers": "0",
+    "data.validation_frames": "3",
+    "trainer.accelerator": "cpu",
+    "trainer.accumulate_grad_batches": "1",
+    "trainer.check_val_every_n_epoch": "1",
+    "trainer.enable_model_summary": "false",
+    "trainer.enable_progress_bar": "false",
+    "trainer.limit_val_batches": "1",
+    "trainer.log_every_n_steps": "1",
+    "trainer.logger": "CSVLogger",
+    "trainer.logger.save_dir": "logs",
+    "trainer.max_steps": "2",
+    "trainer.num_sanity_val_steps": "0",
+}
+
+# What lets the tiny size start from another tiny network.
+STARTS = {"stcn_weights": "{kv_kernel: 3}", "giel_weights": "{matching: cosine, skip_kernel: 1}"}
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +131,34 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def words(data_root: Path, tiny_checkpoint: Any) -> Any:
+    """Return what makes a recipe small enough for a test, as arguments of ``lightning fit``."""
+
+    def of(recipe: str, **settings: str) -> list[str]:
+        values = TINY | settings
+        model = load_recipe(recipe)["model"]["init_args"]
+        if load_recipe(recipe)["data"]["class_path"] != "SyntheticDataModule":
+            values["data.root"] = str(data_root)
+        if model.get("initial_weights") is not None and "model.initial_weights" not in settings:
+            names = model["initial_weights"]
+            several = isinstance(names, list)
+            starts = [str(tiny_checkpoint(recipe, name)) for name in (names if several else [names])]
+            values["model.initial_weights"] = json.dumps(starts) if several else starts[0]
+        if "video_sets" in load_recipe(recipe)["data"].get("init_args", {}) and "data.video_sets" not in settings:
+            values["data.video_sets"] = "[{path: train}]"  # its videos have other names
+        for source, overrides in STARTS.items():
+            if source in model:
+                values[f"model.{source}"] = str(tiny_checkpoint(recipe, model[source]))
+                values["model.overrides"] = overrides
+        if model.get("backbone_weights") == "timm":  # would be downloaded
+            values["model.backbone_weights"] = str(data_root / "backbone.safetensors")
+        configs = [f"--config={REPOSITORY / path}" for path in configs_of(recipe)]
+        return [*configs, *(f"--{name}={value}" for name, value in values.items())]
+
+    return of
 
 
 @pytest.fixture(autouse=True)

@@ -161,8 +161,9 @@ def _run(arguments: list[str] | None) -> None:
 
         def _say_where(self) -> None:
             trainer: Trainer = self.trainer
+            folder = trainer.log_dir or trainer.default_root_dir  # which all processes have to ask for together
             if trainer.is_global_zero:
-                print(f"Writing to {trainer.log_dir or trainer.default_root_dir}")
+                print(f"Writing to {folder}")
 
         def _check_weights(self) -> None:
             weights = self._get(self.config, "ckpt_path") or self.model.initial_weights

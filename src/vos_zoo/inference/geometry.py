@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
@@ -138,7 +139,7 @@ class FrameGeometry:
             frame = cv2.resize(frame, self.working_size[::-1], interpolation=interpolation).astype(np.uint8, copy=False)
         pixels = np.require(frame, requirements=["C", "W"])  # torch warns of arrays that cannot be written to
         image = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float() / 255
-        mean, std = (image.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        mean, std = _statistics(device)
         if pad_first:
             return (F.pad(image, self.padding) - mean) / std
         return F.pad((image - mean) / std, self.padding)
@@ -167,3 +168,11 @@ class FrameGeometry:
             return plane
         resized = F.interpolate(plane[None, None], self.frame_size, mode="bilinear", align_corners=False)
         return resized[0, 0]
+
+
+@lru_cache(maxsize=8)
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return ImageNet's mean and standard deviation, (1, 3, 1, 1), which are copied to a device once."""
+    with torch.inference_mode(False):
+        values = torch.tensor((IMAGENET_MEAN, IMAGENET_STD), device=device).view(2, 1, 3, 1, 1)
+        return values[0], values[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
 from typing import TypeVar
 
 import torch
@@ -75,9 +76,18 @@ def compile_network(network: ModuleT, device: torch.device) -> ModuleT:
             "(on Debian: g++ and python3-dev), or leave compile out."
         ) from error
     compiled = _shallow_copy(network)
-    for part in compiled.children():
+    for part in _parts(compiled):
         part.compile()
     return compiled
+
+
+def _parts(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the parts of a network; those of lists and dictionaries one by one, because nothing calls these."""
+    for child in module.children():
+        if isinstance(child, (nn.ModuleList, nn.ModuleDict)):
+            yield from _parts(child)
+        else:
+            yield child
 
 
 def copy_network(network: ModuleT, device: torch.device | None = None) -> ModuleT:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,11 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from vos_zoo.devices import find_device
-from vos_zoo.errors import ConfigError, MaskError, OutOfMemoryError, VideoError
+from vos_zoo.errors import ConfigError, MaskError, OutOfMemoryError, VideoError, is_out_of_memory
 from vos_zoo.layers import soft_aggregate
 from vos_zoo.media.mask_values import RIM_VALUE, VoidChoice, check_void, has_void_rims
 from vos_zoo.media.masks import warn_of_palette_greys, warn_of_void_rims
 
+from .arithmetic import Precision, arithmetic, check_precision, half_type, store_weights
 from .arrays import check_frame, check_mask
 from .geometry import FrameGeometry, WorkingSize
 from .objects import ObjectIds
@@ -27,7 +27,6 @@ from .unwrap import find_network
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -36,10 +35,8 @@ if TYPE_CHECKING:
 
     from .unwrap import Model
 
-Precision = Literal["fp32", "bf16", "fp16"]
 ColorOrder = Literal["rgb", "bgr"]
 _logger = logging.getLogger(__name__)
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _LEAST_ID, _LARGEST_ID = -(2**31), 2**31 - 1  # masks come back as int32
 
 
@@ -117,7 +114,8 @@ class VideoSession:
         device: Where this session's network runs: ``"auto"`` for the best device there is, or a name such as
             ``"cuda:1"``. The model itself stays where it is. None means there, too, and for a name ``"auto"``.
         policy: What the memory keeps; None means the paper's policy, bounded.
-        precision: Arithmetic of the network: ``fp32``, or mixed precision in ``bf16`` or ``fp16``.
+        precision: Arithmetic of the network: ``fp32``; ``tf32`` for faster convolutions on CUDA devices; or mixed
+            precision in ``bf16`` or ``fp16``. See ``vos_zoo.inference.arithmetic``.
         max_memory_bytes: Budget for the memory in bytes, on top of the policy.
         side_inputs: What the network takes beside frames and masks, opened, by its name among the network's
             ``side_inputs``.
@@ -163,8 +161,8 @@ class VideoSession:
         compile: bool = False,  # torch's own name for it
     ) -> None:
         _check_size(size)
-        if precision not in ("fp32", *_AUTOCAST):
-            raise ConfigError(f"Precision is {precision!r}. Expected fp32, bf16 or fp16.")
+        check_precision(precision)
+        half = half_type(precision)
         if color not in ("rgb", "bgr"):
             raise ConfigError(f"The order of colours is {color!r}. Expected 'rgb', or 'bgr' for frames of OpenCV.")
         network = find_network(model)
@@ -173,8 +171,9 @@ class VideoSession:
         # An empty tensor knows the number of a device that was given without one.
         target = None if device is None else torch.empty(0, device=find_device(device)).device
         if optimize:
-            is_winograd_used = precision == "fp32" and not compile
-            self._network = optimize_network(network, target, winograd=is_winograd_used)
+            self._network = optimize_network(network, target, winograd=half is None and not compile)
+            if half is not None:
+                store_weights(self._network, half)
         elif target is None or next(network.parameters()).device == target:
             self._network = network.eval()
         else:
@@ -260,10 +259,10 @@ class VideoSession:
             mask = np.zeros(frame.shape[:2], np.int32) if mask is None else mask
         failure: OutOfMemoryError | None = None
         try:
-            with torch.inference_mode(), self._autocast(), self._memory.attempt():
+            with torch.inference_mode(), arithmetic(self._precision, self.device), self._memory.attempt():
                 result = self._step(frame, mask, annotated, is_open, geometry)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
                 raise
             failure = OutOfMemoryError(
                 self._out_of_memory_message(geometry, len(set(self._objects.ids) | set(annotated)))
@@ -280,8 +279,22 @@ class VideoSession:
 
         Raises:
             MaskError: If the id is not tracked.
+            OutOfMemoryError: If the device runs out of memory; the object is then still tracked.
         """
-        self._memory.remove_objects([self._objects.remove(object_id)])
+        objects = ObjectIds()
+        objects.add(self._objects.ids)
+        plane = objects.remove(object_id)
+        try:
+            with self._memory.attempt():
+                self._memory.remove_objects([plane])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(
+                f"Out of memory on {self.device} while object {object_id} was removed: the others' memory is copied. "
+                "The object is still tracked. Free some memory and remove it again."
+            ) from None
+        self._objects = objects
 
     def watch(self, name: str) -> None:
         """Compute also what costs extra for :meth:`view`, from the next frame on.
@@ -406,7 +419,9 @@ class VideoSession:
     ) -> NDArray[np.int32]:
         """Take the most probable plane at the frame's size, one plane at a time to keep memory small."""
         best = geometry.to_frame(final[0])
-        winner = torch.zeros(geometry.frame_size, dtype=torch.int32, device=final.device)
+        # Few planes go to the host as bytes, which is a quarter of the way.
+        kind = torch.uint8 if len(final) <= 256 else torch.int32
+        winner = torch.zeros(geometry.frame_size, dtype=kind, device=final.device)
         for plane in range(1, len(final)):
             is_given = plane - 1 in annotated
             if is_given and is_open is None:
@@ -422,11 +437,6 @@ class VideoSession:
             return ids
         is_id = mask != 0 if is_open is None else (mask != 0) & ~is_open
         return np.where(is_id, mask, ids).astype(np.int32)
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self._precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=_AUTOCAST[self._precision])
 
     def _check_frame(self, frame: NDArray[np.uint8]) -> FrameGeometry:
         check_frame(frame, self._next_index)
@@ -500,7 +510,7 @@ class VideoSession:
         if self._policy.max_bytes is not None:
             budget = self._policy.max_bytes // cost.bytes_per_frame
             frames = budget if frames is None else min(frames, budget)
-        scale = 1.0 if self._precision == "fp32" else 0.5
+        scale = 1.0 if half_type(self._precision) is None else 0.5
         weights = [*self._network.parameters(), *self._network.buffers()]
         return SessionEstimate(
             working_size=geometry.padded_size,
@@ -521,7 +531,7 @@ class VideoSession:
             f"{self.memory_frames} frames in memory (about {estimate.working_bytes / 2**20:.0f} MiB for the frame and "
             f"{self.memory_bytes / 2**20:.0f} MiB of memory). Settings that take about half: size={smaller}; "
             f"policy with max_frames={fewer}; "
-            + ("precision='bf16'." if self._precision == "fp32" else f"{max(1, objects // 2)} objects at a time.")
+            + (f"{max(1, objects // 2)} objects at a time." if half_type(self._precision) else "precision='bf16'.")
         )
 
 
@@ -534,9 +544,3 @@ def _check_size(size: WorkingSize | Literal["native"]) -> None:
         f"Working size is {size!r}. Expected a short side such as 480, a pair (height, width) such as (256, 448), both "
         "in pixels, None for the frames' own size, or 'native'."
     )
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # The CPU and MPS allocators raise a plain RuntimeError.
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "out of memory" in text

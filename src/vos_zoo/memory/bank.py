@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from vos_zoo.attempt import restored_on_failure
 from vos_zoo.errors import ConfigError, EmptyMemoryError, ShapeError
 from vos_zoo.memory.storage import BlockStorage, GraphStorage, Rows
 from vos_zoo.memory.tokens import MemoryTokens, Similarity, similarity_terms
@@ -73,6 +75,12 @@ class MemoryBank:
         self._num_objects = num_objects
         self._storage: BlockStorage | GraphStorage = GraphStorage() if differentiable else BlockStorage()
         self._slots: list[StoredFrame | None] = []
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Put the bank back to what it was if what happens inside raises, for lack of memory for example."""
+        with restored_on_failure(self), self._storage.attempt():
+            yield
 
     @property
     def max_frames(self) -> int | None:
@@ -153,14 +161,15 @@ class MemoryBank:
             ConfigError: If the bound is below one.
         """
         _check_bound(max_frames)
-        self._max_frames = max_frames
-        while max_frames is not None and self.num_frames > max_frames:
-            newest = max(self.frames, key=lambda stored: stored.frame)
-            others = [stored for stored in self.frames if stored is not newest]
-            self._slots[self._slots.index(_least_missed(others, newest))] = None
-        used = [index for index, stored in enumerate(self._slots) if stored is not None]
-        self._slots = [self._slots[index] for index in used]
+        slots = list(self._slots)
+        while max_frames is not None and len(held := [stored for stored in slots if stored is not None]) > max_frames:
+            newest = max(held, key=lambda stored: stored.frame)
+            slots[slots.index(_least_missed([stored for stored in held if stored is not newest], newest))] = None
+        used = [index for index, stored in enumerate(slots) if stored is not None]
+        # First what may fail for lack of memory.
         self._storage.compact(used, max(len(used), 1) if max_frames is None else max_frames)
+        self._slots = [slots[index] for index in used]
+        self._max_frames = max_frames
 
     def select_objects(self, planes: Sequence[int]) -> None:
         """Keep the values of these objects only, in this order.

@@ -10,12 +10,17 @@ from __future__ import annotations
 import math
 import mmap
 import sys
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 HUGE_PAGE = 2**21  # bytes, on x86 and most of ARM
 
@@ -40,15 +45,15 @@ class Pages:
             raise torch.OutOfMemoryError(f"There is not enough memory for {size:,} bytes ({error}).") from error
         with suppress(OSError):  # a kernel without huge pages
             self._memory.madvise(mmap.MADV_HUGEPAGE)
+        self._tenants: list[weakref.finalize[..., NDArray[np.uint8]]] = []  # one for the owner of each tensor's numbers
         self._start = 0
         self._start = -self.tensor([1], torch.uint8).data_ptr() % HUGE_PAGE
         self.size = size
-        self._references_if_unused = self._references()
 
     @property
     def is_used(self) -> bool:
         """Whether a tensor, or a view of one, still lies here."""
-        return self._references() > self._references_if_unused
+        return any(tenant.alive for tenant in self._tenants)
 
     def tensor(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return a tensor that lies here from the start on; the memory lives as long as it does.
@@ -59,10 +64,11 @@ class Pages:
         """
         # By way of NumPy, which does not follow torch.set_default_device.
         numbers = np.frombuffer(self._memory, np.uint8, math.prod(shape) * dtype.itemsize, self._start)
+        # A tensor and all its views own the array that it was made from, which dies with the last of them.
+        self._tenants = [tenant for tenant in self._tenants if tenant.alive]
+        self._tenants.append(weakref.finalize(numbers, int))
+        self._tenants[-1].atexit = False
         return torch.from_numpy(numbers).view(dtype).view(*shape)
-
-    def _references(self) -> int:
-        return sys.getrefcount(self._memory)  # each tensor from it holds one
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:

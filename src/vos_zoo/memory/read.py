@@ -8,13 +8,9 @@ import torch
 from torch import Tensor
 
 from vos_zoo.errors import ConfigError, EmptyMemoryError, ShapeError
-from vos_zoo.memory.backends import native
+from vos_zoo.memory.backends import reference
+from vos_zoo.memory.backends.backend import Read
 from vos_zoo.memory.backends.choice import choose_backend
-from vos_zoo.memory.backends.cpu import read_cpu, read_selected
-from vos_zoo.memory.backends.reference import read_reference
-from vos_zoo.memory.backends.sdpa import read_sdpa
-from vos_zoo.memory.backends.triton_kernel import read_triton
-from vos_zoo.memory.backends.triton_softmax import read_triton_softmax
 from vos_zoo.memory.tokens import MemoryTokens
 
 
@@ -80,22 +76,9 @@ def read_memory(
     choice = choose_backend(query_key, memory, top_k, requested=backend)
     height, width = query_key.shape[2:]
     query = query_key.flatten(2).mT
-    keys: Tensor | None
-    if choice.name == "reference" or query.shape[0] == 0:
-        values, keys = read_reference(query, memory, top_k)
-        values, keys = values.to(memory.values.dtype), keys.to(memory.keys.dtype) if read_keys else None
-    elif choice.name == "sdpa":
-        values, keys = read_sdpa(query, memory, read_keys)
-    elif choice.name == "triton" and (top_k is None or top_k >= memory.count):
-        values, keys = read_triton_softmax(query, memory, read_keys)
-    elif choice.name == "triton":
-        assert top_k is not None
-        values, keys = read_triton(query, memory, top_k, read_keys)
-    elif choice.name == "native":
-        assert top_k is not None
-        values, keys = read_selected(query, memory, top_k, read_keys, native.select_tokens, native.weighted_rows)
-    else:
-        values, keys = read_cpu(query, memory, top_k, read_keys)
+    # Nothing to read is left to the formula.
+    backend = reference.BACKEND if query.shape[0] == 0 else choice.backend
+    values, keys = backend.read(Read.of(query, memory, top_k, read_keys))
     return MemoryReadout(
         values.mT.reshape(*values.shape[::2], height, width),
         None if keys is None else keys.mT.reshape(*keys.shape[::2], height, width),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vos_zoo.attempt import restored_on_failure
 from vos_zoo.errors import ShapeError
 from vos_zoo.memory.pages import zeros
 from vos_zoo.memory.tokens import MemoryTokens
@@ -36,11 +37,28 @@ class BlockStorage:
         self._values = torch.empty(0, 0, 0)  # (B, capacity · h·w, O · Cv)
         self._height = 0  # rows of one slot, h · w; 0 before the first write
         self._scale = 1.0
+        self._saved: list[tuple[Tensor, Tensor]] | None = None  # parts of blocks and what they held, in an attempt
 
     @property
     def nbytes(self) -> int:
         """Bytes allocated."""
         return _nbytes(Rows(self._keys, self._bias, self._values))
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Put everything back if what happens inside raises, rows that were written over too."""
+        saved: list[tuple[Tensor, Tensor]] = []
+        try:
+            with restored_on_failure(self):
+                self._saved = saved
+                yield
+        except BaseException:
+            for part, rows in reversed(saved):
+                with torch.no_grad():
+                    part.copy_(rows)
+            raise
+        finally:
+            self._saved = None
 
     @property
     def bytes_per_frame(self) -> int:
@@ -58,16 +76,20 @@ class BlockStorage:
     def put(self, slot: int, rows: Rows, scale: float, bound: int | None) -> None:
         """Copy a frame into a slot, in the types of the first write; ``bound`` is the number of slots to allocate."""
         if slot >= self._capacity:
-            self._height, old = rows.keys.shape[1], (self._keys, self._bias, self._values)
-            doubled = max(slot + 1, 2 * self._capacity, _FIRST_CAPACITY)
-            self._allocate(rows.keys, rows.values, doubled if bound is None else bound)
-            if old[0].numel():
-                self._fill(slice(old[0].shape[1]), *old)
+            height, doubled = rows.keys.shape[1], max(slot + 1, 2 * self._capacity, _FIRST_CAPACITY)
+            blocks = _new_blocks(rows.keys, rows.values, height * (doubled if bound is None else bound))
+            stored = self._keys.shape[1]
+            if stored:
+                _fill(blocks, slice(stored), Rows(self._keys, self._bias, self._values))
+            self._height, (self._keys, self._bias, self._values) = height, blocks
+        else:
+            self._save(self._span(slot))
         self._scale = scale
-        self._fill(self._span(slot), *rows)
+        _fill((self._keys, self._bias, self._values), self._span(slot), rows)
 
     def clear(self, slot: int) -> None:
         """Take a slot out of every later read."""
+        self._save(self._span(slot))
         with torch.no_grad():
             self._bias[:, self._span(slot)] = -torch.inf
 
@@ -83,9 +105,10 @@ class BlockStorage:
         if not self._height:
             return
         old = (self._keys, self._bias, self._values)
-        self._allocate(self._keys, self._values, capacity)
+        blocks = _new_blocks(self._keys, self._values, self._height * capacity)
         for slot, source in enumerate(used):
-            self._fill(self._span(slot), *(part[:, self._span(source)] for part in old))
+            _fill(blocks, self._span(slot), Rows(*(part[:, self._span(source)] for part in old)))
+        self._keys, self._bias, self._values = blocks
 
     def select_columns(self, planes: list[int], objects: int) -> None:
         """Keep the value columns of these objects."""
@@ -106,20 +129,11 @@ class BlockStorage:
     def _span(self, slot: int) -> slice:
         return slice(slot * self._height, (slot + 1) * self._height)
 
-    def _allocate(self, keys: Tensor, values: Tensor, capacity: int) -> None:
-        """Replace the blocks by unused ones of ``capacity`` slots for rows like these."""
-        batch, size = keys.shape[0], capacity * self._height
-        bias_type = torch.float64 if keys.dtype == torch.float64 else torch.float32
-        with _plain_tensors():
-            self._keys = zeros((batch, size, keys.shape[2]), keys.dtype, keys.device)
-            self._bias = torch.full((batch, size), -torch.inf, dtype=bias_type, device=keys.device)
-            self._values = zeros((batch, size, values.shape[2]), values.dtype, values.device)
-
-    def _fill(self, span: slice, keys: Tensor, bias: Tensor | None, values: Tensor) -> None:
-        with torch.no_grad():
-            self._keys[:, span] = keys.detach()
-            self._bias[:, span] = 0.0 if bias is None else bias.detach()
-            self._values[:, span] = values.detach()
+    def _save(self, span: slice) -> None:
+        """Remember rows that are about to be written over, if an attempt may want them back."""
+        if self._saved is not None:
+            parts = [block[:, span] for block in (self._keys, self._bias, self._values)]
+            self._saved += [(part, part.clone()) for part in parts]
 
 
 class GraphStorage:
@@ -128,6 +142,10 @@ class GraphStorage:
     def __init__(self) -> None:
         self._slots: dict[int, Rows] = {}
         self._scale = 1.0
+
+    def attempt(self) -> AbstractContextManager[None]:
+        """Put everything back if what happens inside raises."""
+        return restored_on_failure(self)
 
     @property
     def nbytes(self) -> int:
@@ -176,6 +194,26 @@ class GraphStorage:
         for slot, rows in self._slots.items():
             bias = None if rows.bias is None else rows.bias[entries]
             self._slots[slot] = Rows(rows.keys[entries], bias, rows.values[entries])
+
+
+def _new_blocks(keys: Tensor, values: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return blocks of ``size`` unused rows like these: keys, biases and values, all of them or none."""
+    batch = keys.shape[0]
+    bias_type = torch.float64 if keys.dtype == torch.float64 else torch.float32
+    with _plain_tensors():
+        return (
+            zeros((batch, size, keys.shape[2]), keys.dtype, keys.device),
+            torch.full((batch, size), -torch.inf, dtype=bias_type, device=keys.device),
+            zeros((batch, size, values.shape[2]), values.dtype, values.device),
+        )
+
+
+def _fill(blocks: tuple[Tensor, Tensor, Tensor], span: slice, rows: Rows) -> None:
+    keys, bias, values = blocks
+    with torch.no_grad():
+        keys[:, span] = rows.keys.detach()
+        bias[:, span] = 0.0 if rows.bias is None else rows.bias.detach()
+        values[:, span] = rows.values.detach()
 
 
 @contextmanager

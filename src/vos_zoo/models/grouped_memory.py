@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -14,6 +14,7 @@ from vos_zoo.network import ClipMemory, MemoryPolicy, VOSNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from torch import Tensor
 
@@ -31,6 +32,9 @@ class FrameBank(Protocol):
     @property
     def nbytes(self) -> int:
         """Bytes held now."""
+
+    def attempt(self) -> AbstractContextManager[None]:
+        """Put everything back if what happens inside raises."""
 
     def write(
         self, keys: Tensor, values: Tensor, *, frame: int, reference: bool = False, temporary: bool = False
@@ -57,7 +61,7 @@ class BankFactory(Protocol):
         """Make a bank for at most ``max_frames`` frames of ``num_objects`` objects side by side."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class ObjectGroup:
     """Objects that share their memory frames, so that one affinity serves them all.
 
@@ -199,9 +203,11 @@ class MatchingMemory(ClipMemory):
                     group.bank.select_batch(keep)
                 else:
                     group.bank.select_objects(keep)
-            group.planes = [new_index[group.planes[index]] for index in keep]
-            groups.append(group)
+            groups.append(replace(group, planes=[new_index[group.planes[index]] for index in keep]))
         self.groups = groups
+
+    def _banks(self) -> list[FrameBank]:
+        return [group.bank for group in self.groups]
 
     def _regroup(self, reference: frozenset[int]) -> None:
         """Hook for memories in which a corrected object leaves its group."""
@@ -210,8 +216,12 @@ class MatchingMemory(ClipMemory):
         objects = len(group.planes)
         if self._keys_per_object:
             query_key = query_key.repeat_interleave(objects, dim=0)
-            return read_memory(query_key, group.bank.tokens(), top_k=top_k).values.unflatten(0, (-1, objects))
-        return read_memory(query_key, group.bank.tokens(), top_k=top_k).values.unflatten(1, (objects, -1))
+            return read_memory(query_key, self._tokens(group), top_k=top_k).values.unflatten(0, (-1, objects))
+        return read_memory(query_key, self._tokens(group), top_k=top_k).values.unflatten(1, (objects, -1))
+
+    def _tokens(self, group: ObjectGroup) -> MemoryTokens:
+        """Hook for memories of which a read sees a part."""
+        return group.bank.tokens()
 
     def _in_order(self, parts: list[Tensor]) -> Tensor:
         if len(parts) == 1:

@@ -110,7 +110,7 @@ def segment_video(
             is not moved.
         size: How the network sees frames, see :class:`vos_zoo.VideoSession`: a short side in pixels, (height, width),
             None for the frames' own size, or ``"native"``. Masks always have the frame's own size.
-        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+        precision: ``"fp32"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``, see ``vos_zoo.inference.arithmetic``.
         start: First frame, counted from 0.
         end: Frame to stop before.
         every: Take every n-th frame only.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vos_zoo.data.modules.synthetic import SyntheticDataModule
+from vos_zoo.errors import OutOfMemoryError
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.models.load import load_model
 from vos_zoo.registry import describe_network, find_architecture
 from vos_zoo.testing.clips import HEIGHT, VIDEO, WIDTH, planes, relabel, training_batch
+from vos_zoo.testing.little_memory import LittleMemory
 from vos_zoo.weights import save_checkpoint_folder
 
 if TYPE_CHECKING:
@@ -262,6 +265,64 @@ class ModelTester:
         # Two aggregations in float32: odds of 1e7 at most, so that an error of 1e-7 may become one of 1e-6.
         torch.testing.assert_close(memorised[-1][0].double(), expected, atol=1e-5, rtol=0)
 
+    @pytest.mark.parametrize("event", ["full", "annotated"])
+    def test_a_frame_without_memory_leaves_no_trace_wherever_it_fails(
+        self, network: Any, monkeypatch: pytest.MonkeyPatch, event: str
+    ) -> None:
+        default = network.default_policy()
+        frames, policy = VIDEO.frames[:6], replace(default, every=1, max_frames=3 if event == "full" else 16)
+        masks = {0: relabel(VIDEO.masks[0], (1, 2))}
+        if event == "annotated":  # one object is corrected and one joins, on the frame for which memory is short
+            masks[4] = relabel(VIDEO.masks[4], (0, 2, 3))
+        undisturbed = VideoSession(network, size=None, policy=policy, optimize=False)
+        expected = [undisturbed.step(frame, masks.get(index)) for index, frame in enumerate(frames)]
+        session = VideoSession(network, size=None, policy=policy, optimize=False)
+        for index in range(4):
+            session.step(frames[index], masks.get(index))
+        fail_at, taken = [0], [0]
+        memorize = type(network).memorize
+
+        def memorize_with_little_memory(*arguments: Any, **options: Any) -> None:
+            with LittleMemory(fail_at[0]) as little:
+                try:
+                    memorize(*arguments, **options)
+                finally:
+                    taken[0] = little.taken
+
+        monkeypatch.setattr(type(network), "memorize", memorize_with_little_memory)
+        while True:
+            try:
+                results = [session.step(frames[4], masks.get(4))]
+                break
+            except OutOfMemoryError:
+                fail_at[0] += 1
+        assert taken[0] == fail_at[0] > 5
+        monkeypatch.undo()
+        results.append(session.step(frames[5]))
+        assert session.memory_bytes == undisturbed.memory_bytes
+        for result, other in zip(results, expected[4:], strict=True):
+            assert torch.equal(result.probabilities, other.probabilities)
+
+    def test_an_object_that_cannot_leave_for_lack_of_memory_stays(self, network: Any) -> None:
+        expected, sessions = [], [VideoSession(network, size=None, optimize=False) for _ in range(2)]
+        for session in sessions:
+            session.step(VIDEO.frames[0], relabel(VIDEO.masks[0], (1, 2)))
+            session.step(VIDEO.frames[1])
+            if session is sessions[1]:
+                for fail_at in range(100):
+                    with LittleMemory(fail_at) as little:
+                        try:
+                            session.remove(1)
+                            break
+                        except OutOfMemoryError:
+                            assert session.object_ids == (1, 2)
+                assert little.taken == fail_at
+            else:
+                session.remove(1)
+            expected.append(session.step(VIDEO.frames[2]))
+        assert expected[1].object_ids == (2,)
+        assert torch.equal(expected[0].probabilities, expected[1].probabilities)
+
     def test_the_same_video_gives_the_same_numbers(self) -> None:
         runs = [probabilities(self.new_network()) for _ in range(2)]
         assert torch.equal(*runs)
@@ -272,6 +333,19 @@ class ModelTester:
         # of order one are off by a few percent; a probability moves by at most a quarter of its logit's change.
         assert (exact - half).abs().max() < 0.02
         assert not torch.equal(exact, half)
+
+    @pytest.mark.parametrize("precision", ["bf16", "fp16"])
+    def test_weights_stored_in_half_precision_change_nothing(
+        self, network: Any, precision: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mask, masks = relabel(VIDEO.masks[0], (1, 2)), []
+        for stores in (True, False):
+            if not stores:
+                monkeypatch.setattr("vos_zoo.inference.session.store_weights", lambda *_: None)
+            session = VideoSession(network, size=None, precision=precision)
+            session.step(VIDEO.frames[0], mask)
+            masks.append(torch.stack([session.step(frame).probabilities for frame in VIDEO.frames[1:4]]))
+        assert torch.equal(*masks)
 
     def test_the_network_rearranged_for_inference_gives_the_same(self, network: Any) -> None:
         plain, optimized = (probabilities(network, optimize=optimize) for optimize in (False, True))

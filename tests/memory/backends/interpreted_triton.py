@@ -13,7 +13,14 @@ import torch
 
 from testing.memory_reads import has_clear_choice, random_read, read_by_loops
 from vos_zoo.errors import ConfigError
-from vos_zoo.memory import BACKEND_VARIABLE, MemoryTokens, available_backends, choose_backend, read_memory
+from vos_zoo.memory import (
+    BACKEND_VARIABLE,
+    MemoryTokens,
+    available_backends,
+    choose_backend,
+    read_memory,
+    triton_kernel,
+)
 from vos_zoo.memory.backends.triton_kernel import read_triton
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3}
@@ -27,7 +34,7 @@ def test_interpreter_is_on() -> None:
 @pytest.mark.parametrize(
     ("queries", "tokens", "width", "columns", "top_k", "batch", "dtype"),
     [
-        (2, 600, 8, 6, 2, 1, torch.float32),  # 19 groups, of which 8 are looked into
+        (2, 600, 8, 6, 2, 1, torch.float32),  # 38 groups, of which 6 are looked into
         (1, 1100, 64, 40, 20, 1, torch.float16),
         (1, 40, 5, 3, 20, 2, torch.float32),  # fewer groups than places for them
         (1, 33, 1, 1, 32, 1, torch.float32),
@@ -48,6 +55,21 @@ def test_read_equals_the_loops(
         torch.testing.assert_close(
             read.flatten(2).mT[clear].double(), expected[clear], rtol=0, atol=4 * TOLERANCE[dtype]
         )
+
+
+@pytest.mark.parametrize("has_ties", [False, True])
+@pytest.mark.parametrize("maxima", [2**20, 100])
+def test_many_groups_are_narrowed_down_and_queries_wait_for_their_turn(
+    maxima: int, has_ties: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, memory = random_read(queries=3, tokens=700, width=8, columns=6, batch=2, has_ties=has_ties, seed=5)
+    whole, _ = read_triton(query, memory, 2, read_keys=False)  # 44 groups at once
+    monkeypatch.setattr(triton_kernel, "_FEW_GROUPS", 8)
+    monkeypatch.setattr(triton_kernel, "_MOST_GROUPS", 16)  # three parts, and their best groups once more two
+    monkeypatch.setattr(triton_kernel, "_MOST_MAXIMA", maxima)
+    values, _ = read_triton(query, memory, 2, read_keys=False)
+    torch.testing.assert_close(values.double(), read_by_loops(query, memory, 2)[0], rtol=0, atol=4e-4)
+    assert torch.equal(values, whole)
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [("l2", torch.float32), ("dot", torch.float16)])

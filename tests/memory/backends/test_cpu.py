@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from testing.memory_reads import random_read, read_by_loops
 from vos_zoo.memory.backends import cpu as cpu_module
-from vos_zoo.memory.backends.cpu import read_cpu, select_tokens
+from vos_zoo.memory.backends.cpu import read_cpu, select_tokens, weighted_rows
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -82,3 +83,18 @@ def test_half_precision_rounds_the_result_only(dtype: torch.dtype) -> None:
     exact = (weights.double().unsqueeze(1) @ memory.values[0].double()[chosen]).squeeze(1)
     # Half a unit in the last place, and sums of 40 products in float32.
     assert ((values[0].double() - exact).abs() <= exact.abs() * torch.finfo(dtype).eps / 2 + 1e-5).all()
+
+
+def test_rows_are_summed_alike_where_there_is_no_embedding_bag() -> None:
+    table, weights = torch.randn(50, 6), torch.rand(60, 7)
+    rows = torch.randint(50, (60, 7))
+    torch.testing.assert_close(cpu_module._sum_gathered(rows, table, weights), weighted_rows(table, rows, weights))
+
+
+def test_an_apple_gpu_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.nn.functional, "embedding_bag", lambda *_, **__: pytest.fail("it has none"))
+    with FakeTensorMode():
+        table = torch.empty(50, 6, device="mps")
+        rows = torch.zeros(60, 7, dtype=torch.int64, device="mps")
+        summed = weighted_rows(table, rows, torch.empty(60, 7, device="mps"))
+    assert summed.shape == (60, 6)

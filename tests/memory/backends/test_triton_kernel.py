@@ -1,32 +1,18 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
 
 from testing.memory_reads import has_clear_choice, random_read, read_by_loops
+from testing.triton_programs import needs_triton
 from vos_zoo.memory import MemoryTokens, choose_backend, read_memory
 
-
-def triton_version() -> tuple[int, ...]:
-    if importlib.util.find_spec("triton") is None:
-        return ()
-    import triton
-
-    return tuple(int(part) for part in triton.__version__.split(".")[:2])
-
-
-needs_triton = pytest.mark.skipif(
-    triton_version() < (3, 4), reason="Triton is missing, or older than 3.4, which needs a GPU to be tested"
-)
-FLOAT_TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+FLOAT_TYPES = ("float32", "float16", "bfloat16")
 
 
 @needs_triton
@@ -49,112 +35,8 @@ def test_kernels_under_the_interpreter() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def compile_for(
-    architecture: int, name: str, pointers: dict[str, str], constants: dict[str, Any], module: ModuleType
-) -> Any:
-    """Compile one program to a CUDA binary; arguments that are neither are integers, but for the scale."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    program = getattr(module, name)
-    types = dict.fromkeys(program.arg_names, "i32") | {"scale": "fp32"}
-    types |= {argument: f"*{kind}" for argument, kind in pointers.items()}
-    signature = {name: "constexpr" if name in constants else types[name] for name in program.arg_names}
-    indexed = {(program.arg_names.index(name),): value for name, value in constants.items()}
-    source = ASTSource(fn=program, signature=signature, constexprs=indexed)
-    return triton.compile(source, target=GPUTarget("cuda", architecture, 32))
-
-
-@needs_triton
-# Triton 3.9 announces a new default by a warning on the first compilation, whoever compiles.
-@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION:UserWarning")
-@pytest.mark.parametrize(("architecture", "kind"), [(80, "bf16"), (80, "fp32"), (90, "bf16"), (90, "fp16")])
-def test_kernels_compile_ahead_of_time(architecture: int, kind: str) -> None:
-    from vos_zoo.memory.backends import triton_programs
-
-    inputs = {"query": kind, "keys": kind, "bias": "fp32"}
-    programs = [
-        compile_for(
-            architecture,
-            "group_maxima",
-            {**inputs, "maxima": "fp32"},
-            {
-                "WIDTH": 64,
-                "PADDED_WIDTH": 64,
-                "HAS_BIAS": True,
-                "GROUP": 32,
-                "PRECISION": "tf32x3",
-                "ROWS": 64,
-                "TOKENS": 128,
-            },
-            triton_programs,
-        ),
-        compile_for(
-            architecture,
-            "select_groups",
-            {"maxima": "fp32", "chosen": "i32"},
-            {"CHOSEN": 8, "PADDED_GROUPS": 512},
-            triton_programs,
-        ),
-        compile_for(
-            architecture,
-            "candidate_similarity",
-            {**inputs, "chosen": "i32", "similarity": "fp32"},
-            {"WIDTH": 64, "HAS_BIAS": True, "GROUP": 32, "CHOSEN": 8, "CANDIDATES": 128, "CHANNELS": 16},
-            triton_programs,
-        ),
-        compile_for(
-            architecture,
-            "select_tokens",
-            {"similarity": "fp32", "chosen": "i32", "tokens": "i32", "weights": "fp32"},
-            {"GROUP": 32, "CHOSEN": 8, "TOP_K": 4},
-            triton_programs,
-        ),
-        compile_for(
-            architecture,
-            "weighted_rows",
-            {"table": kind, "tokens": "i32", "weights": "fp32", "out": kind},
-            {"TOP_K": 4, "PADDED_K": 4, "COLUMNS": 256},
-            triton_programs,
-        ),
-    ]
-    check_binaries(programs, architecture)
-
-
-@needs_triton
-@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION:UserWarning")
-@pytest.mark.parametrize(("architecture", "kind"), [(80, "bf16"), (80, "fp32"), (90, "bf16"), (90, "fp16")])
-def test_kernels_of_all_tokens_compile_ahead_of_time(architecture: int, kind: str) -> None:
-    from vos_zoo.memory.backends import triton_softmax_programs
-
-    kinds = dict.fromkeys(["query", "keys", "table", "out", "grad_read", "grad_table", "grad_keys", "grad_query"], kind)
-    kinds |= dict.fromkeys(["bias", "log_sum_exp", "mean", "grad_bias"], "fp32")
-    constants = {
-        "WIDTH": 64,
-        "PADDED_WIDTH": 64,
-        "HAS_BIAS": True,
-        "PRECISION": "tf32x3",
-        "ROWS": 32,
-        "TOKENS": 32,
-        "COLUMNS": 64,
-    }
-    programs = []
-    for name in ("read_all", "grad_of_table", "grad_of_keys", "grad_of_query"):
-        names = getattr(triton_softmax_programs, name).arg_names
-        pointers = {argument: kinds[argument] for argument in names if argument in kinds}
-        programs.append(compile_for(architecture, name, pointers, constants, triton_softmax_programs))
-    check_binaries(programs, architecture)
-
-
-def check_binaries(programs: list[Any], architecture: int) -> None:
-    for program in programs:
-        assert program.asm["cubin"]
-        assert f".target sm_{architecture}" in program.asm["ptx"]
-
-
 @pytest.mark.gpu
-@pytest.mark.parametrize("dtype", list(FLOAT_TYPES))
+@pytest.mark.parametrize("dtype", FLOAT_TYPES)
 @pytest.mark.parametrize("read_keys", [False, True])
 @pytest.mark.parametrize(
     ("queries", "tokens", "width", "columns", "top_k", "batch"),
@@ -189,7 +71,7 @@ def test_read_on_a_gpu_equals_the_loops(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("dtype", list(FLOAT_TYPES))
+@pytest.mark.parametrize("dtype", FLOAT_TYPES)
 @pytest.mark.parametrize("kind", ["l2", "dot"])
 def test_ties_on_a_gpu_go_to_the_lower_index(kind: str, dtype: str) -> None:
     query, memory = random_read(queries=60, tokens=700, width=3, dtype=getattr(torch, dtype), kind=kind, has_ties=True)
@@ -203,7 +85,7 @@ def test_ties_on_a_gpu_go_to_the_lower_index(kind: str, dtype: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("backend", ["cpu", "sdpa", "triton"])
-@pytest.mark.parametrize("dtype", list(FLOAT_TYPES))
+@pytest.mark.parametrize("dtype", FLOAT_TYPES)
 def test_training_read_on_a_gpu_has_the_gradients_of_the_formula(backend: str, dtype: str) -> None:
     query, memory = random_read(queries=64, tokens=320, width=64, columns=256, batch=2, dtype=getattr(torch, dtype))
     grads = []

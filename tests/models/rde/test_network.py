@@ -235,7 +235,7 @@ def convolve(weight, x, bias=None, dilation=1):
 
 def aggregate_directly(module, slot, frame):
     """Evaluate extract, enhance and squeeze for one clip, position by position."""
-    p = {name: parameter.detach() for name, parameter in module.named_parameters()}
+    p = module.state_dict()
     frames = [slot, frame]
     height, width = slot.shape[1:]
 
@@ -282,6 +282,35 @@ def test_aggregation_of_the_papers_size():
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in aggregation.items()}
     # Key block 73,888 and squeeze 73,792; value block 4,719,872 and squeeze 4,719,104.
     assert counts == {"key": 73_888 + 73_792, "value": 4_719_872 + 4_719_104}
+
+
+def test_aggregation_is_made_of_convolutions_of_images_and_files_keep_the_papers_shapes():
+    torch.manual_seed(0)
+    module, other = Aggregation(8, (2, 4, 6)), Aggregation(8, (2, 4, 6))
+    assert {type(part) for part in module.modules() if isinstance(part, torch.nn.modules.conv._ConvNd)} == {
+        torch.nn.Conv2d
+    }
+    state = module.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    assert shapes["extract.theta.weight"] == (4, 8, 1, 1, 1)
+    assert shapes["enhance.dilated.2.weight"] == (2, 8, 1, 3, 3)
+    assert shapes["squeeze.weight"] == (8, 8, 2, 3, 3)
+    for assign in (False, True):
+        other.load_state_dict(state, assign=assign)
+        for mine, theirs in zip(module.parameters(), other.parameters(), strict=True):
+            assert torch.equal(mine, theirs)
+    assert {tensor.data_ptr() for tensor in state.values()} == {part.data_ptr() for part in module.parameters()}
+
+
+def test_similarities_of_a_large_frame_do_not_overflow_in_half_precision():
+    extract = Aggregation(8, (2, 4, 6)).extract.half()
+    for part in (extract.theta, extract.phi, extract.g, extract.project):
+        torch.nn.init.constant_(part.weight, 1 / 8)
+        torch.nn.init.zeros_(part.bias)
+    with torch.no_grad():
+        # Sums over 2 * 40 * 50 positions of 8 * 8 are beyond 65,504, the largest number of float16; their mean is not.
+        mapped = extract(torch.full((2, 8, 80, 100), 8.0, dtype=torch.float16))
+    assert mapped.isfinite().all()
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vos_zoo.memory.backends.backend import BackendStatus, Read
 from vos_zoo.memory.backends.selection import largest, places_of_largest
 from vos_zoo.memory.backends.softmax import read_softmax
 from vos_zoo.memory.tokens import MemoryTokens
@@ -39,7 +40,7 @@ _LEAST_KEPT_QUERIES = 192  # fit, into tiles of
 _TILE_QUERIES = 416  # without their similarities. Tiles are nearly equal,
 _ROUND_QUERIES = 32  # but multiples of this many: vector instructions leave the rest of other rows to slow loops.
 _TILE_TOKENS = 1024  # per thread
-_GATHERED_QUERIES = 26  # whose chosen keys exist at once
+_GATHERED_QUERIES = 26  # whose chosen keys or values exist at once
 _WHOLE_ROWS = 2**19  # similarities that exist at once where whole rows are searched
 
 
@@ -144,7 +145,20 @@ def weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     if table.dtype in (torch.float16, torch.bfloat16):
         # Weights have to be as narrow as the table; a second term carries the digits that they lose.
         rows, narrow = torch.cat([rows, rows], 1), torch.cat([narrow, (weights - narrow).to(table.dtype)], 1)
+    if table.device.type not in ("cpu", "cuda"):  # Apple's GPUs have no such sum.
+        return _sum_gathered(rows, table, narrow)
     return F.embedding_bag(rows, table, mode="sum", per_sample_weights=narrow)
+
+
+def _sum_gathered(rows: Tensor, table: Tensor, weights: Tensor) -> Tensor:
+    """Sum weighted rows that are gathered first, those of some queries at a time."""
+    parts = zip(rows.split(_GATHERED_QUERIES), weights.split(_GATHERED_QUERIES), strict=True)
+    return torch.cat(
+        [
+            (some.unsqueeze(1) @ table.index_select(0, chosen.reshape(-1)).view(*chosen.shape, -1)).squeeze(1)
+            for chosen, some in parts
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -295,3 +309,19 @@ def _near_equal(count: int, most: int) -> int:
 
 def _round_up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
+
+
+class _CPU:
+    name = "cpu"
+
+    def status(self) -> BackendStatus:
+        return BackendStatus(self.name, True, "PyTorch operations in blocks, tuned for CPUs; runs on every device")
+
+    def refusal(self, read: Read) -> str | None:
+        return "it has no gradients through top-k" if read.top_k is not None and read.needs_gradients else None
+
+    def read(self, read: Read) -> tuple[Tensor, Tensor | None]:
+        return read_cpu(read.query, read.memory, read.top_k, read.read_keys)
+
+
+BACKEND = _CPU()

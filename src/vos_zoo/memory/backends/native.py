@@ -32,6 +32,7 @@ from torch import Tensor
 
 from vos_zoo.cache import is_private, private_cache_folder
 from vos_zoo.memory.backends import cpu
+from vos_zoo.memory.backends.backend import BackendStatus, Read
 from vos_zoo.memory.pages import HUGE_PAGE, Pages
 from vos_zoo.memory.tokens import MemoryTokens
 from vos_zoo.waiting import announced
@@ -411,3 +412,26 @@ def is_right(code: NativeCode) -> bool:
 
 def _address(tensor: Tensor | None) -> Any:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+class _Native:
+    name = "native"
+
+    def status(self) -> BackendStatus:
+        lacking = unavailable_reason()
+        about = "compiled by this machine's C compiler, the choice for top-k on CPUs"
+        return BackendStatus(self.name, lacking is None, lacking or about)
+
+    def refusal(self, read: Read) -> str | None:
+        if read.top_k is None:
+            return "it reads the k most similar tokens, not all"
+        if read.needs_gradients:
+            return "it has no gradients through top-k"
+        return refusal(read.query, read.memory) or unavailable_reason()
+
+    def read(self, read: Read) -> tuple[Tensor, Tensor | None]:
+        assert read.top_k is not None
+        return cpu.read_selected(read.query, read.memory, read.top_k, read.read_keys, select_tokens, weighted_rows)
+
+
+BACKEND = _Native()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vos_zoo.memory.backends.backend import BackendStatus, Read
 from vos_zoo.memory.tokens import MemoryTokens
 
 
@@ -35,3 +36,21 @@ def read_reference(query: Tensor, memory: MemoryTokens, top_k: int | None = None
             similarity = similarity.masked_fill(dropped, -torch.inf)
         weights = similarity.softmax(-1)
         return weights @ values, weights @ keys
+
+
+class _Reference:
+    name = "reference"
+
+    def status(self) -> BackendStatus:
+        return BackendStatus(self.name, True, "the formula, for checks and for gradients through top-k")
+
+    def refusal(self, read: Read) -> str | None:
+        del read
+        return None
+
+    def read(self, read: Read) -> tuple[Tensor, Tensor | None]:
+        values, keys = read_reference(read.query, read.memory, read.top_k)
+        return values.to(read.memory.values.dtype), keys.to(read.memory.keys.dtype) if read.read_keys else None
+
+
+BACKEND = _Reference()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vos_zoo.memory.backends.backend import BackendStatus, Read
 from vos_zoo.memory.tokens import MemoryTokens
 
 _HEAD_WIDTHS = (64, 128, 256)  # widths that the fused kernels are written for
@@ -65,3 +66,24 @@ def _split(bias: Tensor, kind: torch.dtype) -> list[Tensor]:
         pieces.append(piece)
         bias = torch.where(piece.isinf(), torch.zeros_like(bias), bias - piece.to(bias.dtype))
     return pieces
+
+
+class _SDPA:
+    name = "sdpa"
+
+    def status(self) -> BackendStatus:
+        return BackendStatus(self.name, True, "PyTorch's fused attention; reads all tokens, no top-k")
+
+    def refusal(self, read: Read) -> str | None:
+        if read.top_k is not None:
+            return "it reads all tokens, no top-k"
+        keys, values = read.memory.keys, read.memory.values
+        kind = torch.promote_types(keys.dtype, values.dtype)
+        fits = supports(keys.shape[2], kind, read.memory.bias is not None)
+        return None if fits else f"keys of width {keys.shape[2]} exceed its widest head"
+
+    def read(self, read: Read) -> tuple[Tensor, Tensor | None]:
+        return read_sdpa(read.query, read.memory, read.read_keys)
+
+
+BACKEND = _SDPA()

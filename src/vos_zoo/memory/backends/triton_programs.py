@@ -1,7 +1,7 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,no-any-return"
-# ruff: noqa: ANN001, ANN201, ANN202, N803
+# ruff: noqa: ANN001, ANN201, ANN202, N803, SIM108
 # Triton reads the annotations of these functions itself: constants carry tl.constexpr and by custom capital names,
-# pointers and numbers carry none.
+# pointers and numbers carry none. It compiles both sides of a conditional expression, but one of a statement.
 """The Triton programs behind :mod:`vos_zoo.memory.backends.triton_kernel`. Importing this module imports Triton."""
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "rows", "count", "query_rows", "keys_rows", "bias_batch"])
 def group_maxima(
     query,
     keys,
     bias,
     maxima,
-    queries,
+    first,
+    rows,
     count,
-    groups,
     scale,
-    query_batch,
+    query_rows,
     query_row,
-    keys_batch,
+    keys_rows,
     keys_row,
     bias_batch,
+    maxima_row,
     WIDTH: tl.constexpr,
-    PADDED_WIDTH: tl.constexpr,
+    CHANNELS: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     GROUP: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -34,118 +35,140 @@ def group_maxima(
     TOKENS: tl.constexpr,
 ):
     """Largest similarity of each query to each group of consecutive tokens; the affinity stays in registers."""
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    token = tl.program_id(1) * TOKENS + tl.arange(0, TOKENS)
-    entry = tl.program_id(2).to(tl.int64)
-    channel = tl.arange(0, PADDED_WIDTH)
-    query_tile = tl.load(
-        query + entry * query_batch + row[:, None] * query_row + channel[None, :],
-        mask=(row[:, None] < queries) & (channel[None, :] < WIDTH),
-        other=0.0,
-    )
-    key_tile = tl.load(
-        keys + entry * keys_batch + token[None, :].to(tl.int64) * keys_row + channel[:, None],
-        mask=(token[None, :] < count) & (channel[:, None] < WIDTH),
-        other=0.0,
-    )
-    similarity = tl.dot(query_tile, key_tile, input_precision=PRECISION) * scale
+    row_tiles = tl.cdiv(rows, ROWS)
+    row = (tl.program_id(0) % row_tiles) * ROWS + tl.arange(0, ROWS)
+    tile = tl.program_id(0) // row_tiles
+    token = tile * TOKENS + tl.arange(0, TOKENS)
+    entry = tl.program_id(1).to(tl.int64)
+    query_start = (entry * query_rows + first + row) * query_row
+    keys_start = (entry * keys_rows + token) * keys_row
+    similarity = tl.zeros((ROWS, TOKENS), tl.float32)
+    # A few channels at a time: whole keys would not fit the registers beside the products.
+    for start in range(0, WIDTH, CHANNELS):
+        channel = start + tl.arange(0, CHANNELS)
+        query_tile = tl.load(
+            query + query_start[:, None] + channel[None, :],
+            mask=(row[:, None] < rows) & (channel[None, :] < WIDTH),
+            other=0.0,
+        )
+        key_tile = tl.load(
+            keys + keys_start[None, :] + channel[:, None],
+            mask=(token[None, :] < count) & (channel[:, None] < WIDTH),
+            other=0.0,
+        )
+        similarity += tl.dot(query_tile, key_tile, input_precision=PRECISION)
+    similarity *= scale
     if HAS_BIAS:
         token_bias = tl.load(bias + entry * bias_batch + token, mask=token < count, other=float("-inf"))
         similarity += token_bias[None, :]
     similarity = tl.where(token[None, :] < count, similarity, float("-inf"))
     largest = tl.max(tl.reshape(similarity, (ROWS, TOKENS // GROUP, GROUP)), 2)
-    group = tl.program_id(1) * (TOKENS // GROUP) + tl.arange(0, TOKENS // GROUP)
+    group = tile * (TOKENS // GROUP) + tl.arange(0, TOKENS // GROUP)
     tl.store(
-        maxima + (entry * queries + row[:, None]) * groups + group[None, :],
+        maxima + (entry * rows + row[:, None]) * maxima_row + group[None, :],
         largest,
-        mask=(row[:, None] < queries) & (group[None, :] < groups),
+        mask=(row[:, None] < rows) & (group[None, :] < tl.cdiv(count, GROUP)),
     )
 
 
-@triton.jit
-def select_groups(maxima, chosen, queries, groups, CHOSEN: tl.constexpr, PADDED_GROUPS: tl.constexpr):
-    """Indices of the groups with the largest maxima, ascending; places left over point behind the last group."""
-    row = tl.program_id(1).to(tl.int64) * queries + tl.program_id(0)
-    group = tl.arange(0, PADDED_GROUPS)
-    values = tl.load(maxima + row * groups + group, mask=group < groups, other=float("-inf"))
-    keep = _largest(values, group < groups, CHOSEN)
-    place = tl.cumsum(keep.to(tl.int32), 0) - 1
-    tl.store(chosen + row * CHOSEN + place, group, mask=keep)
+@triton.jit(do_not_specialize=["rows", "groups", "entries"])
+def narrow_groups(
+    maxima,
+    places,
+    narrowed,
+    rows,
+    groups,
+    entries,
+    maxima_row,
+    places_row,
+    narrowed_row,
+    K: tl.constexpr,
+    PART: tl.constexpr,
+    HAS_PLACES: tl.constexpr,
+):
+    """The K best groups of a part of a query's groups, ascending; all of them, or those that ``places`` names."""
+    row = tl.program_id(2).to(tl.int64) * rows + tl.program_id(0)
+    group, values, exists = _groups(
+        maxima + row * maxima_row, places + row * places_row, tl.program_id(1) * PART, groups, entries, PART, HAS_PLACES
+    )
+    keep = _largest(values, exists, K)
+    place = tl.program_id(1) * K + tl.cumsum(keep.to(tl.int32), 0) - 1
+    tl.store(narrowed + row * narrowed_row + place, group, mask=keep)
 
 
-@triton.jit
-def candidate_similarity(
+@triton.jit(do_not_specialize=["first", "rows", "queries", "count", "entries", "query_rows", "keys_rows", "bias_batch"])
+def select_tokens(
     query,
     keys,
     bias,
+    maxima,
+    places,
     chosen,
-    similarity,
+    tokens,
+    weights,
+    first,
+    rows,
     queries,
     count,
+    entries,
     scale,
-    query_batch,
+    query_rows,
     query_row,
-    keys_batch,
+    keys_rows,
     keys_row,
     bias_batch,
+    maxima_row,
+    places_row,
     WIDTH: tl.constexpr,
+    CHANNELS: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     GROUP: tl.constexpr,
-    CHOSEN: tl.constexpr,
-    CANDIDATES: tl.constexpr,
-    CHANNELS: tl.constexpr,
+    K: tl.constexpr,
+    PADDED_K: tl.constexpr,
+    PADDED_ENTRIES: tl.constexpr,
+    HAS_PLACES: tl.constexpr,
+    TOP_K: tl.constexpr,
 ):
-    """Similarities of one query to some tokens of its chosen groups; places without a token hold minus infinity."""
-    entry = tl.program_id(2).to(tl.int64)
-    row = entry * queries + tl.program_id(0)
-    place = tl.program_id(1) * CANDIDATES + tl.arange(0, CANDIDATES)
-    token = tl.load(chosen + row * CHOSEN + place // GROUP) * GROUP + place % GROUP
-    exists = token < count
-    products = tl.zeros((CANDIDATES,), dtype=tl.float32)
+    """Top-k tokens of one query among those of its K best groups, and their softmax weights."""
+    entry = tl.program_id(1).to(tl.int64)
+    row = entry * rows + tl.program_id(0)
+    group, group_values, is_group = _groups(
+        maxima + row * maxima_row, places + row * places_row, 0, tl.cdiv(count, GROUP), entries, PADDED_ENTRIES,
+        HAS_PLACES,
+    )  # fmt: skip
+    keep_group = _largest(group_values, is_group, K)
+    tl.store(chosen + row * PADDED_K + tl.cumsum(keep_group.to(tl.int32), 0) - 1, group, mask=keep_group)
+    tl.debug_barrier()  # other threads of this program read what these have written
+    candidate = tl.arange(0, PADDED_K * GROUP)
+    is_chosen = candidate < K * GROUP
+    # Groups ascend, so candidates stand in token order and ties can be settled by position.
+    token = tl.load(chosen + row * PADDED_K + candidate // GROUP, mask=is_chosen, other=0) * GROUP + candidate % GROUP
+    exists = is_chosen & (token < count)
+    products = tl.zeros((PADDED_K * GROUP,), dtype=tl.float32)
+    query_start = (entry * query_rows + first + tl.program_id(0)) * query_row
+    keys_start = (entry * keys_rows + token) * keys_row
     for start in range(0, WIDTH, CHANNELS):
         channel = start + tl.arange(0, CHANNELS)
-        query_part = tl.load(
-            query + entry * query_batch + tl.program_id(0) * query_row + channel, mask=channel < WIDTH, other=0.0
-        )
+        query_part = tl.load(query + query_start + channel, mask=channel < WIDTH, other=0.0)
         key_part = tl.load(
-            keys + entry * keys_batch + token[:, None].to(tl.int64) * keys_row + channel[None, :],
+            keys + keys_start[:, None] + channel[None, :],
             mask=exists[:, None] & (channel[None, :] < WIDTH),
             other=0.0,
         )
         products += tl.sum(key_part.to(tl.float32) * query_part.to(tl.float32)[None, :], 1)
-    result = products * scale
+    values = products * scale
     if HAS_BIAS:
-        result += tl.load(bias + entry * bias_batch + token, mask=exists, other=float("-inf"))
-    tl.store(similarity + row * (CHOSEN * GROUP) + place, tl.where(exists, result, float("-inf")))
-
-
-@triton.jit
-def select_tokens(
-    similarity,
-    chosen,
-    tokens,
-    weights,
-    queries,
-    count,
-    GROUP: tl.constexpr,
-    CHOSEN: tl.constexpr,
-    TOP_K: tl.constexpr,
-):
-    """Top-k tokens of one query among its candidates, and their softmax weights."""
-    row = tl.program_id(1).to(tl.int64) * queries + tl.program_id(0)
-    place = tl.arange(0, CHOSEN * GROUP)
-    values = tl.load(similarity + row * (CHOSEN * GROUP) + place)
-    # Groups ascend, so candidates stand in token order and ties can be settled by position.
-    token = tl.load(chosen + row * CHOSEN + place // GROUP) * GROUP + place % GROUP
-    keep = _largest(values, token < count, TOP_K)
+        values += tl.load(bias + entry * bias_batch + token, mask=exists, other=float("-inf"))
+    values = tl.where(exists, values, float("-inf"))
+    keep = _largest(values, exists, TOP_K)
     weight = tl.where(keep, tl.exp(values - tl.max(values, 0)), 0.0)
     weight = weight / tl.sum(weight, 0)
-    target = row * TOP_K + tl.cumsum(keep.to(tl.int32), 0) - 1
+    target = (entry * queries + first + tl.program_id(0)) * TOP_K + tl.cumsum(keep.to(tl.int32), 0) - 1
     tl.store(tokens + target, token, mask=keep)
     tl.store(weights + target, weight, mask=keep)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["queries", "table_rows"])
 def weighted_rows(
     table,
     tokens,
@@ -153,7 +176,7 @@ def weighted_rows(
     out,
     queries,
     width,
-    table_batch,
+    table_rows,
     table_row,
     TOP_K: tl.constexpr,
     PADDED_K: tl.constexpr,
@@ -167,12 +190,24 @@ def weighted_rows(
     weight = tl.load(weights + row * TOP_K + place, mask=place < TOP_K, other=0.0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     rows = tl.load(
-        table + entry * table_batch + token[:, None] * table_row + column[None, :],
+        table + (entry * table_rows + token[:, None]) * table_row + column[None, :],
         mask=(place[:, None] < TOP_K) & (column[None, :] < width),
         other=0.0,
     )
     total = tl.sum(rows.to(tl.float32) * weight[:, None], 0)
     tl.store(out + row * width + column, total.to(out.dtype.element_ty), mask=column < width)
+
+
+@triton.jit
+def _groups(maxima, places, start, groups, entries, PART: tl.constexpr, HAS_PLACES: tl.constexpr):
+    """Numbers and maxima of a part of a query's groups, and which of them exist; the others have the last numbers."""
+    place = start + tl.arange(0, PART)
+    if HAS_PLACES:
+        group = tl.load(places + place, mask=place < entries, other=groups)
+    else:
+        group = place
+    exists = (place < entries) & (group < groups)
+    return group, tl.load(maxima + group, mask=exists, other=float("-inf")), exists
 
 
 @triton.jit

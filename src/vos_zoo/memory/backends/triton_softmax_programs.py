@@ -9,8 +9,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+# What changes from frame to frame of a video: a program for each value would be compiled in the middle of it.
+_VARYING = ["queries", "count", "query_rows", "keys_rows", "table_rows", "bias_batch"]
 
-@triton.jit
+
+@triton.jit(do_not_specialize=_VARYING)
 def read_all(
     query,
     keys,
@@ -22,12 +25,12 @@ def read_all(
     count,
     columns,
     scale,
-    query_batch,
+    query_rows,
     query_row,
-    keys_batch,
+    keys_rows,
     keys_row,
     bias_batch,
-    table_batch,
+    table_rows,
     table_row,
     WIDTH: tl.constexpr,
     PADDED_WIDTH: tl.constexpr,
@@ -41,13 +44,13 @@ def read_all(
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     entry = tl.program_id(2).to(tl.int64)
-    query_tile = _rows(query + entry * query_batch, query_row, row, queries, WIDTH, PADDED_WIDTH)
+    query_tile = _rows(query + entry * query_rows * query_row, query_row, row, queries, WIDTH, PADDED_WIDTH)
     largest = tl.full((ROWS,), float("-inf"), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
     read = tl.zeros((ROWS, COLUMNS), tl.float32)
     for start in range(0, count, TOKENS):
         token = start + tl.arange(0, TOKENS)
-        key_tile = _rows(keys + entry * keys_batch, keys_row, token, count, WIDTH, PADDED_WIDTH)
+        key_tile = _rows(keys + entry * keys_rows * keys_row, keys_row, token, count, WIDTH, PADDED_WIDTH)
         token_bias = _bias(bias + entry * bias_batch, token, count, HAS_BIAS)
         similarity = _similarity(query_tile, key_tile, token_bias, scale, PRECISION)
         risen = tl.maximum(largest, tl.max(similarity, 1))
@@ -56,7 +59,7 @@ def read_all(
         weights = tl.exp(similarity - shift[:, None])
         shrunk = tl.exp(largest - shift)
         total = total * shrunk + tl.sum(weights, 1)
-        part = _columns(table + entry * table_batch, table_row, token, count, column, columns)
+        part = _columns(table + entry * table_rows * table_row, table_row, token, count, column, columns)
         read = read * shrunk[:, None] + tl.dot(weights.to(part.dtype), part, input_precision=PRECISION)
         largest = risen
     target = entry * queries + row
@@ -70,7 +73,7 @@ def read_all(
         tl.store(log_sum_exp + target, largest + tl.log(total), mask=is_inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_VARYING)
 def grad_of_table(
     query,
     keys,
@@ -82,9 +85,9 @@ def grad_of_table(
     count,
     columns,
     scale,
-    query_batch,
+    query_rows,
     query_row,
-    keys_batch,
+    keys_rows,
     keys_row,
     bias_batch,
     WIDTH: tl.constexpr,
@@ -99,12 +102,12 @@ def grad_of_table(
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     entry = tl.program_id(2).to(tl.int64)
-    key_tile = _rows(keys + entry * keys_batch, keys_row, token, count, WIDTH, PADDED_WIDTH)
+    key_tile = _rows(keys + entry * keys_rows * keys_row, keys_row, token, count, WIDTH, PADDED_WIDTH)
     token_bias = _bias(bias + entry * bias_batch, token, count, HAS_BIAS)
     gradient = tl.zeros((TOKENS, COLUMNS), tl.float32)
     for start in range(0, queries, ROWS):
         row = start + tl.arange(0, ROWS)
-        query_tile = _rows(query + entry * query_batch, query_row, row, queries, WIDTH, PADDED_WIDTH)
+        query_tile = _rows(query + entry * query_rows * query_row, query_row, row, queries, WIDTH, PADDED_WIDTH)
         similarity = _similarity(query_tile, key_tile, token_bias, scale, PRECISION)
         weights = _weights(similarity, log_sum_exp + entry * queries, row, queries)
         part = _columns(grad_read + entry * queries * columns, columns, row, queries, column, columns)
@@ -116,7 +119,7 @@ def grad_of_table(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_VARYING)
 def grad_of_keys(
     query,
     keys,
@@ -131,12 +134,12 @@ def grad_of_keys(
     count,
     columns,
     scale,
-    query_batch,
+    query_rows,
     query_row,
-    keys_batch,
+    keys_rows,
     keys_row,
     bias_batch,
-    table_batch,
+    table_rows,
     table_row,
     WIDTH: tl.constexpr,
     PADDED_WIDTH: tl.constexpr,
@@ -150,17 +153,17 @@ def grad_of_keys(
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     channel = tl.arange(0, PADDED_WIDTH)
     entry = tl.program_id(1).to(tl.int64)
-    key_tile = _rows(keys + entry * keys_batch, keys_row, token, count, WIDTH, PADDED_WIDTH)
+    key_tile = _rows(keys + entry * keys_rows * keys_row, keys_row, token, count, WIDTH, PADDED_WIDTH)
     token_bias = _bias(bias + entry * bias_batch, token, count, HAS_BIAS)
     gradient = tl.zeros((TOKENS, PADDED_WIDTH), tl.float32)
     gradient_of_bias = tl.zeros((TOKENS,), tl.float32)
     for start in range(0, queries, ROWS):
         row = start + tl.arange(0, ROWS)
-        query_tile = _rows(query + entry * query_batch, query_row, row, queries, WIDTH, PADDED_WIDTH)
+        query_tile = _rows(query + entry * query_rows * query_row, query_row, row, queries, WIDTH, PADDED_WIDTH)
         of_similarity = _grad_of_similarity(
             _similarity(query_tile, key_tile, token_bias, scale, PRECISION),
             log_sum_exp + entry * queries, grad_read + entry * queries * columns, mean + entry * queries,
-            table + entry * table_batch, table_row, row, queries, token, count, columns,
+            table + entry * table_rows * table_row, table_row, row, queries, token, count, columns,
             PRECISION, COLUMNS, ROWS, TOKENS,
         )  # fmt: skip
         gradient += tl.dot(tl.trans(of_similarity).to(query_tile.dtype), query_tile, input_precision=PRECISION)
@@ -173,7 +176,7 @@ def grad_of_keys(
     tl.store(grad_bias + entry * count + token, gradient_of_bias, mask=token < count)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_VARYING)
 def grad_of_query(
     query,
     keys,
@@ -187,12 +190,12 @@ def grad_of_query(
     count,
     columns,
     scale,
-    query_batch,
+    query_rows,
     query_row,
-    keys_batch,
+    keys_rows,
     keys_row,
     bias_batch,
-    table_batch,
+    table_rows,
     table_row,
     WIDTH: tl.constexpr,
     PADDED_WIDTH: tl.constexpr,
@@ -206,16 +209,16 @@ def grad_of_query(
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, PADDED_WIDTH)
     entry = tl.program_id(1).to(tl.int64)
-    query_tile = _rows(query + entry * query_batch, query_row, row, queries, WIDTH, PADDED_WIDTH)
+    query_tile = _rows(query + entry * query_rows * query_row, query_row, row, queries, WIDTH, PADDED_WIDTH)
     gradient = tl.zeros((ROWS, PADDED_WIDTH), tl.float32)
     for start in range(0, count, TOKENS):
         token = start + tl.arange(0, TOKENS)
-        key_tile = _rows(keys + entry * keys_batch, keys_row, token, count, WIDTH, PADDED_WIDTH)
+        key_tile = _rows(keys + entry * keys_rows * keys_row, keys_row, token, count, WIDTH, PADDED_WIDTH)
         token_bias = _bias(bias + entry * bias_batch, token, count, HAS_BIAS)
         of_similarity = _grad_of_similarity(
             _similarity(query_tile, key_tile, token_bias, scale, PRECISION),
             log_sum_exp + entry * queries, grad_read + entry * queries * columns, mean + entry * queries,
-            table + entry * table_batch, table_row, row, queries, token, count, columns,
+            table + entry * table_rows * table_row, table_row, row, queries, token, count, columns,
             PRECISION, COLUMNS, ROWS, TOKENS,
         )  # fmt: skip
         gradient += tl.dot(of_similarity.to(key_tile.dtype), key_tile, input_precision=PRECISION)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,7 +38,7 @@ class DMNPolicy(MemoryPolicy):
     source: ProposalSource = _WITHOUT_DETECTOR
 
 
-@dataclass
+@dataclass(frozen=True)
 class PlaneState:
     """What does not depend on the clip of the batch.
 
@@ -100,6 +100,9 @@ class DMNMemory(ClipMemory):
         banked = sum(bank.nbytes for banks in self.banks for bank in banks)
         return banked + sum(part.numel() * part.element_size() for part in parts)
 
+    def _banks(self) -> list[MemoryBank]:
+        return [bank for banks in self.banks for bank in banks]
+
     def require(self) -> None:
         """Refuse to go on without a memorised frame.
 
@@ -143,7 +146,7 @@ class DMNMemory(ClipMemory):
         for plane in sorted(annotated):
             if plane < known:
                 # A corrected object keeps its time offsets and refines against the corrected frame from now on.
-                self.planes[plane].reference = self.clock
+                self.planes[plane] = replace(self.planes[plane], reference=self.clock)
             else:
                 self.planes.append(PlaneState(self.clock, self.clock))
 

@@ -74,6 +74,9 @@ class GIELModule(VOSModule):
         self.weight_instance = weight_instance
         self.weight_coarse = weight_coarse
         self.train_support = train_support
+        if self.network.config.support != "sampled" and self.network.temporal_attention is not None:
+            # A clip's one support frame needs no weight. Several devices would wait for gradients that never come.
+            self._freeze("temporal_attention")
         self.detach_masks = detach_masks
         self.freeze_label_bn = freeze_label_bn
         self.mask_rcnn_weights = mask_rcnn_weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -22,7 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 _LEAST_FRAMES = 2  # the first and the previous one
 
 
-@dataclass
+@dataclass(frozen=True)
 class SupportFrame:
     """One processed frame.
 
@@ -55,13 +55,12 @@ class SupportFrame:
         parts = (self.keys, self.values, self.gated, self.background)
         return sum(part.numel() * part.element_size() for part in parts if part is not None)
 
-    def select_objects(self, planes: list[int]) -> None:
-        """Keep these objects only."""
+    def select_objects(self, planes: list[int]) -> SupportFrame:
+        """Return the frame with these objects only."""
+        has_object = [self.has_object[plane] for plane in planes]
         if self.gated is not None:
-            self.gated = self.gated[:, planes]
-        else:
-            self.keys, self.values = self.keys[:, planes], self.values[:, planes]
-        self.has_object = [self.has_object[plane] for plane in planes]
+            return replace(self, gated=self.gated[:, planes], has_object=has_object)
+        return replace(self, keys=self.keys[:, planes], values=self.values[:, planes], has_object=has_object)
 
 
 def choose_support(
@@ -179,8 +178,7 @@ class GIELMemory(ClipMemory):
         self._objects = len(kept)
         if not kept:
             self.frames, self.saliency = [], None
-        for frame in self.frames:
-            frame.select_objects(kept)
+        self.frames = [frame.select_objects(kept) for frame in self.frames]
 
     def support_frames(self) -> list[SupportFrame]:
         """Return the frames that support the current one.
@@ -233,11 +231,10 @@ class GIELMemory(ClipMemory):
                 "%d objects; GIEL's training clips have at most %d. All are segmented.", objects, self._trained_objects
             )
         self._objects = objects
-        new.is_temporary = (
-            self.policy.keep_latest and not new.is_reference and self.frames_since_kept < self.policy.every
-        )
+        is_temporary = self.policy.keep_latest and not new.is_reference and self.frames_since_kept < self.policy.every
         same = [frame for frame in extended if frame.frame == new.frame]
-        new.is_reference = new.is_reference or any(frame.is_reference for frame in same)
+        is_reference = new.is_reference or any(frame.is_reference for frame in same)
+        new = replace(new, is_reference=is_reference, is_temporary=is_temporary)
         self.frames = [frame for frame in extended if frame.frame != new.frame and not frame.is_temporary]
         if self._support == "previous":
             self.frames = []

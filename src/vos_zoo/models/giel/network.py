@@ -151,11 +151,10 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
             keys, values = self._support_tokens(features.image, mask)
             gated = self._gate(values[:, 0], label_maps(probabilities, background), memory.present)
             kept = background if memory.differentiable else background.half()
-        new = SupportFrame(memory.clock, keys, values, gated, kept, bool(planes), False, [True] * objects)
         if not memory.differentiable:
-            for name in ("keys", "values", "gated", "background"):
-                part = getattr(new, name)
-                setattr(new, name, None if part is None else part.detach())
+            keys, values = keys.detach(), values.detach()
+            gated, kept = (None if part is None else part.detach() for part in (gated, kept))
+        new = SupportFrame(memory.clock, keys, values, gated, kept, bool(planes), False, [True] * objects)
         # Computed before anything is changed, so that a failure leaves the memory as it was.
         memory.write(new, [self._extend(frame, len(newcomers)) for frame in memory.frames])
 

@@ -65,18 +65,19 @@ class MaskedEncoder(ResNetTrunk):
             initialise_by_fan_out(convolution)
         if takes_mask:
             with torch.no_grad():
-                weight = self._first_convolution.weight
+                weight = self.first_convolution.weight
                 _normal_by_fan_out(weight[:, _IMAGE_CHANNELS:])
 
     @property
-    def _first_convolution(self) -> nn.Conv2d:
+    def first_convolution(self) -> nn.Conv2d:
+        """The convolution that sees the image and the mask."""
         first = self.conv1[0] if isinstance(self.conv1, nn.Sequential) else self.conv1
         assert isinstance(first, nn.Conv2d)
         return first
 
     def image_stem(self, image: Tensor) -> Tensor:
         """Apply the first convolution to normalised images (B, 3, H, W), without the mask's part."""
-        first = self._first_convolution
+        first = self.first_convolution
         weight = first.weight[:, :_IMAGE_CHANNELS]
         return F.conv2d(image, weight, first.bias, first.stride, first.padding)
 
@@ -91,7 +92,7 @@ class MaskedEncoder(ResNetTrunk):
             Maps with B*O rows, B rows without masks.
         """
         if masks is not None:
-            first = self._first_convolution
+            first = self.first_convolution
             rows = masks.flatten(0, 1).unsqueeze(1)
             of_mask = F.conv2d(rows, first.weight[:, _IMAGE_CHANNELS:], None, first.stride, first.padding)
             stem = add_per_object(stem, of_mask)

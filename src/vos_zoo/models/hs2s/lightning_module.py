@@ -57,7 +57,7 @@ class HS2SModule(VOSModule):
         detach_feedback: Whether gradients stop at masks that are fed back (released code: no).
         mask_input_start: Iteration from which the current frame's encoder sees the previous mask instead of an empty
             one, so that a network learns matching before it can copy (released code: always). Its first convolution
-            keeps its weights until then (with ``ddp``, give the strategy ``ddp_find_unused_parameters_true``).
+            keeps its weights until then.
         mask_dropout: Probability that it sees an empty one after that, drawn once per time step (released code: 0).
         shortest_clip: Fewest predicted frames; each iteration draws a number from here up to a longest one, and takes
             so many consecutive frames of its clips (released code). Devices whose clips differ in length take what all
@@ -186,7 +186,7 @@ class HS2SModule(VOSModule):
         # Objects never see each other: each is a clip of one object, and planes without an object cost nothing.
         clips, planes = _present_objects(valid)
         encoded = network.encode(images.flatten(0, 1))
-        if self.global_step < self.mask_input_start:
+        if self._keeps_first_convolution:
             encoded = encoded._replace(stem=encoded.stem.detach())
         features = [HS2SFeatures(*(part[clips] for part in frame)) for frame in split_frames(encoded, frames)]
         masks = batch["masks"][:, start : start + frames].unbind(1)
@@ -211,7 +211,18 @@ class HS2SModule(VOSModule):
         total = weights.cross_entropy * means["cross_entropy"] + weights.jaccard * means["jaccard"]
         if "border" in means:
             total = total + weights.border * means["border"]
+        if self._keeps_first_convolution:  # Several devices wait for a gradient of every parameter.
+            total = total + 0.0 * network.encoder.first_convolution.weight.sum()
         return self.log_loss(total)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Leave the first convolution out while it keeps its weights: even a gradient of 0 would move Adam's state."""
+        if self._keeps_first_convolution:
+            self.network.encoder.first_convolution.weight.grad = None
+
+    @property
+    def _keeps_first_convolution(self) -> bool:
+        return self.global_step < self.mask_input_start
 
     def frame_terms(self, output: StepOutput, target: Tensor) -> dict[str, Tensor]:
         """Return the loss terms of one frame, over all objects of the batch as one tensor.
@@ -232,7 +243,7 @@ class HS2SModule(VOSModule):
         return terms
 
     def _step(self, features: Any, state: dict[str, Tensor]) -> StepOutput:
-        if self.global_step < self.mask_input_start or torch.rand(()).item() < self.mask_dropout:
+        if self._keeps_first_convolution or torch.rand(()).item() < self.mask_dropout:
             state = {name: part for name, part in state.items() if name != "mask"}
         if not self.checkpoint_steps:
             return self.network.step(features, state)

@@ -1,8 +1,13 @@
-"""The spatio-temporal aggregation module (SAM) that folds a frame into the recurrent embedding."""
+"""The spatio-temporal aggregation module (SAM) that folds a frame into the recurrent embedding.
+
+The paper writes it with convolutions over time, height and width. Over the two frames that there are, all but the last
+see one frame at a time, and the last one sees both as further channels: they are computed, and held, as convolutions of
+images, which every device has and computes well. Files keep the shapes of the paper's.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +15,8 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_FRAMES = 2
 
 
 class Extract(nn.Module):
@@ -23,22 +30,25 @@ class Extract(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.theta = nn.Conv3d(channels, channels // 2, 1)
-        self.phi = nn.Conv3d(channels, channels // 2, 1)
-        self.g = nn.Conv3d(channels, channels // 2, 1)
-        self.project = nn.Conv3d(channels // 2, channels, 1)
+        self.theta = nn.Conv2d(channels, channels // 2, 1)
+        self.phi = nn.Conv2d(channels, channels // 2, 1)
+        self.g = nn.Conv2d(channels, channels // 2, 1)
+        self.project = nn.Conv2d(channels // 2, channels, 1)
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """Map (B, C, 2, h, w) to the same shape."""
-        query = self.theta(embeddings).flatten(2).mT
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map (2*B, C, h, w), the rows of the first frame before those of the second, to the same shape."""
+        height, width = frames.shape[2:]
+        query = self.theta(frames).flatten(2).mT
         # A frame of up to 16 pixels is one position wide or high, which leaves nothing to pool.
-        window = (1, min(2, embeddings.shape[3]), min(2, embeddings.shape[4]))
-        key = F.max_pool3d(self.phi(embeddings), window).flatten(2)
-        value = F.max_pool3d(self.g(embeddings), window).flatten(2).mT
-        # (theta phi^T) g = theta (phi^T g): without a softmax the small C/2 x C/2 product may come first.
-        gathered = query @ ((key @ value) / key.shape[2])
-        projected: Tensor = self.project(gathered.mT.unflatten(2, embeddings.shape[2:]))
-        return projected + embeddings
+        window = (min(2, height), min(2, width))
+        key = F.max_pool2d(self.phi(frames), window).flatten(2)
+        value = F.max_pool2d(self.g(frames), window).flatten(2).mT
+        # (theta phi^T) g = theta (phi^T g): without a softmax the small C/2 x C/2 product may come first. Its sum over
+        # all positions is divided by their number before it is taken, since it may be too large for float16.
+        product = (key / (_FRAMES * key.shape[2])) @ value
+        of_both = product.unflatten(0, (_FRAMES, -1)).sum(0).repeat(_FRAMES, 1, 1)
+        projected: Tensor = self.project((query @ of_both).mT.unflatten(2, (height, width)))
+        return projected + frames
 
 
 class Enhance(nn.Module):
@@ -50,20 +60,16 @@ class Enhance(nn.Module):
     def __init__(self, channels: int, dilations: Sequence[int]) -> None:
         super().__init__()
         quarter = channels // 4
-        self.point = nn.Conv3d(channels, quarter, 1, bias=False)
+        self.point = nn.Conv2d(channels, quarter, 1, bias=False)
         self.dilated = nn.ModuleList(
-            nn.Conv3d(
-                channels, quarter, (1, 3, 3), padding=(0, dilation, dilation), dilation=(1, dilation, dilation),
-                bias=False,
-            )
-            for dilation in dilations
-        )  # fmt: skip
-        self.fuse = nn.Conv3d(quarter * (1 + len(dilations)), channels, (1, 3, 3), padding=(0, 1, 1), bias=False)
+            nn.Conv2d(channels, quarter, 3, padding=dilation, dilation=dilation, bias=False) for dilation in dilations
+        )
+        self.fuse = nn.Conv2d(quarter * (1 + len(dilations)), channels, 3, padding=1, bias=False)
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """Map (B, C, 2, h, w) to the same shape."""
-        branches = [F.relu(self.point(embeddings)), *(F.relu(branch(embeddings)) for branch in self.dilated)]
-        return embeddings + F.relu(self.fuse(torch.cat(branches, dim=1)))
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map (2*B, C, h, w) to the same shape."""
+        branches = [F.relu(self.point(frames)), *(F.relu(branch(frames)) for branch in self.dilated)]
+        return frames + F.relu(self.fuse(torch.cat(branches, dim=1)))
 
 
 class Aggregation(nn.Module):
@@ -80,10 +86,30 @@ class Aggregation(nn.Module):
         super().__init__()
         self.extract = Extract(channels)
         self.enhance = Enhance(channels, dilations)
-        self.squeeze = nn.Conv3d(channels, channels, (2, 3, 3), padding=(0, 1, 1))
+        self.squeeze = nn.Conv2d(_FRAMES * channels, channels, 3, padding=1)  # frames vary fastest among its inputs
+        self.register_state_dict_post_hook(_with_time)
+        self.register_load_state_dict_pre_hook(_without_time)
 
     def forward(self, aggregated: Tensor, current: Tensor) -> Tensor:
         """Combine the previous slot and the new frame, both (B, C, h, w), into the next slot (B, C, h, w)."""
-        embeddings = torch.stack([aggregated, current.to(aggregated.dtype)], dim=2)
-        slot: Tensor = self.squeeze(self.enhance(self.extract(embeddings)))
-        return slot.squeeze(2)
+        frames = torch.cat([aggregated, current.to(aggregated.dtype)])
+        both = self.enhance(self.extract(frames)).permute(0, 2, 3, 1).chunk(_FRAMES)
+        slot: Tensor = self.squeeze(torch.stack(both, dim=4).flatten(3).permute(0, 3, 1, 2))
+        return slot
+
+
+def _with_time(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Give weights the shapes of files: (outputs, inputs, frames, height, width)."""
+    del module, metadata
+    for name in [name for name in state if name.startswith(prefix) and name.endswith(".weight")]:
+        weight = state[name]
+        sees_both = name == f"{prefix}squeeze.weight"
+        state[name] = weight.unflatten(1, (-1, _FRAMES)) if sees_both else weight.unsqueeze(2)
+
+
+def _without_time(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Take weights of files."""
+    del module
+    for name in [name for name in state if name.startswith(prefix) and name.endswith(".weight")]:
+        if state[name].ndim == 5:
+            state[name] = state[name].flatten(1, 2)

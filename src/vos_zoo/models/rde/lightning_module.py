@@ -39,7 +39,8 @@ class RDEModule(STCNModule):
         guidance_target: Compare the whole ``decoder_input`` as released, or the ``readout`` of Equation 7.
         kl_reduction: Average divergences over every ``element`` as released, or per ``position``.
         detach_teacher: Whether gradients stop at the teachers (released code: no).
-        use_aggregation: Whether the aggregated slot is trained; off in pretraining on static images.
+        use_aggregation: Whether the aggregated slot is trained; off in pretraining on static images, which
+            then leaves the aggregation modules as they are.
         **training: Loss schedule of ``STCNModule``; optimiser, schedule and initial weights of ``VOSModule``.
     """
 
@@ -69,6 +70,8 @@ class RDEModule(STCNModule):
         self.kl_reduction = kl_reduction
         self.detach_teacher = detach_teacher
         self.use_aggregation = use_aggregation
+        if not use_aggregation:  # Several devices would wait for gradients that never come.
+            self._freeze("aggregation")
 
     def _build(self, config: Any, overrides: Mapping[str, Any] | None) -> RDENetwork:
         return RDENetwork(resolve_config(RDEConfig, config, overrides))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from vos_zoo.attempt import restored_on_failure
 from vos_zoo.errors import ConfigError
 from vos_zoo.memory import MemoryBank, MemoryTokens, similarity_terms
 from vos_zoo.models.grouped_memory import MatchingMemory, ObjectGroup
@@ -125,6 +126,12 @@ class RecurrentBank:
             else None
         )
         self._cached: dict[tuple[MemoryEntry, ...], MemoryTokens] = {}
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Put everything back if what happens inside raises; slots are replaced, never written to."""
+        with restored_on_failure(self), nullcontext() if self._all is None else self._all.attempt():
+            yield
 
     @property
     def num_frames(self) -> int:
@@ -276,7 +283,7 @@ class RDEMemory(MatchingMemory):
     def _regroup(self, reference: frozenset[int]) -> None:
         if "all" in self.policy.entries:
             return  # a growing bank keeps every reference frame; nobody loses one
-        for group in list(self.groups):
+        for place, group in enumerate(list(self.groups)):
             corrected = [index for index, plane in enumerate(group.planes) if plane in reference]
             if not corrected or len(corrected) == len(group.planes):
                 continue
@@ -287,4 +294,4 @@ class RDEMemory(MatchingMemory):
             planes = [group.planes[index] for index in corrected]
             self.groups.append(ObjectGroup(planes, bank, group.shared_bytes, group.object_bytes))
             group.bank.select_objects(kept)
-            group.planes = [group.planes[index] for index in kept]
+            self.groups[place] = replace(group, planes=[group.planes[index] for index in kept])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,9 @@ class InstanceStream(nn.Module):
 
     Source: TSN, Section 3.2.
     """
+
+    #: Its heads are evaluated in float32 under autocast, with the weights as they are.
+    computes_float32: ClassVar[bool] = True
 
     def __init__(self, config: TSNConfig) -> None:
         super().__init__()
@@ -166,6 +169,8 @@ class PixelDivision(nn.Module):
 
     Source: TSN, Section 3.3, Equations 4 and 5.
     """
+
+    computes_float32: ClassVar[bool] = True
 
     def __init__(self, config: TSNConfig) -> None:
         super().__init__()

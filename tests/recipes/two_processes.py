@@ -1,0 +1,50 @@
+"""One of the processes in which ``test_two_processes`` trains the first steps of all recipes, one recipe after another.
+
+It is given a file with the arguments of ``lightning`` by recipe and a folder for what it finds, and has the variables
+that torchrun sets.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import traceback
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import torch
+
+from vos_zoo.cli import lightning
+
+
+def main() -> None:
+    jobs, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    rank = os.environ["LOCAL_RANK"]
+    os.chdir(folder)
+    found = folder / f"rank-{rank}.jsonl"
+    for recipe, (port, words) in json.loads(jobs.read_text()).items():
+        os.environ["MASTER_PORT"] = port
+        problem = train(words)
+        if torch.distributed.is_initialized():  # Lightning keeps it; what one run left over would meet the next one
+            torch.distributed.destroy_process_group()
+        with found.open("a") as file:  # at once, in case that the next one hangs
+            file.write(json.dumps([recipe, problem]) + "\n")
+
+
+def train(words: list[str]) -> str:
+    """Return what went wrong, nothing if all went well."""
+    sys.argv = ["lightning", "fit", *words]
+    errors = io.StringIO()
+    with warnings.catch_warnings(), redirect_stderr(errors), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            return "" if lightning.main() == 0 else errors.getvalue()[-2000:]
+        except Exception:
+            return traceback.format_exc()[-2000:]
+
+
+if __name__ == "__main__":
+    main()
