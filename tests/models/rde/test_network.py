@@ -42,9 +42,9 @@ COMPOSITIONS = {
 FIRST, SECOND, THIRD = 1.0, 2.0, 3.0
 
 
-def combine(slot, frame, *, grid, objects):
+def combine(slot, frame, *, objects):
     """Stand in for the aggregation: a number that tells which frames went in, in which order."""
-    return FrameTokens(100 * slot.keys + frame.keys, 100 * slot.values + frame.values)
+    return FrameTokens(100 * slot.keys + frame.keys, 100 * slot.values + frame.values, slot.grid)
 
 
 def new_memory(entries, **options):
@@ -317,17 +317,16 @@ def test_similarities_of_a_large_frame_do_not_overflow_in_half_precision():
 def test_objects_and_clips_are_aggregated_alone():
     torch.manual_seed(0)
     network = RDENetwork(RDEConfig.tiny()).eval()
-    slot, frame = (FrameTokens(torch.randn(2, 12, 8), torch.randn(2, 12, 3 * 16)) for _ in range(2))
-    together = network.aggregate(slot, frame, grid=(3, 4), objects=3)
+    slot, frame = (FrameTokens(torch.randn(2, 12, 8), torch.randn(2, 12, 3 * 16), (3, 4)) for _ in range(2))
+    together = network.aggregate(slot, frame, objects=3)
     for row in range(2):
         for plane in range(3):
             columns = slice(16 * plane, 16 * (plane + 1))
             alone = network.aggregate(
                 *(
-                    FrameTokens(part.keys[row : row + 1], part.values[row : row + 1, :, columns])
+                    FrameTokens(part.keys[row : row + 1], part.values[row : row + 1, :, columns], part.grid)
                     for part in (slot, frame)
                 ),
-                grid=(3, 4),
                 objects=1,
             )
             torch.testing.assert_close(together.values[row : row + 1, :, columns], alone.values, atol=1e-5, rtol=1e-5)

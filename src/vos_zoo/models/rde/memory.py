@@ -66,16 +66,17 @@ def stored_frames(entries: tuple[MemoryEntry, ...]) -> tuple[int, int]:
 class AggregateFrame(Protocol):
     """Folds a frame into the aggregated slot."""
 
-    def __call__(self, slot: FrameTokens, frame: FrameTokens, *, grid: tuple[int, int], objects: int) -> FrameTokens:
+    def __call__(self, slot: FrameTokens, frame: FrameTokens, *, objects: int) -> FrameTokens:
         """Return the next slot."""
 
 
 @dataclass(frozen=True)
 class FrameTokens:
-    """One frame's keys (B, hw, Ck) and values (B, hw, O*Cv)."""
+    """One frame's keys (B, hw, Ck) and values (B, hw, O*Cv), and the height and width of its grid."""
 
     keys: Tensor
     values: Tensor
+    grid: tuple[int, int]
 
     @property
     def nbytes(self) -> int:
@@ -92,23 +93,28 @@ class RecurrentBank:
     aggregated slot is the reference frame itself.
 
     Args:
-        memory: The clip's memory, which knows the feature grid and the policy.
+        entries: Which memories are read, unless a read names others.
+        grid: Height and width of the frames' feature grid.
         max_frames: Bound of the growing part, which exists only for the entry ``all``.
         num_objects: Objects side by side in the values.
         aggregate: The network's aggregation module.
         similarity: Measure of the read.
+        differentiable: Whether the graph is kept, as in training.
     """
 
     def __init__(
         self,
-        memory: RDEMemory,
         aggregate: AggregateFrame,
         *,
+        entries: tuple[MemoryEntry, ...],
+        grid: tuple[int, int],
+        differentiable: bool,
         max_frames: int | None,
         num_objects: int,
         similarity: Similarity,
     ) -> None:
-        self._memory = memory
+        self._entries = entries
+        self._grid = grid
         self._aggregate = aggregate
         self._similarity: Similarity = similarity
         self._objects = num_objects
@@ -120,9 +126,9 @@ class RecurrentBank:
                 max_frames=max_frames,
                 similarity=similarity,
                 num_objects=num_objects,
-                differentiable=memory.differentiable,
+                differentiable=differentiable,
             )
-            if "all" in memory.policy.entries
+            if "all" in entries
             else None
         )
         self._cached: dict[tuple[MemoryEntry, ...], MemoryTokens] = {}
@@ -138,7 +144,7 @@ class RecurrentBank:
         """Frames that a read sees, with multiplicity."""
         if self._first is None:
             return 0
-        tokens = sum(part.keys.shape[1] for part in self._composition(self._memory.policy.entries))
+        tokens = sum(part.keys.shape[1] for part in self._composition(self._entries))
         return tokens // self._first.keys.shape[1]
 
     @property
@@ -158,23 +164,25 @@ class RecurrentBank:
     ) -> None:
         """Memorise a frame; a reference frame also becomes the group's first frame."""
         self._cached.clear()
-        current = FrameTokens(keys, values)
+        current = FrameTokens(keys, values, self._grid)
         if self._first is None or self._aggregated is None:
             self._aggregated = self._first = current
         else:
-            if "rde" in self._memory.policy.entries:
-                self._aggregated = self._aggregate(
-                    self._aggregated, current, grid=self._memory.grid, objects=self._objects
-                )
+            if "rde" in self._entries:
+                self._aggregated = self._aggregate(self._aggregated, current, objects=self._objects)
             self._latest = current
             if reference:
                 self._first = current
         if self._all is not None:
             self._all.write(keys, values, frame=frame, reference=reference, temporary=temporary)
 
-    def tokens(self) -> MemoryTokens:
-        """Return what a read sees, in the order of the policy's entries."""
-        entries = self._memory.read_entries
+    def tokens(self, entries: tuple[MemoryEntry, ...] | None = None) -> MemoryTokens:
+        """Return what a read sees, in the order of the entries.
+
+        Args:
+            entries: Which memories; None means those that the bank was made for.
+        """
+        entries = self._entries if entries is None else entries
         if entries == ("all",) and self._all is not None:
             return self._all.tokens()
         if entries not in self._cached:
@@ -203,7 +211,7 @@ class RecurrentBank:
         """Keep these entries of the batch axis only."""
         self._cached.clear()
         self._aggregated, self._latest, self._first = (
-            None if slot is None else FrameTokens(slot.keys[list(rows)], slot.values[list(rows)])
+            None if slot is None else FrameTokens(slot.keys[list(rows)], slot.values[list(rows)], slot.grid)
             for slot in (self._aggregated, self._latest, self._first)
         )
         if self._all is not None:
@@ -219,7 +227,7 @@ class RecurrentBank:
         if slot is None:
             return None
         per_object = slot.values.unflatten(2, (self._objects, -1))
-        return FrameTokens(slot.keys, per_object[:, :, list(planes)].flatten(2))
+        return FrameTokens(slot.keys, per_object[:, :, list(planes)].flatten(2), slot.grid)
 
     def _composition(self, entries: tuple[MemoryEntry, ...]) -> list[FrameTokens]:
         if self._first is None or self._aggregated is None:
@@ -235,7 +243,7 @@ class RecurrentBank:
                 parts.append(self._first)
             elif entry == "all" and self._all is not None:
                 stored = self._all.tokens()
-                parts.append(FrameTokens(stored.keys, stored.values))
+                parts.append(FrameTokens(stored.keys, stored.values, self._grid))
         return parts or [self._first]
 
 
@@ -277,8 +285,18 @@ class RDEMemory(MatchingMemory):
 
     def _make_bank(self, *, max_frames: int | None, num_objects: int) -> RecurrentBank:
         return RecurrentBank(
-            self, self._aggregate_frame, max_frames=max_frames, num_objects=num_objects, similarity=self._similarity
+            self._aggregate_frame,
+            entries=self.policy.entries,
+            grid=self.grid,
+            max_frames=max_frames,
+            num_objects=num_objects,
+            similarity=self._similarity,
+            differentiable=self.differentiable,
         )
+
+    def _tokens(self, group: ObjectGroup) -> MemoryTokens:
+        assert isinstance(group.bank, RecurrentBank)
+        return group.bank.tokens(self.read_entries)
 
     def _regroup(self, reference: frozenset[int]) -> None:
         if "all" in self.policy.entries:

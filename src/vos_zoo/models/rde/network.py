@@ -92,14 +92,14 @@ class RDENetwork(STCNNetwork):
         memory.grid = (features.key.shape[2], features.key.shape[3])
         super().remember(features, values, memory, reference=reference)
 
-    def aggregate(self, slot: FrameTokens, frame: FrameTokens, *, grid: tuple[int, int], objects: int) -> FrameTokens:
+    def aggregate(self, slot: FrameTokens, frame: FrameTokens, *, objects: int) -> FrameTokens:
         """Fold a frame into the aggregated slot; objects are folded into the batch axis of the value branch."""
-        keys: Tensor = self.aggregation["key"](*(part.keys.mT.unflatten(2, grid) for part in (slot, frame)))
+        keys: Tensor = self.aggregation["key"](*(part.keys.mT.unflatten(2, slot.grid) for part in (slot, frame)))
         values: Tensor = self.aggregation["value"](
             *(
-                part.values.unflatten(2, (objects, -1)).permute(0, 2, 3, 1).flatten(0, 1).unflatten(2, grid)
+                part.values.unflatten(2, (objects, -1)).permute(0, 2, 3, 1).flatten(0, 1).unflatten(2, slot.grid)
                 for part in (slot, frame)
             )
         )
         stacked = values.flatten(2).unflatten(0, (-1, objects)).permute(0, 3, 1, 2).flatten(2)
-        return FrameTokens(keys.flatten(2).mT, stacked)
+        return FrameTokens(keys.flatten(2).mT, stacked, slot.grid)
