@@ -21,7 +21,7 @@ MOST_DIFFERENT = 1e-3
 def measure(run: Run) -> None:
     """Write one row for each model and precision."""
     clip = demo_clip()
-    frames = list(islice(open_video(clip.video), 3 if run.is_dry else 40))
+    frames = [frame.image for frame in islice(open_video(clip.video), 3 if run.is_dry else 40)]
     mask = read_mask(clip.first_mask).astype(np.int32)
     size = 96 if run.is_dry else "native"
     for name in ("rde.small", "stcn.small"):

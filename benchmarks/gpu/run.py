@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from common import STEPS, Run, load_step
 
-GRACE = 20.0  # seconds beyond a step's limit, after which it is killed
+GRACE = 60.0  # seconds beyond a step's limit, for its start above all, after which it is killed
 
 
 def main() -> int:

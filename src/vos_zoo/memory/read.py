@@ -77,8 +77,8 @@ def read_memory(
     height, width = query_key.shape[2:]
     query = query_key.flatten(2).mT
     # Nothing to read is left to the formula.
-    backend = reference.BACKEND if query.shape[0] == 0 else choice.backend
-    values, keys = backend.read(Read.of(query, memory, top_k, read_keys))
+    chosen = reference.BACKEND if query.shape[0] == 0 else choice.backend
+    values, keys = chosen.read(Read.of(query, memory, top_k, read_keys))
     return MemoryReadout(
         values.mT.reshape(*values.shape[::2], height, width),
         None if keys is None else keys.mT.reshape(*keys.shape[::2], height, width),

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from vos_zoo.inference.arithmetic import Precision
     from vos_zoo.inference.geometry import WorkingSize
-    from vos_zoo.inference.session import Precision
     from vos_zoo.inference.unwrap import Model
     from vos_zoo.media.frames import VideoFrame, VideoReader
     from vos_zoo.media.levels import LevelsChoice

@@ -17,7 +17,7 @@ class LittleMemory(TorchDispatchMode):
     """
 
     def __init__(self, tensors: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tensors = tensors
         self.taken = 0
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from vos_zoo.data.clips.dataset import ClipBatch
     from vos_zoo.data.modules.prediction import PredictionVideo
     from vos_zoo.data.modules.validation import VideoItem
-    from vos_zoo.inference.session import Precision
+    from vos_zoo.inference.arithmetic import Precision
     from vos_zoo.network import VOSNetwork
 
 ConfigT = TypeVar("ConfigT")

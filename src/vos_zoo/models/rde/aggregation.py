@@ -87,8 +87,8 @@ class Aggregation(nn.Module):
         self.extract = Extract(channels)
         self.enhance = Enhance(channels, dilations)
         self.squeeze = nn.Conv2d(_FRAMES * channels, channels, 3, padding=1)  # frames vary fastest among its inputs
-        self.register_state_dict_post_hook(_with_time)
-        self.register_load_state_dict_pre_hook(_without_time)
+        self.register_state_dict_post_hook(_with_time)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_without_time)  # type: ignore[no-untyped-call]
 
     def forward(self, aggregated: Tensor, current: Tensor) -> Tensor:
         """Combine the previous slot and the new frame, both (B, C, h, w), into the next slot (B, C, h, w)."""
