@@ -55,7 +55,9 @@ def test_a_step_whose_time_is_over_keeps_what_it_measured(tmp_path: Path) -> Non
     path = tmp_path / "rows.jsonl"
     result = run("--dry", "--steps", "long", "fps", "--rows", str(path), "--seconds", "0.001")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert [row["step"] for row in rows(path)] == ["long"]  # which looks at the clock after each mark
+    steps = [row["step"] for row in rows(path)]
+    assert steps.count("long") == 1  # of three: it looks at the clock after each
+    assert steps.count("fps") <= 1  # of four: it looks before each
 
 
 def test_without_a_device_only_the_plan_is_printed(tmp_path: Path) -> None:
