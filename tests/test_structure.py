@@ -44,7 +44,6 @@ WITHOUT_TWIN = {
     "tests/segmentation/test_video.py and tests/test_bad_input.py hand in such masks": ("media/annotations.py",),
     "tests/media/test_masks.py reads every format of masks": ("media/mask_decoding.py",),
     "they run inside Triton only: test_triton_kernel.py compiles them and runs them in its interpreter": (
-        "memory/backends/triton_programs.py",
         "memory/backends/triton_softmax*.py",
     ),
     "tests/models/hs2s/test_network.py and test_convert.py hold the parts against the paper": (
@@ -74,6 +73,7 @@ WITHOUT_SOURCE = {
         "recipes/*.py",
         "reproduction/test_rows.py",
         "test_add_a_model.py",
+        "test_benchmarks.py",
         "test_docs.py",
         "test_doctests.py",
         "test_package.py",
@@ -83,6 +83,7 @@ WITHOUT_SOURCE = {
     "several sources at once": (
         "cli/test_full_disk.py",
         "cli/test_processes.py",
+        "inference/test_devices.py",
         "memory/backends/test_select_tokens.py",
         "test_bad_input.py",
         "test_no_lookups.py",

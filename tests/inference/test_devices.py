@@ -18,7 +18,7 @@ from vos_zoo.testing.little_memory import LittleMemory
 
 MASK = relabel(VIDEO.masks[0], (1, 2))
 NAMES = sorted(ARCHITECTURES)
-# Share of labels that may differ from the CPU's, in float32 for the first two, else in the same precision. Random
+# Share of labels that may differ from the CPU's, in float32 for the first two, in the same precision else. Random
 # networks put many pixels near a border, far more than the bundled ones, of which one in a thousand may.
 MOST_DIFFERENT = {"fp32": 0.002, "tf32": 0.02, "bf16": 0.1, "fp16": 0.05}
 
