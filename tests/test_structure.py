@@ -16,7 +16,7 @@ TESTS = Path(__file__).parent
 
 #: Floors from the ground up; a room is a folder or a file of the package. What a room may import lies on lower floors.
 FLOORS = (
-    ("attempt", "errors", "version", "lazy", "waiting"),
+    ("attempt", "errors", "version", "lazy", "moved", "waiting"),
     ("files", "limits", "configs", "cache", "demo", "plugins"),
     ("registry", "network", "devices", "media", "layers", "memory", "run_file"),
     ("weights",),

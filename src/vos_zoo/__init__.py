@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vos_zoo.lazy import lazy_names
+from vos_zoo.moved import redirect_moved_modules
 from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from vos_zoo.registry import list_models as list_models
     from vos_zoo.registry import register as register
     from vos_zoo.segmentation.video import segment_video as segment_video
+
+redirect_moved_modules()
 
 __getattr__, __dir__ = lazy_names(
     __name__,
