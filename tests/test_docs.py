@@ -29,7 +29,7 @@ def commands(program: str) -> list:
     found = []
     for page in PAGES:
         for block in blocks(page, "bash"):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 for part in line.split("&&"):
                     words = shlex.split(part, comments=True)
                     if words[:1] == [program]:

@@ -483,3 +483,17 @@ def test_a_plain_policy_keeps_the_memory_constant():
     network = RDENetwork(RDEConfig.tiny())
     completed = network.new_memory(MemoryPolicy(every=2, max_bytes=10**9)).policy
     assert completed == RDEPolicy(every=2, max_bytes=10**9, entries=network.config.memory_entries)
+
+
+def test_optimiser_states_of_older_checkpoints_fit():
+    """Version 0.1 held the aggregation's weights, and so Adam's moments, as convolutions over time."""
+    module = RDEModule("tiny")
+    moments = {
+        number: {"step": torch.tensor(3.0), "exp_avg": module.network.state_dict()[name].clone()}
+        for number, (name, _) in enumerate(module.network.named_parameters())
+    }
+    assert any(moment["exp_avg"].ndim == 5 for moment in moments.values())
+    checkpoint = {"optimizer_states": [{"state": moments}]}
+    module.on_load_checkpoint(checkpoint)
+    for moment, (name, parameter) in zip(moments.values(), module.network.named_parameters(), strict=True):
+        assert torch.equal(moment["exp_avg"], parameter), name

@@ -76,6 +76,15 @@ class RDEModule(STCNModule):
     def _build(self, config: Any, overrides: Mapping[str, Any] | None) -> RDENetwork:
         return RDENetwork(resolve_config(RDEConfig, config, overrides))
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over training; optimiser states of version 0.1 have the shapes that the aggregation's files have."""
+        super().on_load_checkpoint(checkpoint)
+        for optimizer in checkpoint.get("optimizer_states", ()):
+            for state in optimizer["state"].values():
+                for name, value in state.items():
+                    if isinstance(value, Tensor) and value.ndim == 5:
+                        state[name] = value.flatten(1, 2)
+
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Unroll a clip with both memory patterns and sum the three losses."""
         network, masks, valid = self.network, batch["masks"], batch["valid_objects"]
