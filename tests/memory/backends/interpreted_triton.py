@@ -19,8 +19,8 @@ from vos_zoo.memory import (
     available_backends,
     choose_backend,
     read_memory,
-    triton_kernel,
 )
+from vos_zoo.memory.backends import triton_kernel
 from vos_zoo.memory.backends.triton_kernel import read_triton
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3}
