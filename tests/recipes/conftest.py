@@ -147,8 +147,10 @@ def words(data_root: Path, tiny_checkpoint: Any) -> Any:
             several = isinstance(names, list)
             starts = [str(tiny_checkpoint(recipe, name)) for name in (names if several else [names])]
             values["model.initial_weights"] = json.dumps(starts) if several else starts[0]
-        if "video_sets" in load_recipe(recipe)["data"].get("init_args", {}) and "data.video_sets" not in settings:
-            values["data.video_sets"] = "[{path: train}]"  # its videos have other names
+        sets = load_recipe(recipe)["data"].get("init_args", {}).get("video_sets", [])
+        are_other_videos = any("names" in entry or not (data_root / entry["path"]).exists() for entry in sets)
+        if are_other_videos and "data.video_sets" not in settings:
+            values["data.video_sets"] = "[{path: train}]"
         for source, overrides in STARTS.items():
             if source in model:
                 values[f"model.{source}"] = str(tiny_checkpoint(recipe, model[source]))
