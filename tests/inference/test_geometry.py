@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vos_zoo.inference import geometry as geometry_module
 from vos_zoo.inference.geometry import FrameGeometry
 
 CPU = torch.device("cpu")
@@ -169,3 +170,19 @@ def test_strips_are_said(frame, size, is_said):
     assert (found is not None) == is_said
     if is_said:
         assert f"{frame[1]}x{frame[0]} (width x height) are long strips" in found
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_the_default_type_of_the_first_call_does_not_stay(dtype):
+    geometry_module._statistics.cache_clear()
+    frame = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    geometry = FrameGeometry.fit((32, 48), None, 16)
+    torch.set_default_dtype(dtype)
+    try:
+        first = geometry.to_image(frame, torch.device("cpu"))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    image = geometry.to_image(frame, torch.device("cpu"))
+    assert first.dtype == image.dtype == torch.float32
+    expected = (frame / 255 - MEAN) / np.array([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(image[0].permute(1, 2, 0).numpy(), expected, atol=1e-5)

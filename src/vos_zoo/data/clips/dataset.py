@@ -254,8 +254,8 @@ def normalise(images: NDArray[np.uint8]) -> Tensor:
     """Turn RGB uint8 frames (T, H, W, 3) into ImageNet-normalised float32 (T, 3, H, W)."""
     # Transposing bytes before the conversion halves the time against converting through the transposed view.
     planes = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float()
-    mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255
+    mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float32).view(1, 3, 1, 1) * 255
+    std = torch.tensor(IMAGENET_STD, dtype=torch.float32).view(1, 3, 1, 1) * 255
     return planes.sub_(mean).div_(std)
 
 
