@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,10 @@ def place(tmp_path, monkeypatch, tiny_model):
 
 
 @pytest.mark.parametrize("code", snippets())
-def test_a_snippet_runs(place, code, tmp_path):
+def test_a_snippet_runs(place, code, tmp_path, tiny_model):
+    if "save_file(" in code:
+        for name in ("my-model", "checkpoints/rde-small"):
+            shutil.copytree(tiny_model, tmp_path / name)
     if "evaluate(" in code:
         for name in ("masks", "true_masks"):
             for index in range(4):

@@ -514,10 +514,11 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "rde.small",
             num_bytes=16_492_400,
-            sha256="60fd741b7bd0b7a7bd8b4d7173f7a9ca0a7de3d34f1cb82ac321f7fca3ee2b6a",
-            date="2026-11-21",
-            on_clips=(73.9, 67.9, 79.8),
+            sha256="ee2bcb5ff310c05bd69b6170691a0886778c934f4fc6110ecbb8d840c48ce54c",
+            date="2026-11-30",
+            on_clips=(75.0, 69.1, 80.9),
             in_wheel=True,
+            more_data=_MORE_DATA,
         ),
         _small_weight(
             "stcn.small",
