@@ -151,7 +151,7 @@ def _point(
 def _read(video: RootVideo) -> tuple[list[NDArray[np.uint8]], list[NDArray[Any]]]:
     """Decode the original once; the long video shows its frames many times."""
     reader = open_video(video.frames)
-    folder = MaskFolder(video.masks, reader.names, void=VOID_ID)
+    folder = MaskFolder(video.masks, reader.names, void=VOID_ID, void_as=VOID_ID)
     if missing := [name for name in reader.names if name not in folder]:
         raise DataError(
             f"Frame {missing[0]} of {video.name!r} has no mask in `{video.masks}`. Expected a mask for every frame, "

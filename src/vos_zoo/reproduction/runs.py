@@ -292,8 +292,8 @@ def _segment_video(
 ) -> VideoRecord:
     """Segment one video; objects are given in the frame that first shows them."""
     reader = open_video(video.frames)
-    # Naming a void value keeps 255 as it is; the protocol says what it means.
-    annotations = MaskFolder(video.masks, reader.names, void=VOID_ID)
+    # 255 stays as it is stored: the protocol says what it means.
+    annotations = MaskFolder(video.masks, reader.names, void=VOID_ID, void_as=VOID_ID)
     # A video that was interrupted is done again from its start: its memory cannot be had otherwise.
     writer = MaskWriter(folder, overwrite=True)
     followed: list[str] = []  # frames that the session has seen since there are objects
