@@ -16,6 +16,7 @@ Importing this module does not import Triton.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import subprocess
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from torch import Tensor
 
 from vos_zoo.errors import is_out_of_memory
 from vos_zoo.memory.tokens import MemoryTokens
+from vos_zoo.waiting import announced
+
+_logger = logging.getLogger(__name__)
 
 _GROUP = 16  # tokens that share a maximum; fewer mean more maxima to write, more mean more similarities to repeat
 _FEW_GROUPS = 512  # of one query, which stay in the registers of one program; a memory of up to five frames at 480p
@@ -125,9 +129,10 @@ def _warm_up(device: torch.device, kind: torch.dtype, width: int, has_bias: bool
     numbers = torch.arange(1000, device=device).sin()  # some that differ, without the generator's state
     keys = numbers.repeat(1 + tokens * width // 1000)[: tokens * width].view(1, tokens, width).to(kind)
     bias = torch.zeros(1, tokens, device=device) if has_bias else None
-    for count in (tokens, _GROUP * (_FEW_GROUPS + 1), top_k + 1):
-        some = None if bias is None else bias[:, :count]
-        _select(keys[:, :_WARM_UP_QUERIES], keys[:, :count], some, 1.0, top_k)
+    with announced(_logger, f"Compiling the memory read for {device}"):
+        for count in (tokens, _GROUP * (_FEW_GROUPS + 1), top_k + 1):
+            some = None if bias is None else bias[:, :count]
+            _select(keys[:, :_WARM_UP_QUERIES], keys[:, :count], some, 1.0, top_k)
 
 
 def _select(query: Tensor, keys: Tensor, bias: Tensor | None, scale: float, top_k: int) -> tuple[Tensor, Tensor]:
