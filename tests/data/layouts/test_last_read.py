@@ -45,8 +45,12 @@ def refuse() -> None:
     raise DataError("Picture 'x' cannot be decoded. Expected a JPEG.")
 
 
-# torch raises out of the handler of a signal, wherever the process is then, and may leave a socket or a file open.
-leaves_things_open = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+# torch raises out of the handler of a signal, wherever the process is then: it may leave a socket or a file open, and
+# Hypothesis's callback of the garbage collector may be what it interrupts.
+leaves_things_open = pytest.mark.filterwarnings(
+    "ignore:unclosed:ResourceWarning",
+    "ignore:Exception ignored in.*gc_callback:pytest.PytestUnraisableExceptionWarning",
+)
 
 
 def message_of_death(dataset: Dataset[int]) -> str:
