@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--show",
         metavar="VIEW",
-        help="also write images of what the model shows beside its masks, for tsn `routing`, in DIR/VIEW",
+        help="also write images of what the model shows beside its masks, such as `routing`, in DIR/VIEW",
     )
     parser.add_argument(
         "--side-input",

@@ -110,7 +110,7 @@ class VideoSession:
         size: How the network sees frames; masks come back in the frames' own size. A number is the short side in
             pixels that larger frames are made smaller to; smaller frames keep their size (very small ones are
             enlarged). A pair (height, width) is the size of all frames. None keeps every size. ``"native"`` is what
-            the network was made for: a short side of 480 pixels, for HS2S 256x448 (turned for upright videos).
+            the network was made for: a short side of 480 pixels, or a fixed size (turned for upright videos).
         device: Where this session's network runs: ``"auto"`` for the best device there is, or a name such as
             ``"cuda:1"``. The model itself stays where it is. None means there, too, and for a name ``"auto"``.
         policy: What the memory keeps; None means the paper's policy, bounded.
