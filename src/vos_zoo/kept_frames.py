@@ -62,9 +62,7 @@ def place_frame(
     same = next((index for index, old in enumerate(slots) if old is not None and old.frame == frame), None)
     if same is not None:
         reference = reference or any(old.is_reference for old in slots if old is not None and old.frame == frame)
-    released = tuple(
-        index for index, old in enumerate(slots) if old is not None and old.is_temporary and index != same
-    )
+    released = tuple(index for index, old in enumerate(slots) if old is not None and old.is_temporary and index != same)
     new = StoredFrame(frame, reference, temporary and not reference)
     if same is not None:
         return Placement(same, new, released)

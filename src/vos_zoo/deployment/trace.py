@@ -14,6 +14,8 @@ from vos_zoo.inference.optimize import optimize_network
 from vos_zoo.runtime.manifest import CARRIED, LEAST_CELLS, NEXT, STATE, Array
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vos_zoo.network import MemoryPolicy, VOSNetwork
     from vos_zoo.portable import PortableVerbs
 
@@ -72,19 +74,25 @@ def portable_verbs(network: VOSNetwork[Any, Any], policy: MemoryPolicy | None = 
     return optimized.portable(policy).eval()
 
 
-def trace(verbs: PortableVerbs, sizes: Sizes) -> tuple[Program, ...]:
+def trace(verbs: PortableVerbs, sizes: Sizes, *, finished: Callable[[], None] | None = None) -> tuple[Program, ...]:
     """Export all verbs.
 
     Args:
         verbs: Of a network in evaluation mode.
         sizes: What is fixed.
+        finished: Called after each of them.
 
     Returns:
         ``encode``, ``segment`` and ``memorize``.
     """
-    tracer = _Tracer(verbs, sizes)
     with torch.inference_mode(False), torch.no_grad():
-        return tracer.encode(), tracer.segment(), tracer.memorize()
+        tracer = _Tracer(verbs, sizes)
+        programs = []
+        for verb in (tracer.encode, tracer.segment, tracer.memorize):
+            programs.append(verb())
+            if finished is not None:
+                finished()
+    return tuple(programs)
 
 
 class _Tracer:
@@ -103,12 +111,12 @@ class _Tracer:
                 self._symbols[word] = Dim(f"{word}_cells", min=LEAST_CELLS, max=_MOST_PIXELS // stride)
         if sizes.objects is None:
             self._symbols["objects"] = Dim("objects", min=1, max=_MOST_OBJECTS)
-        self._image = Array("image", (1, 3, "height", "width"))
-        self._masks = tuple(Array(name, (1, "objects", "height", "width")) for name in ("masks", "others"))
-        self._reference = Array("reference", ("objects",))
-        self._state = tuple(Array(f"{STATE}{array.name}", self._fixed(array.shape)) for array in verbs.state)
+        self._image = self._array("image", 1, 3, "height", "width")
+        self._masks = tuple(self._array(name, 1, "objects", "height", "width") for name in ("masks", "others"))
+        self._reference = self._array("reference", "objects")
+        self._state = tuple(self._array(f"{STATE}{array.name}", *array.shape) for array in verbs.state)
         features = verbs.encode(self._tensor(self._image))
-        self._features = {name: Array(name, self._map_shape(part)) for name, part in features.items()}
+        self._features = {name: self._array(name, *part.shape[:2], *self._part_of_frame(part)) for name, part in features.items()}
         self._features["image"] = self._image
         segment = [self._features[name] for name in verbs.segment_takes]
         result = verbs.segment(
@@ -116,7 +124,7 @@ class _Tracer:
             {array.name.removeprefix(STATE): self._tensor(array) for array in self._state},
         )
         self._carried = {
-            name: Array(f"{CARRIED}{name}", self._object_shape(result.carried[name])) for name in verbs.carries
+            name: self._carried_array(name, result.carried[name]) for name in verbs.carries
         }
 
     def encode(self) -> Program:
@@ -125,7 +133,7 @@ class _Tracer:
 
     def segment(self) -> Program:
         inputs = (*(self._features[name] for name in self._verbs.segment_takes), *self._state)
-        outputs = (Array("logits", (1, "objects", "height", "width")), *self._carried.values())
+        outputs = (self._array("logits", 1, "objects", "height", "width"), *self._carried.values())
         return self._program("segment", _Segment(self._verbs, inputs), inputs, outputs)
 
     def memorize(self) -> Program:
@@ -134,7 +142,7 @@ class _Tracer:
         features = (*(self._features[name] for name in verbs.memorize_takes), *self._carried.values())
         inputs = (*features, *self._masks, self._reference, *state)
         outputs = tuple(
-            Array(f"{NEXT}{array.name}", tuple(part for part in self._fixed(array.shape) if part != "frames"))
+            self._array(f"{NEXT}{array.name}", *(part for part in array.shape if part != "frames"))
             for array in verbs.state
         )
         return self._program("memorize", _Memorize(verbs, inputs), inputs, outputs)
@@ -147,25 +155,25 @@ class _Tracer:
             exported = torch.export.export(module.eval(), example, dynamic_shapes=(shapes,), strict=False)
         return Program(name, exported, module, inputs, outputs)
 
-    def _fixed(self, shape: tuple[int | str, ...]) -> tuple[int | str, ...]:
-        """Replace the words of fixed sizes by their numbers."""
-        resolved = Array("", shape).resolve(**self._example)
-        return tuple(
-            part if isinstance(part, int) or part.partition("/")[0] in self._symbols else number
-            for part, number in zip(shape, resolved, strict=True)
+    def _array(self, name: str, *shape: int | str) -> Array:
+        """Describe an array, with numbers for the words of fixed sizes."""
+        resolved = Array(name, shape).resolve(**self._example)
+        return Array(
+            name,
+            tuple(
+                part if isinstance(part, int) or part.partition("/")[0] in self._symbols else number
+                for part, number in zip(shape, resolved, strict=True)
+            ),
         )
 
-    def _map_shape(self, features: Tensor) -> tuple[int | str, ...]:
-        """Return the shape (1, C, h, w) of a map whose sides are parts of the frame's."""
-        divisors = [self._example[word] // side for word, side in zip(("height", "width"), features.shape[2:], strict=True)]
-        words = (f"height/{divisors[0]}", f"width/{divisors[1]}")
-        return self._fixed((*features.shape[:2], *words))
+    def _carried_array(self, name: str, maps: Tensor) -> Array:
+        """Describe maps of objects (1, O, ..., h, w)."""
+        return self._array(f"{CARRIED}{name}", 1, "objects", *maps.shape[2:-2], *self._part_of_frame(maps))
 
-    def _object_shape(self, maps: Tensor) -> tuple[int | str, ...]:
-        """Return the shape (1, O, ..., h, w) of maps of objects."""
-        _, _, *channels, height, width = maps.shape
-        words = (f"height/{self._example['height'] // height}", f"width/{self._example['width'] // width}")
-        return self._fixed((1, "objects", *channels, *words))
+    def _part_of_frame(self, maps: Tensor) -> tuple[str, ...]:
+        """Return the sides of maps as parts of the frame's."""
+        height, width = maps.shape[-2:]
+        return f"height/{self._example['height'] // height}", f"width/{self._example['width'] // width}"
 
     def _tensor(self, array: Array) -> Tensor:
         generator = torch.Generator().manual_seed(0)

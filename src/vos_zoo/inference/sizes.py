@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from vos_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["FrameSizes", "WorkingSize"]
+__all__ = ["FrameSizes", "WorkingSize", "check_size", "native_size"]
 
 _LEAST_SIDE = 320  # pixels
 _LARGEST_RATIO = 4  # long side by short side of the largest area that a short side stands for
@@ -117,3 +119,32 @@ class FrameSizes:
             f"{self.working_size[1]}x{self.working_size[0]}, to bound memory and time. Cut the video to the part that "
             "matters, or choose the size yourself (`--size HEIGHTxWIDTH`)."
         )
+
+
+def native_size(size: int | tuple[int, int], frame_size: tuple[int, int]) -> WorkingSize:
+    """Return the working size that a network names, turned for upright frames.
+
+    Example:
+        >>> native_size((256, 448), (854, 480))
+        (448, 256)
+    """
+    is_upright = frame_size[0] > frame_size[1]
+    if isinstance(size, tuple) and is_upright != (size[0] > size[1]):
+        return size[1], size[0]
+    return size
+
+
+def check_size(size: WorkingSize | Literal["native"]) -> None:
+    """Refuse what is no working size.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    sides = size if isinstance(size, tuple) else (size,)
+    is_number = all(isinstance(side, int) and side >= 1 for side in sides)
+    if size is None or size == "native" or (is_number and len(sides) == (2 if isinstance(size, tuple) else 1)):
+        return
+    raise ConfigError(
+        f"Working size is {size!r}. Expected a short side such as 480, a pair (height, width) such as (256, 448), both "
+        "in pixels, None for the frames' own size, or 'native'."
+    )

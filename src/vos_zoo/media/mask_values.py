@@ -1,4 +1,4 @@
-"""What the values of a mask mean beyond object ids: void rims, and grey levels of palette colours."""
+"""What the values of a mask mean: their colours, void rims, and grey levels of palette colours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vos_zoo.errors import ConfigError
 
-__all__ = ["RIM_VALUE", "VOID", "VoidChoice", "check_void", "has_void_rims", "ids_behind_greys"]
+__all__ = ["RIM_VALUE", "VOID", "VoidChoice", "check_void", "davis_palette", "has_void_rims", "ids_behind_greys"]
 
 VOID = -1
 """Value of pixels without an opinion in masks that are given to a session."""
@@ -41,6 +41,25 @@ def check_void(void: VoidChoice) -> None:
         f"The void value is {void!r}. Expected the value that marks pixels without an opinion, such as 255, 'auto' to "
         "take 255 for it where it rims objects, or None if every value is an object."
     )
+
+
+def davis_palette() -> NDArray[np.uint8]:
+    """Give the colours of the DAVIS and PASCAL VOC masks.
+
+    Returns:
+        RGB colours, shape (256, 3); row 0 (background) is black and all rows differ.
+
+    Source: the colour map of the PASCAL VOC development kit: bit 3k+c of the id is bit 7-k of channel c.
+
+    Example:
+        >>> davis_palette()[:4].tolist()
+        [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    """
+    ids = np.arange(256)
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    for bit in range(8):
+        colours[:, bit % 3] |= ((ids >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
+    return colours
 
 
 def has_void_rims(ids: NDArray[np.integer[Any]], value: int = RIM_VALUE) -> bool:

@@ -51,9 +51,7 @@ class ArrayGeometry(FrameSizes):
     def _padded_to(self, size: tuple[int, int]) -> ArrayGeometry:
         vertical, horizontal = (full - side for full, side in zip(size, self.working_size, strict=True))
         left, top = horizontal // 2, vertical // 2
-        return ArrayGeometry(
-            self.frame_size, self.working_size, (left, horizontal - left, top, vertical - top)
-        )
+        return ArrayGeometry(self.frame_size, self.working_size, (left, horizontal - left, top, vertical - top))
 
     def to_image(self, frame: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.float32]:
         """Turn an RGB frame (H, W, 3) into a normalised, padded image (1, 3, h, w)."""

@@ -82,26 +82,26 @@ class OnnxGraphs:
             if threads < 1:
                 raise ConfigError(f"threads is {threads}. Expected at least 1, or None for all cores.")
             options.intra_op_num_threads = threads
-        self._sessions = {}
-        for verb, entry in manifest.graphs.items():
-            try:
-                self._sessions[verb] = onnxruntime.InferenceSession(
-                    str(folder / entry.file), sess_options=options, providers=providers
-                )
-            except Exception as error:  # its exceptions share no class
-                raise CheckpointError(
-                    f"ONNX Runtime {onnxruntime.__version__} refuses {folder / entry.file}: "
-                    f"{_first_line(error)}. Export the model again, or update onnxruntime."
-                ) from error
-        self._inputs = {verb: {value.name for value in session.get_inputs()} for verb, session in self._sessions.items()}
-        self._outputs = {verb: [value.name for value in session.get_outputs()] for verb, session in self._sessions.items()}
+        try:
+            self._sessions = {
+                verb: onnxruntime.InferenceSession(str(folder / entry.file), options, providers=providers)
+                for verb, entry in manifest.graphs.items()
+            }
+        except Exception as error:  # its exceptions share no class
+            raise CheckpointError(
+                f"ONNX Runtime {onnxruntime.__version__} refuses the graphs of {folder}: {_first_line(error)}. Export "
+                "the model again, or update onnxruntime."
+            ) from error
+        self._graphs = manifest.graphs
 
     def run(self, verb: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Run a verb."""
-        feeds = {name: values[name] for name in self._inputs[verb]}
+        graph = self._graphs[verb]
+        feeds = {array.name: values[array.name] for array in graph.inputs}
+        names = [array.name for array in graph.outputs]
         with _memory_errors():
-            results = self._sessions[verb].run_with_ort_values(self._outputs[verb], feeds)
-        return dict(zip(self._outputs[verb], results, strict=True))
+            results = self._sessions[verb].run_with_ort_values(names, feeds)
+        return dict(zip(names, results, strict=True))
 
     def to_value(self, array: NDArray[np.float32]) -> Any:
         """Turn an array into a value of ONNX Runtime; on a CPU both share their memory."""
@@ -119,8 +119,8 @@ def _providers(name: str, available: list[str]) -> list[str]:
     full = known.get(name.lower().removesuffix("executionprovider"))
     if full is None:
         raise ConfigError(
-            f"There is no execution provider {name!r} in this build of ONNX Runtime. It has: {', '.join(known)}. Choose "
-            "one of them, or install a build that has it (onnxruntime-gpu for cuda, for example)."
+            f"There is no execution provider {name!r} in this build of ONNX Runtime. It has: {', '.join(known)}. "
+            "Choose one of them, or install a build that has it (onnxruntime-gpu for cuda, for example)."
         )
     cpu = known.get("cpu")
     return [full] if cpu in (None, full) else [full, cpu]

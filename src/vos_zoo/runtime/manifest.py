@@ -7,7 +7,7 @@ import json
 import reprlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from vos_zoo.configs import config_from_dict, config_to_dict
 from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError
@@ -93,8 +93,8 @@ class MemoryRules:
     """What a session does around the verb ``memorize``.
 
     Attributes:
-        kind: ``recurrent``: ``memorize`` maps a state to the next one. ``frames``: it gives one frame's arrays, of which
-            the session keeps several.
+        kind: ``recurrent``: ``memorize`` maps a state to the next one. ``frames``: it gives one frame's arrays; the
+            session keeps several of them.
         state: The arrays of the state of a group of objects.
         every: Frames between two memorised frames.
         max_frames: Most frames that a group keeps, for ``frames``.
@@ -120,7 +120,7 @@ class Manifest:
         format_version: Of this file.
         vos_zoo_version: That exported.
         model: What was exported, as the user called it.
-        architecture: Registry name of the model.
+        network: Class of its network.
         kind: ``onnx``; ``pt2`` for archives of ``torch.export``; ``aoti`` for compiled packages, which run on machines
             of this kind only.
         precision: Of weights and arithmetic.
@@ -142,7 +142,7 @@ class Manifest:
     format_version: int
     vos_zoo_version: str
     model: str
-    architecture: str
+    network: str
     kind: Kind
     precision: Precision
     opset: int | None

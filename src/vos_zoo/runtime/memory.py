@@ -51,7 +51,7 @@ class GroupState(ABC):
             temporary: Whether the next frame takes its place.
         """
 
-    def commit(self) -> None:
+    def commit(self) -> None:  # noqa: B027 - most states have nothing to write
         """Write what :meth:`after` left to write, which cannot fail; the state before is lost."""
 
     @abstractmethod
@@ -73,34 +73,38 @@ class Group:
 
 
 def new_state(
-    rules: MemoryRules, shape_of: Callable[[Array, int], tuple[int, ...]], graphs: Graphs, fixed_objects: int | None
+    rules: MemoryRules, shape_of: Callable[[Array], tuple[int, ...]], graphs: Graphs, fixed_objects: int | None
 ) -> GroupState:
     """Return the state of objects that were never memorised.
 
     Args:
         rules: Of the memory.
-        shape_of: Gives an array's shape for a number of frames.
+        shape_of: Gives an array's shape.
         graphs: What makes values of arrays.
         fixed_objects: The one number of objects that graphs take; None for any.
     """
     if rules.kind == "frames":
         return _Frames(rules, graphs, fixed_objects)
-    arrays = {array.name: np.zeros(shape_of(array, 1), np.float32) for array in rules.state}
-    return _Recurrent(rules, graphs, fixed_objects, {name: graphs.to_value(part) for name, part in arrays.items()}, arrays)
+    arrays = {array.name: np.zeros(shape_of(array), np.float32) for array in rules.state}
+    return _Recurrent.of(rules, graphs, fixed_objects, arrays)
 
 
 class _Recurrent(GroupState):
     """Arrays that ``memorize`` maps to the next ones; they stay where the graphs run."""
 
     def __init__(
-        self, rules: MemoryRules, graphs: Graphs, fixed_objects: int | None, values: dict[str, Any], arrays: Arrays
+        self, rules: MemoryRules, graphs: Graphs, fixed_objects: int | None, values: dict[str, Any], nbytes: int
     ) -> None:
         self._rules = rules
         self._graphs = graphs
         self._fixed = fixed_objects
         self._values = values
-        self._shapes = {name: part.shape for name, part in arrays.items()}
-        self._kept = arrays  # values of a CPU share the memory of these arrays
+        self._nbytes = nbytes
+
+    @classmethod
+    def of(cls, rules: MemoryRules, graphs: Graphs, fixed_objects: int | None, arrays: Arrays) -> _Recurrent:
+        values = {f"{STATE}{name}": graphs.to_value(part) for name, part in arrays.items()}
+        return cls(rules, graphs, fixed_objects, values, sum(part.nbytes for part in arrays.values()))
 
     @property
     def num_frames(self) -> int:
@@ -108,27 +112,23 @@ class _Recurrent(GroupState):
 
     @property
     def nbytes(self) -> int:
-        return sum(4 * int(np.prod(shape)) for shape in self._shapes.values())
+        return self._nbytes
 
     def values(self) -> dict[str, Any]:
-        return {f"{STATE}{name}": value for name, value in self._values.items()}
-
-    def arrays(self) -> Arrays:
-        return {name: self._graphs.to_array(value) for name, value in self._values.items()}
+        return self._values
 
     def after(self, results: dict[str, Any], *, frame: int, reference: bool, temporary: bool) -> GroupState:
-        values = {array.name: results[f"{NEXT}{array.name}"] for array in self._rules.state}
-        clone = _Recurrent(self._rules, self._graphs, self._fixed, values, {})
-        clone._shapes = self._shapes
-        return clone
+        values = {f"{STATE}{array.name}": results[f"{NEXT}{array.name}"] for array in self._rules.state}
+        return _Recurrent(self._rules, self._graphs, self._fixed, values, self._nbytes)
 
     def select(self, objects: Sequence[int]) -> GroupState:
         arrays = {
-            array.name: select_objects(part, array.axis("objects"), objects, self._fixed)
-            for array, part in zip(self._rules.state, self.arrays().values(), strict=True)
+            array.name: _select(
+                self._graphs.to_array(self._values[f"{STATE}{array.name}"]), array, objects, self._fixed
+            )
+            for array in self._rules.state
         }
-        values = {name: self._graphs.to_value(part) for name, part in arrays.items()}
-        return _Recurrent(self._rules, self._graphs, self._fixed, values, arrays)
+        return self.of(self._rules, self._graphs, self._fixed, arrays)
 
 
 class _Frames(GroupState):
@@ -186,9 +186,8 @@ class _Frames(GroupState):
             self._pending = None
 
     def select(self, objects: Sequence[int]) -> GroupState:
-        # The axis of frames is the first.
         arrays = {
-            array.name: select_objects(self._arrays[array.name], array.axis("objects"), objects, self._fixed)
+            array.name: _select(self._arrays[array.name], array, objects, self._fixed)
             for array in self._rules.state
             if array.name in self._arrays
         }
@@ -205,15 +204,16 @@ class _Frames(GroupState):
         return room
 
 
-def select_objects(
-    part: NDArray[np.float32], axis: int | None, objects: Sequence[int], fixed: int | None
-) -> NDArray[np.float32]:
-    """Keep these entries of the axis of objects, and fill up with zeros to a fixed number."""
-    if axis is None:
+def _select(part: NDArray[np.float32], array: Array, objects: Sequence[int], fixed: int | None) -> NDArray[np.float32]:
+    """Keep some objects, and fill up with zeros to a fixed number."""
+    axis = array.axis("objects")
+    return part if axis is None else fill_up(part.take(list(objects), axis), axis, fixed)
+
+
+def fill_up(part: NDArray[np.float32], axis: int, fixed: int | None) -> NDArray[np.float32]:
+    """Add zeros at the end of an axis up to a fixed number of entries; None leaves it as it is."""
+    if fixed is None or part.shape[axis] == fixed:
         return part
-    chosen = part.take(list(objects), axis)
-    if fixed is None:
-        return chosen
     widths = [(0, 0)] * part.ndim
-    widths[axis] = (0, fixed - len(objects))
-    return np.pad(chosen, widths)
+    widths[axis] = (0, fixed - part.shape[axis])
+    return np.pad(part, widths)

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from vos_zoo.errors import CheckpointError, ConfigError, MaskError, ShapeError
+from vos_zoo.errors import MaskError
 from vos_zoo.inference.inputs import Given, SessionInputs
 from vos_zoo.inference.objects import ObjectIds, id_type
+from vos_zoo.inference.sizes import check_size, native_size
 from vos_zoo.runtime.aggregation import aggregate, sigmoid
 from vos_zoo.runtime.geometry import ArrayGeometry
 from vos_zoo.runtime.graphs import OnnxGraphs
-from vos_zoo.runtime.manifest import CARRIED, Array, Manifest, read_manifest
-from vos_zoo.runtime.memory import Group, GroupState, new_state
+from vos_zoo.runtime.manifest import CARRIED, STATE, Array, Manifest, read_manifest
+from vos_zoo.runtime.memory import Group, GroupState, fill_up, new_state
 from vos_zoo.runtime.resize import resize_plane
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
     from numpy.typing import NDArray
 
@@ -86,6 +87,7 @@ class GraphSession:
         void: VoidChoice = "auto",
         graphs: Graphs | None = None,
     ) -> None:
+        check_size(size)
         self._manifest = read_manifest(folder)
         self._size = size
         self._inputs = SessionInputs(self._fit, self._working_size, color=color, void=void)
@@ -240,26 +242,104 @@ class GraphSession:
         *,
         is_temporary: bool,
     ) -> list[Group]:
-        """Return the groups after a frame with these masks (O, H, W)."""
-        total = masks.sum(axis=0, keepdims=True)
-        groups = list(zip(self._split(set(reference)), carried, strict=False))
-        groups = [(group, left) for group, left in self._with_carried(set(reference), carried)]
+        """Return the groups after a frame with these masks (O, H, W), of which ``reference`` were annotated."""
+        total = masks.sum(axis=0)
+        size = (masks.shape[1], masks.shape[2])
+        groups = self._split(carried, reference)
         if known < len(masks):
             newcomers = list(range(known, len(masks)))
-            groups.append((Group(newcomers, self._new_state(len(newcomers), masks.shape[1:])), {}))
+            groups.append((Group(newcomers, self._new_state(len(newcomers), size)), {}))
         after = []
         for group, left in groups:
             own = masks[group.planes]
             others = total - own if len(masks) > 1 else np.zeros_like(own)
             given = np.array([plane in reference for plane in group.planes], np.float32)
-            values = features | group.state.values() | left
-            values |= {name: self._object_value(part) for name, part in (("masks", own), ("others", others))}
-            values["reference"] = self._graphs.to_value(self._filled(given, 0))
+            arrays = {"masks": own[None], "others": others[None], "reference": given}
+            values = features | group.state.values() | self._carried(group, left, size)
+            for name, part in arrays.items():
+                values[name] = self._graphs.to_value(fill_up(part, min(1, part.ndim - 1), self._manifest.objects))
             results = self._graphs.run("memorize", values)
-            state = group.state.after(
-                results, frame=self._clock + 1, reference=bool(given.any()), temporary=is_temporary
-            )
+            is_reference = bool(given.any())
+            state = group.state.after(results, frame=self._clock + 1, reference=is_reference, temporary=is_temporary)
             after.append(Group(group.planes, state))
         for group in after:
             group.state.commit()
         return after
+
+    def _split(self, carried: list[dict[str, Any]], reference: list[int]) -> list[tuple[Group, dict[str, Any]]]:
+        """Return the groups with what they carry; a corrected object leaves its group where the memory wants it."""
+        groups: list[tuple[Group, dict[str, Any]]] = []
+        for group, left in zip(self._groups, carried, strict=True):
+            corrected = [index for index, plane in enumerate(group.planes) if plane in reference]
+            if not self._manifest.memory.splits_on_correction or len(corrected) in (0, len(group.planes)):
+                groups.append((group, left))
+                continue
+            assert not left, "what segment leaves cannot be split"
+            kept = [index for index in range(len(group.planes)) if index not in corrected]
+            groups += [
+                (Group([group.planes[index] for index in part], group.state.select(part)), {})
+                for part in (kept, corrected)
+            ]
+        return groups
+
+    def _carried(self, group: Group, left: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+        """Return what ``segment`` left for ``memorize``; where it was not called, the state, or zeros."""
+        if left or not self._manifest.memory.carries:
+            return left
+        state = group.state.values()
+        stands_for = {f"{CARRIED}{name}": f"{STATE}{name}" for name in self._manifest.memory.carries}
+        inputs = {array.name: array for array in self._manifest.graphs["memorize"].inputs}
+        return {
+            name: state[twin] if twin in state else self._zeros(inputs[name], len(group.planes), size)
+            for name, twin in stands_for.items()
+        }
+
+    def _new_state(self, objects: int, size: tuple[int, int]) -> GroupState:
+        def shape_of(array: Array) -> tuple[int, ...]:
+            return self._resolve(array, objects, size)
+
+        return new_state(self._manifest.memory, shape_of, self._graphs, self._manifest.objects)
+
+    def _zeros(self, array: Array, objects: int, size: tuple[int, int]) -> Any:
+        return self._graphs.to_value(np.zeros(self._resolve(array, objects, size), np.float32))
+
+    def _resolve(self, array: Array, objects: int, size: tuple[int, int]) -> tuple[int, ...]:
+        return array.resolve(height=size[0], width=size[1], objects=self._manifest.objects or objects)
+
+    def _fit(self, frame_size: tuple[int, int]) -> ArrayGeometry:
+        return ArrayGeometry.of(frame_size, self._working_size(frame_size), self._manifest)
+
+    def _working_size(self, frame_size: tuple[int, int]) -> WorkingSize:
+        return native_size(self._manifest.working_size, frame_size) if self._size == "native" else self._size
+
+    def _check_count(self, objects: int) -> None:
+        most = self._manifest.objects
+        if most is not None and objects > most:
+            raise MaskError(
+                f"The mask of frame {self.num_frames} makes it {objects} objects, and these graphs take {most} at "
+                f"most. Remove objects, or export the model with `--objects {objects}` or `--objects dynamic`."
+            )
+
+
+def _label_pixels(
+    probabilities: NDArray[np.float32], ids: tuple[int, ...], given: Given[ArrayGeometry], kind: np.dtype[Any]
+) -> NDArray[np.integer[Any]]:
+    """Give every pixel of a frame the most probable object; what the user gave stays exactly as given."""
+    geometry = given.sizes
+    best = geometry.to_frame(probabilities[0]).copy()
+    winner = np.zeros(geometry.frame_size, np.uint8 if len(probabilities) <= 256 else np.int32)
+    for plane, object_id in enumerate(ids, start=1):  # one plane at a time keeps memory small
+        is_given = object_id in given.annotated
+        if is_given and given.is_open is None:
+            continue
+        probability = geometry.to_frame(probabilities[plane])
+        is_better = probability > best
+        if is_given and given.is_open is not None:
+            is_better &= given.is_open
+        np.copyto(best, probability, where=is_better)
+        winner[is_better] = plane
+    labels: NDArray[np.integer[Any]] = np.array([0, *ids], dtype=kind)[winner]
+    if given.mask is not None:
+        is_id = given.mask != 0 if given.is_open is None else (given.mask != 0) & ~given.is_open
+        np.copyto(labels, given.mask, where=is_id, casting="unsafe")  # ids were checked to fit
+    return labels

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vos_zoo.models.grouped_memory import MatchingMemory
-
     from vos_zoo.portable import PortableVerbs
 
     from .config import RDEConfig

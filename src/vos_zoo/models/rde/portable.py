@@ -98,12 +98,14 @@ class RDEVerbs(STCNVerbs):
 
     def _fold(self, state: Tensors, current: dict[str, Tensor]) -> dict[str, Tensor]:
         height, width, objects = current["values"].shape[:3]
-        slot, frame = (
-            FrameTokens(part["keys"].flatten(0, 1)[None], part["values"].flatten(2).flatten(0, 1)[None], (height, width))
-            for part in ({name: state[name][0] for name in ("keys", "values")}, current)
-        )
-        folded = self.network.aggregate(slot, frame, objects=objects)
+        grid = (height, width)
+
+        def tokens(keys: Tensor, values: Tensor) -> FrameTokens:
+            return FrameTokens(keys.flatten(0, 1)[None], values.flatten(2).flatten(0, 1)[None], grid)
+
+        slot = tokens(state["keys"][0], state["values"][0])
+        folded = self.network.aggregate(slot, tokens(**current), objects=objects)
         return {
-            "keys": folded.keys[0].unflatten(0, (height, width)),
-            "values": folded.values[0].unflatten(0, (height, width)).unflatten(2, (objects, -1)),
+            "keys": folded.keys[0].unflatten(0, grid),
+            "values": folded.values[0].unflatten(0, grid).unflatten(2, (objects, -1)),
         }
