@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vos_zoo.deployment.half import to_half
 from vos_zoo.deployment.archives import write_archives
 from vos_zoo.deployment.half import to_half
 from vos_zoo.deployment.onnx_files import OPSET, check_extra, to_model, write_models
-from vos_zoo.deployment.quantize import quantize
+from vos_zoo.deployment.quantize import CalibrationClip, quantize
 from vos_zoo.errors import ConfigError, OutputExistsError, VosZooError
 from vos_zoo.files import check_outputs, folder_lock
 from vos_zoo.inference.unwrap import find_network
@@ -54,7 +53,7 @@ def export_model(
     objects: int | None = None,
     precision: Precision = "fp32",
     policy: MemoryPolicy | None = None,
-    calibration: Iterable[str | Path] = (),
+    calibration: Iterable[CalibrationClip] = (),
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
@@ -68,11 +67,10 @@ def export_model(
         size: The one (height, width) in pixels that graphs take, multiples of the network's stride; frames are scaled
             and padded into it. None lets them take any size.
         objects: Most objects that graphs take, and always compute; None lets them take any number.
-        precision: ``fp32``; ``fp16`` for weights of half the bytes, and arithmetic in half precision where a machine
-            has it; ``int8`` for convolutions in 8 bits, calibrated on videos.
+        precision: Of ONNX graphs. ``fp32``; ``fp16`` for weights of half the bytes, and arithmetic in half precision
+            where a machine has it; ``int8`` for convolutions in 8 bits, calibrated on videos.
         policy: What sessions keep in memory; None means the paper's policy, bounded.
-        calibration: For ``int8``: videos with a mask beside them (see :func:`calibration_clips`); none means the
-            bundled clip.
+        calibration: For ``int8``: videos, each with the mask of its first frame; none means the bundled clip.
         overwrite: Replace files in ``out`` that have the names of new ones, when all new ones are complete.
         progress: Called with the number of finished steps and the number of all steps.
 
@@ -89,8 +87,8 @@ def export_model(
     out = Path(out)
     if to == "onnx":
         check_extra()
-    elif precision == "int8":
-        raise ConfigError(f"precision='int8' belongs to to='onnx', not to {to!r}. Choose fp32 or fp16.")
+    elif precision != "fp32":
+        raise ConfigError(f"precision={precision!r} belongs to ONNX graphs, not to {to!r}. Choose fp32.")
     folder = local_folder(model) if isinstance(model, (str, Path)) else None
     check_outputs([out], [] if folder is None else [folder])
     if (out / MANIFEST_FILE).exists() and not overwrite:
@@ -109,7 +107,7 @@ def export_model(
         if to == "onnx":
             manifest = _write_onnx(Path(draft), programs, manifest, precision, list(calibration), steps)
         else:
-            manifest = write_archives(Path(draft), programs, manifest, precision, finished=steps.finish)
+            manifest = write_archives(Path(draft), programs, manifest, finished=steps.finish)
         (Path(draft) / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         _move(Path(draft), out, manifest)
     return manifest
@@ -175,7 +173,7 @@ def _write_onnx(
     programs: Sequence[Program],
     manifest: Manifest,
     precision: Precision,
-    calibration: list[str | Path],
+    calibration: Sequence[CalibrationClip],
     steps: _Steps,
 ) -> Manifest:
     models = {}

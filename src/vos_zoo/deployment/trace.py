@@ -116,16 +116,16 @@ class _Tracer:
         self._reference = self._array("reference", "objects")
         self._state = tuple(self._array(f"{STATE}{array.name}", *array.shape) for array in verbs.state)
         features = verbs.encode(self._tensor(self._image))
-        self._features = {name: self._array(name, *part.shape[:2], *self._part_of_frame(part)) for name, part in features.items()}
+        self._features = {
+            name: self._array(name, *part.shape[:2], *self._part_of_frame(part)) for name, part in features.items()
+        }
         self._features["image"] = self._image
         segment = [self._features[name] for name in verbs.segment_takes]
         result = verbs.segment(
             {array.name: self._tensor(array) for array in segment},
             {array.name.removeprefix(STATE): self._tensor(array) for array in self._state},
         )
-        self._carried = {
-            name: self._carried_array(name, result.carried[name]) for name in verbs.carries
-        }
+        self._carried = {name: self._carried_array(name, result.carried[name]) for name in verbs.carries}
 
     def encode(self) -> Program:
         outputs = tuple(array for name, array in self._features.items() if name != "image")
