@@ -65,21 +65,19 @@ def quantize(
     with tempfile.TemporaryDirectory(prefix=".calibration-", dir=folder) as place:
         recorded = _record(folder, manifest, chosen, Path(place))
         for verb in VERBS:
-            models[verb] = _quantize_graph(folder / manifest.graphs[verb].file, recorded[verb], Path(place))
+            models[verb] = _quantize_graph(folder / manifest.graphs[verb].file, recorded[verb])
             finished()
     return models
 
 
-def _quantize_graph(path: Path, samples: list[Path], place: Path) -> onnx.ModelProto:
+def _quantize_graph(path: Path, samples: list[Path]) -> onnx.ModelProto:
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    prepared, result = place / f"prepared-{path.name}", place / f"int8-{path.name}"
-    with _quiet():
-        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+    with tempfile.TemporaryDirectory(prefix=".int8-", dir=path.parent) as place, _quiet():
+        result = Path(place) / path.name
         quantize_static(
-            str(prepared),
+            onnx.load(str(path)),
             str(result),
             _Samples(samples),
             quant_format=QuantFormat.QDQ,
@@ -88,7 +86,7 @@ def _quantize_graph(path: Path, samples: list[Path], place: Path) -> onnx.ModelP
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["Conv"],
         )
-    return onnx.load(str(result))
+        return onnx.load(str(result))
 
 
 class _Samples:
