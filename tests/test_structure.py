@@ -19,7 +19,7 @@ FLOORS = (
     ("attempt", "errors", "version", "lazy", "moved", "waiting"),
     ("files", "limits", "configs", "cache", "demo", "plugins"),
     ("registry", "network", "devices", "media", "layers", "memory", "run_file"),
-    ("weights",),
+    ("interchange", "weights"),
     ("data", "metrics", "inference"),
     ("training",),
     ("models",),
