@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vos_zoo.errors import MaskError
 from vos_zoo.media.mask_values import VOID
@@ -10,11 +10,9 @@ from vos_zoo.media.masks import check_mask_size, mask_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from vos_zoo.media.masks import MaskFolder
+    from vos_zoo.media.given_masks import GivenMasks
+    from vos_zoo.media.mask_decoding import Mask
 
 __all__ = ["Annotations"]
 
@@ -23,7 +21,7 @@ class Annotations:
     """The user's masks, each checked against its frame's size.
 
     Args:
-        folder: The masks.
+        given: The masks.
         size: (H, W) of the frames.
         resize: Whether masks of another size are resampled.
 
@@ -31,34 +29,43 @@ class Annotations:
         objects: Ids seen so far.
     """
 
-    def __init__(self, folder: MaskFolder, size: tuple[int, int], resize: bool) -> None:
+    def __init__(self, given: GivenMasks, size: tuple[int, int], resize: bool) -> None:
         self.objects: set[int] = set()
-        self._folder = folder
+        self._given = given
         self._size = size
         self._resize = resize
 
     @property
+    def frames(self) -> tuple[str, ...]:
+        """Names of the frames that have a mask, in the order of the frames."""
+        return self._given.frames
+
+    @property
     def first_frame(self) -> str:
         """Name of the first frame that has a mask."""
-        return next(iter(self._folder.files))
+        return self._given.frames[0]
 
-    def get(self, frame_name: str) -> NDArray[Any] | None:
-        """Read the mask of a frame; None if it has none."""
-        mask = self._folder.get(frame_name)
+    def get(self, frame_name: str) -> Mask | None:
+        """Read the mask of a frame; None if it has none.
+
+        Raises:
+            MaskError: If it is unreadable or does not fit its frame.
+        """
+        mask = self._given.get(frame_name)
         if mask is None:
             return None
-        mask = check_mask_size(mask, self._size, resize=self._resize, name=f"Mask `{self._folder.files[frame_name]}`")
+        mask = check_mask_size(mask, self._size, resize=self._resize, name=self._given.source(frame_name))
         self.objects.update(mask_ids(mask, void=VOID))
         return mask
 
-    def unused(self, frame_names: Iterable[str]) -> list[Path]:
-        """List the masks of frames that never came.
+    def unused(self, frame_names: Iterable[str]) -> list[str]:
+        """Name the masks of frames that never came.
 
         Args:
             frame_names: Frames that came.
         """
         seen = set(frame_names)
-        return [file for name, file in self._folder.files.items() if name not in seen]
+        return [self._given.source(name) for name in self._given.frames if name not in seen]
 
     def check_first(self) -> None:
         """Read the first mask, so that a wrong one is found early.
@@ -68,8 +75,8 @@ class Annotations:
         """
         first = self.first_frame
         self.get(first)
-        if not self.objects and len(self._folder) == 1:
+        if not self.objects and len(self._given.frames) == 1:
             raise MaskError(
-                f"Mask `{self._folder.files[first]}` is empty: every pixel is 0. It has to mark at least one object "
-                "with an id above 0. Draw the object, or give the mask of a frame that shows it."
+                f"{self._given.source(first)} is empty: every pixel is 0. It has to mark at least one object with an "
+                "id above 0. Draw the object, or give the mask of a frame that shows it."
             )

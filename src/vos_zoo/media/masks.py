@@ -50,7 +50,9 @@ def davis_palette() -> NDArray[np.uint8]:
     return colours
 
 
-def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, void: VoidChoice = "auto") -> Mask:
+def read_mask(
+    path: str | Path, *, size: tuple[int, int] | None = None, void: VoidChoice = "auto", void_as: int = 0
+) -> Mask:
     """Read a file of object ids.
 
     Palette, grey (8 or 16 bit) and 1-bit images are read. What is not plain is said once through logging: an 8-bit grey
@@ -61,8 +63,9 @@ def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, void: Vo
     Args:
         path: The image file; ``~`` is the home folder.
         size: (H, W) to resample the mask to, nearest neighbour; None keeps its own size.
-        void: The value of pixels without an opinion, which become 0. "auto" takes 255 for it where it rims objects;
-            None takes every value for an id.
+        void: The value of pixels without an opinion. "auto" takes 255 for it where it rims objects; None takes every
+            value for an id.
+        void_as: What these pixels become; 0 makes them background.
 
     Returns:
         Object ids, shape (H, W); uint8 when all ids fit, int32 otherwise.
@@ -74,7 +77,7 @@ def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, void: Vo
     """
     check_void(void)
     path = local_path(path)
-    ids = _named_ids(decode_mask(path), path, void, void_as=0)
+    ids = _named_ids(decode_mask(path), path, void, void_as=void_as)
     return ids if size is None else resize_mask(ids, size)
 
 
@@ -240,12 +243,13 @@ class MaskFolder:
         if not self.files:
             raise MaskError(
                 f"None of the masks in `{self.path}` belongs to a frame that is segmented "
-                f"({_some(frame_names)}). Start at a frame with a mask (such as {next(iter(matched))}), or segment all."
+                f"({some_names(frame_names)}). Start at a frame with a mask (such as {next(iter(matched))}), or "
+                "segment all."
             )
         if left_out:
             _logger.warning(
                 "%d of the masks in `%s` belong to frames that are left out: %s.",
-                len(left_out), self.path, _some(left_out),
+                len(left_out), self.path, some_names(left_out),
             )  # fmt: skip
 
     def __len__(self) -> int:
@@ -255,6 +259,24 @@ class MaskFolder:
     def __contains__(self, frame_name: str) -> bool:
         """Tell whether a frame has a mask."""
         return frame_name in self.files
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """Names of the frames that have a mask, in the order of the frames."""
+        return tuple(self.files)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file or folder that is read."""
+        return (self.path,)
+
+    def source(self, frame_name: str) -> str:
+        """Say what messages call the mask of a frame.
+
+        Args:
+            frame_name: The name of a frame that has one.
+        """
+        return f"Mask `{self.files[frame_name]}`"
 
     def get(self, frame_name: str) -> Mask | None:
         """Read the mask of a frame.
@@ -295,32 +317,56 @@ class MaskFolder:
         return {frame_names[0]: self.path}
 
     def _match_folder(self, all_names: Sequence[str]) -> dict[str, Path]:
-        by_number: defaultdict[str, list[str]] = defaultdict(list)
-        for name in all_names:
-            by_number[_without_zeros(name)].append(name)
-        known = set(all_names)
+        names = FrameNames(all_names)
         matched: dict[str, Path] = {}
         strangers: list[str] = []
         for path in _mask_files(self.path):
-            names = [path.stem] if path.stem in known else by_number[_without_zeros(path.stem)]
-            if not names:
+            name = names.find(path.stem, f"Mask `{path}`")
+            if name is None:
                 strangers.append(path.name)
                 continue
-            if len(names) > 1:
-                raise MaskError(
-                    f"Mask `{path}` could belong to frames {_some(names)}. Name it exactly like one of them."
-                )
-            if names[0] in matched:
-                raise MaskError(
-                    f"Frame {names[0]} has two masks, `{matched[names[0]]}` and `{path}`. Remove one of them."
-                )
-            matched[names[0]] = path
+            if name in matched:
+                raise MaskError(f"Frame {name} has two masks, `{matched[name]}` and `{path}`. Remove one of them.")
+            matched[name] = path
         if strangers:
             raise MaskError(
-                f"{len(strangers)} of the masks in `{self.path}` match no frame: {_some(strangers)}. Masks are named "
-                f"like their frames: {_some(all_names)}. Rename or remove them."
+                f"{len(strangers)} of the masks in `{self.path}` match no frame: {some_names(strangers)}. Masks are "
+                f"named like their frames: {some_names(all_names)}. Rename or remove them."
             )
         return matched
+
+
+class FrameNames:
+    """Finds the frame that a name means; leading zeros may differ as long as only one frame can be meant.
+
+    Args:
+        names: Names of all frames of a video.
+
+    Example:
+        >>> FrameNames(["00005", "00006"]).find("5", "Mask `5.png`")
+        '00005'
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._known = set(names)
+        self._by_number: defaultdict[str, list[str]] = defaultdict(list)
+        for name in names:
+            self._by_number[_without_zeros(name)].append(name)
+
+    def find(self, name: str, what: str) -> str | None:
+        """Give the name of the frame; None if there is no such frame.
+
+        Args:
+            name: What somebody called it.
+            what: What messages call the thing that belongs to the frame.
+
+        Raises:
+            MaskError: If several frames could be meant.
+        """
+        names = [name] if name in self._known else self._by_number.get(_without_zeros(name), [])
+        if len(names) > 1:
+            raise MaskError(f"{what} could belong to frames {some_names(names)}. Name it exactly like one of them.")
+        return names[0] if names else None
 
 
 def _mask_files(folder: Path) -> list[Path]:
@@ -332,7 +378,7 @@ def _mask_files(folder: Path) -> list[Path]:
         return masks
     folders = [p.name for p in entries if p.is_dir()]
     if folders:
-        hint = f"It holds folders ({_some(folders)}); give the one with the masks of this video."
+        hint = f"It holds folders ({some_names(folders)}); give the one with the masks of this video."
     elif any(p.suffix.lower() in (".jpg", ".jpeg") for p in entries):
         hint = "It holds JPEG files, which cannot keep object ids; are these the frames?"
     else:
@@ -344,7 +390,7 @@ def _without_zeros(stem: str) -> str:
     return re.sub(r"[0-9]+", lambda digits: digits[0].lstrip("0") or "0", stem)
 
 
-def _some(names: Sequence[str]) -> str:
+def some_names(names: Sequence[str]) -> str:
     """List a few names: the first three, and the last of many."""
     shown = list(names[:3])
     return ", ".join(shown) + (f" … {names[-1]}" if len(names) > len(shown) else "")
