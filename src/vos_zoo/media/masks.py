@@ -301,7 +301,7 @@ class MaskFolder:
         known = set(all_names)
         matched: dict[str, Path] = {}
         strangers: list[str] = []
-        for path in _mask_files(self.path):
+        for path in mask_files(self.path):
             names = [path.stem] if path.stem in known else by_number[_without_zeros(path.stem)]
             if not names:
                 strangers.append(path.name)
@@ -323,7 +323,13 @@ class MaskFolder:
         return matched
 
 
-def _mask_files(folder: Path) -> list[Path]:
+def mask_files(folder: Path) -> list[Path]:
+    """List the masks of a folder in natural order.
+
+    Raises:
+        MaskError: If it holds none.
+        MissingFileError: If some are links to files that are not there.
+    """
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
     images = [p for p in entries if p.suffix.lower() in MASK_SUFFIXES]
     refuse_dangling(images, "masks")
