@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vos_zoo.interchange.exporter import EXPORT_FORMATS, ExportedVideo, Exporter, ResultFrame
+from vos_zoo.interchange.exporter import ExportedVideo, Exporter, ResultFrame
 
 MASK = np.array([[0, 1], [2, 2]], np.uint8)
 
@@ -56,8 +56,3 @@ def test_an_export_that_fails_is_not_finished(tmp_path, error, ends):
     except ValueError:
         pass
     assert happened == ends
-
-
-@pytest.mark.parametrize("name", EXPORT_FORMATS)
-def test_every_format_has_its_class(name):
-    assert issubclass(EXPORT_FORMATS[name].load(), Exporter)

@@ -112,7 +112,7 @@ def test_times_that_fall_are_left_out(tmp_path):
 def test_sound_that_breaks_the_header_costs_the_sound_alone(tmp_path, monkeypatch, caplog):
     source = write_with_sound(tmp_path / "source.mkv", clip(10), "aac")
 
-    def refuse(self, path, output, begin):
+    def refuse(self, path, output, begin, **options):
         raise av.error.ArgumentError(22, "Invalid argument")
 
     monkeypatch.setattr(SoundCopy, "__init__", refuse)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from testing.videos import clip
 from vos_zoo.errors import ConfigError, MaskError, MissingExtraError, OutputExistsError, ShapeError, VideoError
 from vos_zoo.media import writer as writer_module
+from vos_zoo.media.encodings import H264, VP9_ALPHA
 from vos_zoo.media.masks import davis_palette, read_mask
 from vos_zoo.media.reader import open_video
 from vos_zoo.media.writer import MaskWriter, VideoWriter
@@ -235,13 +237,13 @@ def test_without_pyav(tmp_path, monkeypatch):
         VideoWriter(tmp_path / "a.mp4", (4, 4), fps=25)
 
 
-def test_without_an_encoder(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer_module, "_ENCODERS", ("no_such_encoder",))
-    with pytest.raises(VideoError, match=r"no H\.264 encoder"):
-        VideoWriter(tmp_path / "a.mp4", (4, 4), fps=25)
+def test_without_an_encoder_what_there_is_is_named(tmp_path):
+    encoding = replace(VP9_ALPHA, encoders=("no_such_encoder",))
+    with pytest.raises(VideoError, match=r"no VP9 with alpha encoder.*no_such_encoder.*H\.264 \(.*ProRes 4444 \("):
+        VideoWriter(tmp_path / "a.webm", (4, 4), fps=25, encoding=encoding)
 
 
-def test_encoders_without_a_quality_mode_get_a_bit_rate(tmp_path, monkeypatch):
+def test_encoders_without_a_quality_mode_get_a_bit_rate(tmp_path):
     # "h264" names x264 too here, but not by the name for which the quality is set.
-    monkeypatch.setattr(writer_module, "_ENCODERS", ("h264",))
-    assert len(list(open_video(write(tmp_path / "a.mp4", clip(3))))) == 3
+    encoding = replace(H264, encoders=("no_such_encoder", "h264"))
+    assert len(list(open_video(write(tmp_path / "a.mp4", clip(3), encoding=encoding)))) == 3

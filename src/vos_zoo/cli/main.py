@@ -16,6 +16,7 @@ from vos_zoo.cli import (
     doctor,
     evaluate,
     export,
+    export_masks,
     list_command,
     proposals,
     publish,
@@ -51,6 +52,7 @@ class Command(Protocol):
 
 _COMMANDS: dict[str, Command] = {
     "segment": segment,
+    "export-masks": export_masks,
     "proposals": proposals,
     "evaluate": evaluate,
     "reproduce": reproduce,

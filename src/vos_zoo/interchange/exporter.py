@@ -1,10 +1,9 @@
-"""What every export format is: a table entry, and a class that takes the masks of one video frame by frame."""
+"""What an exporter is: a class that takes the masks of one video frame by frame."""
 
 from __future__ import annotations
 
 import abc
 import functools
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXPORT_FORMATS", "ExportFormat", "ExportedVideo", "Exporter", "ResultFrame"]
+__all__ = ["ExportedVideo", "Exporter", "ResultFrame"]
 
 
 @dataclass(frozen=True)
@@ -161,30 +160,3 @@ class Exporter(abc.ABC):
 
     def discard(self) -> None:  # noqa: B027  # most exporters hold nothing open
         """Let go of open files after an error; what was written is removed from outside."""
-
-
-@dataclass(frozen=True)
-class ExportFormat:
-    """A format that masks can be exported to.
-
-    Attributes:
-        summary: What it is, for ``vos-zoo export-masks --help``.
-        exporter: Where its class is, "module:Class"; it is imported when the format is asked for.
-        suffixes: Endings that its file may have; nothing if it is a folder.
-        has_soft_edges: Whether it can hold soft edges.
-    """
-
-    summary: str
-    exporter: str
-    suffixes: tuple[str, ...] = ()
-    has_soft_edges: bool = False
-
-    def load(self) -> type[Exporter]:
-        """Import the exporter's class."""
-        module, _, name = self.exporter.partition(":")
-        found: type[Exporter] = getattr(importlib.import_module(module), name)
-        return found
-
-
-EXPORT_FORMATS: dict[str, ExportFormat] = {}
-"""Every format by its name on the command line."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vos_zoo.errors import MaskError
 from vos_zoo.interchange.annotation import GivenFrame
 from vos_zoo.interchange.object_ids import NumberedFrame
-from vos_zoo.media.frame_matching import find_frames, fits_whole_names, some_names
+from vos_zoo.media.frame_matching import FrameNames, find_frames, some_names
 
 if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask
@@ -138,7 +138,10 @@ def _find(
             )  # fmt: skip
         return [frame_names[0]]
     what = f"masks in `{path}`"
-    is_named = len(stems) == len(given) and first_number is None and fits_whole_names(stems, all_names)
+    is_named = False
+    if first_number is None and len(stems) == len(given):
+        known = FrameNames(all_names)
+        is_named = any(known.find(stem, f"`{stem}` among the {what}") is not None for stem in stems)
     if is_named or len(numbers) < len(given):
         return find_frames(stems, all_names, first_number=first_number, what=what)
     first = first_number or 0

@@ -9,7 +9,7 @@ from pathlib import PureWindowsPath
 
 from vos_zoo.errors import MaskError
 
-__all__ = ["find_frames", "fits_whole_names", "frame_stem", "last_number", "some_names"]
+__all__ = ["FrameNames", "find_frames", "frame_stem", "last_number", "some_names"]
 
 
 def frame_stem(file_name: str) -> str:
@@ -24,6 +24,39 @@ def frame_stem(file_name: str) -> str:
     """
     name = PureWindowsPath(file_name).name  # takes both kinds of slashes
     return re.sub(r"(?<=.)\.(?![0-9]+$)[A-Za-z0-9]{1,5}$", "", name)
+
+
+class FrameNames:
+    """Finds the frame that a name means; leading zeros may differ as long as only one frame can be meant.
+
+    Args:
+        names: Names of all frames of a video.
+
+    Example:
+        >>> FrameNames(["00005", "00006"]).find("5", "Mask `5.png`")
+        '00005'
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._known = set(names)
+        self._by_number: defaultdict[str, list[str]] = defaultdict(list)
+        for name in names:
+            self._by_number[_without_zeros(name)].append(name)
+
+    def find(self, name: str, what: str) -> str | None:
+        """Give the name of the frame; None if there is no such frame.
+
+        Args:
+            name: What somebody called it.
+            what: What messages call the thing that belongs to the frame.
+
+        Raises:
+            MaskError: If several frames could be meant.
+        """
+        names = [name] if name in self._known else self._by_number.get(_without_zeros(name), [])
+        if len(names) > 1:
+            raise MaskError(f"{what} could belong to frames {some_names(names)}. Name it exactly like one of them.")
+        return names[0] if names else None
 
 
 def find_frames(
@@ -54,32 +87,17 @@ def find_frames(
     """
     if first_number is not None:
         return _by_counting(stems, all_names, first_number, what)
-    found = _by_whole_name(stems, all_names)
-    strangers = [stem for stem, names in zip(stems, found, strict=True) if not names]
-    if strangers and len(strangers) == len(stems):
+    names = FrameNames(all_names)
+    found = {stem: names.find(stem, f"`{stem}` among the {what}") for stem in stems}
+    strangers = [stem for stem, name in found.items() if name is None]
+    if strangers and len(strangers) == len(found):
         return _by_number(stems, all_names, what)
     if strangers:
         raise MaskError(
             f"{len(strangers)} of the {what} match no frame: {some_names(strangers)}. The frames are called "
             f"{some_names(all_names)}. Rename or remove them, or are they of another video?{_hint(stems, all_names)}"
         )
-    for stem, names in zip(stems, found, strict=True):
-        if len(names) > 1:
-            raise MaskError(
-                f"`{stem}` among the {what} could belong to frames {some_names(names)}. Name it exactly like one of "
-                "them."
-            )
-    return [names[0] for names in found]
-
-
-def fits_whole_names(stems: Sequence[str], all_names: Sequence[str]) -> bool:
-    """Tell whether one of the names at least is that of a frame, except for leading zeros of numbers.
-
-    Args:
-        stems: What somebody calls frames.
-        all_names: Names of all frames of the video.
-    """
-    return any(_by_whole_name(stems, all_names))
+    return [name for stem in stems if (name := found[stem]) is not None]
 
 
 def last_number(name: str) -> int | None:
@@ -97,13 +115,6 @@ def some_names(names: Sequence[str]) -> str:
     """List a few names: the first three, and the last of many."""
     shown = list(names[:3])
     return ", ".join(shown) + (f" … {names[-1]}" if len(names) > len(shown) else "")
-
-
-def _by_whole_name(stems: Sequence[str], all_names: Sequence[str]) -> list[list[str]]:
-    known, without_zeros = set(all_names), defaultdict(list)
-    for name in all_names:
-        without_zeros[_without_zeros(name)].append(name)
-    return [[stem] if stem in known else without_zeros.get(_without_zeros(stem), []) for stem in stems]
 
 
 def _by_number(stems: Sequence[str], all_names: Sequence[str], what: str) -> list[str]:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vos_zoo.files import local_path
+from vos_zoo.interchange.opening import open_masks
 from vos_zoo.media.annotations import Annotations
-from vos_zoo.media.given_masks import open_given_masks
 from vos_zoo.media.in_memory import open_frames
 from vos_zoo.media.source import source_id
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vos_zoo.interchange.reading import MaskReading
     from vos_zoo.media.arrays import ColorOrder
     from vos_zoo.media.frames import VideoReader
     from vos_zoo.media.given_masks import MaskSource
@@ -57,12 +58,13 @@ def open_inputs(
     color: ColorOrder = "rgb",
     resize_mask: bool,
     void: VoidChoice,
+    reading: MaskReading | None = None,
 ) -> Inputs:
     """Open what is read, and check what people get wrong most often.
 
     Args:
         video: See :func:`vos_zoo.media.in_memory.open_frames`, also for the selection of frames.
-        masks: See :func:`vos_zoo.media.given_masks.open_given_masks`.
+        masks: See :func:`vos_zoo.interchange.opening.open_masks`.
         start: First frame, counted from 0.
         end: Frame to stop before.
         every: Take every n-th frame only.
@@ -70,12 +72,21 @@ def open_inputs(
         color: Order of the colours of frames in memory.
         resize_mask: Whether masks of another size are resampled.
         void: The value of mask pixels without an opinion.
+        reading: What decides where masks can be read in two ways.
 
     Raises:
         VosZooError: As the two functions say, or if the first mask does not fit or is the only one and empty.
     """
     reader = open_frames(video, start=start, end=end, every=every, levels=levels, color=color)
-    given = open_given_masks(masks, reader.names, all_names=reader.all_names, void=void)
+    given = open_masks(
+        masks,
+        reader.names,
+        reader.size,
+        all_names=reader.all_names,
+        void=void,
+        resize=resize_mask,
+        reading=reading,
+    )
     annotations = Annotations(given, reader.size, resize_mask)
     annotations.check_first()
     video_id = source_id(video if isinstance(video, (str, os.PathLike)) else reader.path)
