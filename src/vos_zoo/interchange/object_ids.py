@@ -7,22 +7,19 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vos_zoo.errors import MaskError
 from vos_zoo.interchange.annotation import AnnotatedFrame, Annotation, AnnotationFile, GivenFrame
+from vos_zoo.interchange.reading import ObjectsBy
 from vos_zoo.media.mask_decoding import MAX_ID
 
 if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask
 
-__all__ = ["NumberedFrame", "ObjectsBy", "id_in_name", "number_objects"]
-
-ObjectsBy = Literal["track", "label", "order"]
-"""What makes areas of different frames one object: the track or group that the tool gives, the label, or the place
-among the areas of each frame."""
+__all__ = ["NumberedFrame", "id_in_name", "number_objects"]
 
 _logger = logging.getLogger(__name__)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from vos_zoo.errors import ConfigError
-from vos_zoo.interchange.object_ids import ObjectsBy
 
-__all__ = ["MASK_FORMATS", "MaskReading"]
+__all__ = ["MASK_FORMATS", "MaskReading", "ObjectsBy"]
+
+ObjectsBy = Literal["track", "label", "order"]
+"""What makes areas of different frames one object: the track or group that the tool gives, the label, or the place
+among the areas of each frame."""
 
 MASK_FORMATS = {
     "ids": "images whose values are object ids: one for the first frame, or a folder of them named like frames",

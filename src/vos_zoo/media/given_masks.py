@@ -12,8 +12,8 @@ import numpy as np
 
 from vos_zoo.errors import MaskError, UsageError
 from vos_zoo.media.arrays import is_mask, to_mask
-from vos_zoo.media.mask_values import RIM_VALUE, VOID, VoidChoice, check_void, has_void_rims
 from vos_zoo.media.frame_matching import FrameNames, some_names
+from vos_zoo.media.mask_values import RIM_VALUE, VOID, VoidChoice, check_void, has_void_rims
 from vos_zoo.media.masks import MaskFolder, read_mask, warn_of_void_rims
 
 if TYPE_CHECKING:
@@ -168,7 +168,9 @@ def open_given_masks(
         UsageError: If ``masks`` is nothing of this.
     """
     if isinstance(masks, (str, os.PathLike)):
-        return MaskFolder(Path(masks), frame_names, all_names=all_names, void=void, void_as=VOID, first_number=first_number)
+        return MaskFolder(
+            Path(masks), frame_names, all_names=all_names, void=void, void_as=VOID, first_number=first_number
+        )
     if isinstance(masks, Mapping) or is_mask(masks):
         return MasksInMemory(masks, frame_names, all_names=all_names, void=void)
     raise UsageError(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
