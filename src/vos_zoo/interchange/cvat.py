@@ -85,7 +85,8 @@ def read_cvat(path: Path) -> AnnotationFile:
     if len(content.tasks) > 1:
         raise MaskError(f"`{path}` holds tracks of {len(content.tasks)} tasks. Export the task of this video alone.")
     frames = content.images or _frames_of_tracks(content, path)
-    return AnnotationFile(path, [frame for frame in frames if frame.annotations], TOOL, dict(content.left_out))
+    given = [frame for frame in frames if frame.annotations or frame.outside]
+    return AnnotationFile(path, given, TOOL, dict(content.left_out))
 
 
 class _Reader:

@@ -98,7 +98,7 @@ class Fields:
 
     def wrong(self, key: str, expected: str) -> MaskError:
         """Make the error for a field that is not as expected."""
-        found = f"`{key}` is {shown(self._value[key])}" if key in self._value else f"`{key}` is missing"
+        found = f"`{key}` is {shown(self._value[key])}" if key in self else f"`{key}` is missing"
         return MaskError(f"{self.where}: {found}. Expected {expected}. Export the annotations again, or correct it.")
 
 

@@ -68,12 +68,13 @@ class AnnotatedMasks:
             matched[name] = frame
             if frame.size not in (None, size) and not resize:
                 raise MaskError(_sizes_differ(frame, size))
-        self._given: Mapping[str, GivenFrame] = {name: matched[name] for name in frame_names if name in matched}
-        left_out = [name for name in matched if name not in self._given]
+        with_areas = {name: frame for name, frame in matched.items() if _has_areas(frame)}
+        self._given: Mapping[str, GivenFrame] = {name: with_areas[name] for name in frame_names if name in with_areas}
+        left_out = [name for name in with_areas if name not in self._given]
         if not self._given:
             raise MaskError(
                 f"None of the masks in `{path}` belongs to a frame that is segmented ({some_names(frame_names)}). "
-                f"Start at a frame with a mask (such as {next(iter(matched))}), or segment all."
+                f"Start at a frame with a mask (such as {next(iter(with_areas))}), or segment all."
             )
         if left_out:
             _logger.warning(
@@ -82,8 +83,8 @@ class AnnotatedMasks:
             )  # fmt: skip
         self.outside: dict[str, tuple[int, ...]] = {
             name: frame.outside
-            for name, frame in self._given.items()
-            if isinstance(frame, NumberedFrame) and frame.outside
+            for name in frame_names
+            if isinstance(frame := matched.get(name), NumberedFrame) and frame.outside
         }
 
     @property
@@ -158,6 +159,10 @@ def _is_of_first_frame(frame: GivenFrame, all_names: Sequence[str]) -> bool:
     if frame.number is not None:
         return False
     return frame.name is None or not (frame.name in all_names or any(character.isdigit() for character in frame.name))
+
+
+def _has_areas(frame: GivenFrame) -> bool:
+    return bool(frame.annotations) if isinstance(frame, NumberedFrame) else True
 
 
 def _sizes_differ(frame: GivenFrame, size: tuple[int, int]) -> str:

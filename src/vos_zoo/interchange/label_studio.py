@@ -97,7 +97,9 @@ def _picture(task: Fields) -> str:
         found = f"{len(pictures)} pictures ({', '.join(pictures[:3])})" if pictures else "no picture"
         raise MaskError(f"{task.where} names {found}. Expected the picture of one frame; annotate one frame per task.")
     # Uploaded files get eight characters in front; files of the server's disk stand in a query.
-    name = re.split(r"[/=\\]", unquote(pictures[0].split("&")[0]))[-1].split("?")[0]
+    address, _, query = pictures[0].partition("?")
+    on_disk = re.search(r"(?:^|&)d=([^&]+)", query)
+    name = re.split(r"[/\\]", unquote(on_disk[1] if on_disk else address))[-1]
     return re.sub(r"^[0-9a-f]{8}-(?=.)", "", name)
 
 

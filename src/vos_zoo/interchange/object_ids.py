@@ -28,6 +28,8 @@ _logger = logging.getLogger(__name__)
 class NumberedFrame(GivenFrame):
     """A frame of an annotation file, with the ids of its objects.
 
+    It has no areas if the file only says that objects are not visible in it.
+
     Attributes:
         annotations: Areas with their object ids; later ones lie over earlier ones.
         outside: Ids of objects that are said not to be visible here.
@@ -88,7 +90,7 @@ def number_objects(
         MaskError: If nothing tells which areas are one object, or ``objects_by`` asks for what is not there.
     """
     by = objects_by or _what_decides(file)
-    keys = [[_key(annotation, by, frame, file) for annotation in frame.annotations] for frame in file.frames]
+    keys = [[_key(one, place, by, file) for place, one in enumerate(frame.annotations)] for frame in file.frames]
     if by == "order":
         keys = [_places(of_frame) for of_frame in keys]
     annotations = [annotation for frame in file.frames for annotation in frame.annotations]
@@ -123,7 +125,7 @@ def id_in_name(name: str) -> int | None:
         >>> id_in_name("object 3"), id_in_name("obj03"), id_in_name("dog 3"), id_in_name("0")
         (3, 3, None, None)
     """
-    match = re.fullmatch(r"(?:obj|object|id)?[ _-]?0*([1-9][0-9]{0,4})", name.strip().lower())
+    match = re.fullmatch(r"(?:(?:obj|object|id)[ _-]?)?0*([1-9][0-9]{0,4})", name.strip().lower())
     number = int(match[1]) if match else 0
     return number if 1 <= number <= MAX_ID else None
 
@@ -151,21 +153,23 @@ def _what_decides(file: AnnotationFile) -> ObjectsBy:
 
 def _repeated_label(frame: AnnotatedFrame) -> tuple[AnnotatedFrame, str, int] | None:
     """Find a label that several objects of a frame have; areas of one group are one object."""
-    objects = {(one.label, one.where if one.track is None else one.track) for one in frame.annotations}
+    objects = {
+        (one.label, ("alone", place) if one.track is None else ("track", one.track))
+        for place, one in enumerate(frame.annotations)
+    }
     label, count = Counter(label for label, _ in objects).most_common(1)[0]
     return (frame, label, count) if count > 1 else None
 
 
-def _key(annotation: Annotation, by: ObjectsBy, frame: AnnotatedFrame, file: AnnotationFile) -> Hashable:
+def _key(annotation: Annotation, place: int, by: ObjectsBy, file: AnnotationFile) -> Hashable:
     if by == "label":
         return annotation.label
     if by == "order":
-        return annotation.where if annotation.track is None else ("track", annotation.track, annotation.label)
+        return ("alone", place) if annotation.track is None else ("track", annotation.track, annotation.label)
     if annotation.track is None:
         raise MaskError(
-            f"{annotation.where} has no track or group, and objects_by='track' (`--objects-by track`) asks for one "
-            f"({file.tool} annotations, {frame.origin}). Choose 'label' or 'order', or give it one in the annotation "
-            "tool."
+            f"{annotation.where} has no track or group, and objects_by='track' (`--objects-by track`) asks for one. "
+            f"Choose 'label' or 'order', or give it one in the annotation tool ({file.tool})."
         )
     return annotation.track
 

@@ -92,7 +92,7 @@ def _read(found: Found, frame_count: int, reading: MaskReading) -> tuple[Sequenc
         return read_object_folders(path)
     file = _read_annotations(found)
     _tell_left_out(file)
-    if not file.frames:
+    if not any(frame.annotations for frame in file.frames):
         raise MaskError(
             f"`{found.path}` is a file of {file.tool}, but holds no areas of objects. Draw polygons or masks, and "
             "export again; boxes alone, points and lines say not which pixels belong to an object."
