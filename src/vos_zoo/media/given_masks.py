@@ -123,7 +123,7 @@ class MasksInMemory:
         if mask is None:
             return None
         if isinstance(mask, (str, os.PathLike)):
-            return read_mask(mask, void=self._void, void_as=VOID)
+            return read_mask(Path(mask), void=self._void, void_as=VOID)
         ids = to_mask(mask, self.source(frame_name))
         void = self._void
         if void == "auto":
