@@ -3,8 +3,8 @@
     python benchmarks/streaming.py --clips CLIPS --out results/streaming.json
 
 CLIPS is a root in DAVIS layout; its shortest clip is read into memory first. Each round runs a session and the
-generator side by side, one frame of each in turns, and checks that their masks are equal. Processor seconds of one thread; the
-medians over all frames, their ratio, and the median of the frames' own ratios.
+generator side by side, one frame of each in turns, and checks that their masks are equal. Processor seconds of one
+thread; the medians over all frames, their ratio, and the median of the frames' own ratios.
 """
 
 from __future__ import annotations
