@@ -53,7 +53,7 @@ def test_a_track_that_left_is_said_to_be_outside(written):
     )
     given = opened(written(body))
     assert given.frames == ("00000", "00001")
-    assert given.outside == {"00002": (5,)}
+    assert given.absences == {"00002": {5}}
 
 
 def test_what_was_drawn_on_one_frame_alone_has_not_left(written):
@@ -63,7 +63,7 @@ def test_what_was_drawn_on_one_frame_alone_has_not_left(written):
         "<polygon frame='0' keyframe='1' outside='0' points='1,1;5,1;5,5'/>"
         "<polygon frame='1' keyframe='1' outside='1' points='1,1;5,1;5,5'/></track>"
     )
-    assert opened(written(body)).outside == {}
+    assert opened(written(body)).absences == {}
 
 
 def test_tracks_are_counted_from_0_and_objects_from_1(written):
@@ -105,7 +105,7 @@ def test_any_masks_survive(tmp_path, masks):
 def test_what_is_written_says_when_an_object_is_gone(tmp_path):
     masks = [TRUTH[0], np.where(TRUTH[1] == 2, 0, TRUTH[1]).astype(np.uint8), TRUTH[2]]
     export(CvatExporter, tmp_path / "a.xml", masks, labels={1: 'a "dog" & more'})
-    assert opened(tmp_path / "a.xml").outside == {"00001": (2,)}
+    assert opened(tmp_path / "a.xml").absences == {"00001": {2}}
     root = ET.parse(tmp_path / "a.xml").getroot()
     assert [track.get("label") for track in root.findall("track")] == ['a "dog" & more', "object 2"]
     assert [name.text for name in root.iter("name")][1:] == ['a "dog" & more', "object 2"]

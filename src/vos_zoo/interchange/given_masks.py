@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from vos_zoo.errors import MaskError
 from vos_zoo.interchange.annotation import GivenFrame
 from vos_zoo.interchange.object_ids import NumberedFrame
-from vos_zoo.media.frame_matching import FrameNames, find_frames, some_names
+from vos_zoo.media.frame_matching import find_frames
+from vos_zoo.media.frame_names import FrameNames, some_names
 
 if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask
@@ -35,9 +36,6 @@ class AnnotatedMasks:
             the others are left out, which is logged.
         first_number: The number by which ``given`` calls the first frame of the video; None finds out.
         resize: Whether masks may have another size than the frames.
-
-    Attributes:
-        outside: Ids of objects that are said not to be visible, by the name of the frame.
 
     Raises:
         MaskError: If a mask belongs to no frame or to several, two belong to one frame, none belongs to a frame that is
@@ -81,8 +79,8 @@ class AnnotatedMasks:
                 "%d of the masks in `%s` belong to frames that are left out: %s.",
                 len(left_out), path, some_names(left_out),
             )  # fmt: skip
-        self.outside: dict[str, tuple[int, ...]] = {
-            name: frame.outside
+        self._absences = {
+            name: frozenset(frame.outside)
             for name in frame_names
             if isinstance(frame := matched.get(name), NumberedFrame) and frame.outside
         }
@@ -91,6 +89,11 @@ class AnnotatedMasks:
     def frames(self) -> tuple[str, ...]:
         """Names of the frames that have a mask, in the order of the frames."""
         return tuple(self._given)
+
+    @property
+    def absences(self) -> Mapping[str, frozenset[int]]:
+        """Objects that the file says have left, by the name of the frame."""
+        return self._absences
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -16,7 +16,8 @@ from vos_zoo.errors import MaskError
 from vos_zoo.files import natural_key
 from vos_zoo.interchange.annotation import GivenFrame
 from vos_zoo.interchange.object_ids import id_in_name
-from vos_zoo.media.frame_matching import frame_stem, some_names
+from vos_zoo.media.frame_matching import frame_stem
+from vos_zoo.media.frame_names import some_names
 from vos_zoo.media.mask_decoding import decode_mask
 from vos_zoo.media.masks import MASK_SUFFIXES
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import PureWindowsPath
 
 from vos_zoo.errors import MaskError
+from vos_zoo.media.frame_names import FrameNames, some_names
 
-__all__ = ["FrameNames", "find_frames", "frame_stem", "last_number", "some_names"]
+__all__ = ["find_frames", "frame_stem", "last_number"]
 
 
 def frame_stem(file_name: str) -> str:
@@ -24,39 +25,6 @@ def frame_stem(file_name: str) -> str:
     """
     name = PureWindowsPath(file_name).name  # takes both kinds of slashes
     return re.sub(r"(?<=.)\.(?![0-9]+$)[A-Za-z0-9]{1,5}$", "", name)
-
-
-class FrameNames:
-    """Finds the frame that a name means; leading zeros may differ as long as only one frame can be meant.
-
-    Args:
-        names: Names of all frames of a video.
-
-    Example:
-        >>> FrameNames(["00005", "00006"]).find("5", "Mask `5.png`")
-        '00005'
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._known = set(names)
-        self._by_number: defaultdict[str, list[str]] = defaultdict(list)
-        for name in names:
-            self._by_number[_without_zeros(name)].append(name)
-
-    def find(self, name: str, what: str) -> str | None:
-        """Give the name of the frame; None if there is no such frame.
-
-        Args:
-            name: What somebody called it.
-            what: What messages call the thing that belongs to the frame.
-
-        Raises:
-            MaskError: If several frames could be meant.
-        """
-        names = [name] if name in self._known else self._by_number.get(_without_zeros(name), [])
-        if len(names) > 1:
-            raise MaskError(f"{what} could belong to frames {some_names(names)}. Name it exactly like one of them.")
-        return names[0] if names else None
 
 
 def find_frames(
@@ -109,12 +77,6 @@ def last_number(name: str) -> int | None:
     """
     digits = re.findall(r"[0-9]+", name)
     return int(digits[-1][-18:]) if digits else None
-
-
-def some_names(names: Sequence[str]) -> str:
-    """List a few names: the first three, and the last of many."""
-    shown = list(names[:3])
-    return ", ".join(shown) + (f" … {names[-1]}" if len(names) > len(shown) else "")
 
 
 def _by_number(stems: Sequence[str], all_names: Sequence[str], what: str) -> list[str]:
@@ -178,7 +140,3 @@ def _hint(stems: Sequence[str], all_names: Sequence[str]) -> str:
     if all(number is not None and 1 <= number <= len(all_names) for number in numbers):
         return " If their numbers count frames from 1, say first_frame_number=1 (`--first-frame-number 1`)."
     return ""
-
-
-def _without_zeros(stem: str) -> str:
-    return re.sub(r"[0-9]+", lambda digits: digits[0].lstrip("0") or "0", stem)

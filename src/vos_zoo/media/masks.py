@@ -18,7 +18,9 @@ from PIL import Image
 
 from vos_zoo.errors import MaskError, MissingFileError, ShapeError
 from vos_zoo.files import atomic_path, local_path, natural_key, refuse_dangling
-from vos_zoo.media.frame_matching import find_frames, some_names
+from vos_zoo.media.absences import ABSENT_FILE, read_absences
+from vos_zoo.media.frame_matching import find_frames
+from vos_zoo.media.frame_names import FrameNames, some_names
 from vos_zoo.media.mask_decoding import MAX_ID, DecodedMask, Mask, decode_mask
 from vos_zoo.media.mask_values import RIM_VALUE, VoidChoice, check_void, has_void_rims, ids_behind_greys
 
@@ -193,6 +195,7 @@ class MaskFolder:
 
     A single file belongs to the first frame. The files of a folder belong to the frames of the same stem; leading
     zeros may differ ("5.png" for frame "00005") as long as only one frame can be meant. Masks are read when asked for.
+    A file ``absent.json`` in the folder says which objects frames do not show, ``{"00012": [3]}``.
 
     Args:
         path: One mask file, or a folder of masks named like the frames.
@@ -207,6 +210,7 @@ class MaskFolder:
     Attributes:
         path: Where the masks are.
         files: Mask file of every annotated frame, by frame name, in the order of the frames.
+        absences: Objects that frames do not show, by frame name.
 
     Raises:
         MissingFileError: If there is no such file or folder, or masks are links to files that are not there.
@@ -249,6 +253,8 @@ class MaskFolder:
                 f"({some_names(frame_names)}). Start at a frame with a mask (such as {next(iter(matched))}), or "
                 "segment all."
             )
+        absences = self.path / ABSENT_FILE
+        self.absences = read_absences(absences, FrameNames(all_names)) if absences.is_file() else {}
         if left_out:
             _logger.warning(
                 "%d of the masks in `%s` belong to frames that are left out: %s.",

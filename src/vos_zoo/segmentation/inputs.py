@@ -89,6 +89,8 @@ def open_inputs(
     )
     annotations = Annotations(given, reader.size, resize_mask)
     annotations.check_first()
-    video_id = source_id(video if isinstance(video, (str, os.PathLike)) else reader.path)
-    masks_id = str(local_path(masks).resolve()) if isinstance(masks, (str, os.PathLike)) else _MASKS_IN_MEMORY
+    video_id = source_id(os.fspath(video) if isinstance(video, (str, os.PathLike)) else reader.path)
+    masks_id = (
+        str(local_path(os.fspath(masks)).resolve()) if isinstance(masks, (str, os.PathLike)) else _MASKS_IN_MEMORY
+    )
     return Inputs(reader, annotations, video_id, masks_id, (video_id, *given.paths))

@@ -188,7 +188,7 @@ def segment_video(
         if device is None and isinstance(model, (str, Path)):
             device = "auto"
         reader, seen = plan.inputs.reader, list[str]()  # frames that the session has seen since there are objects
-        needed = reader.names[reader.names.index(plan.inputs.annotations.first_frame) + 1 :]
+        needed = reader.names[reader.names.index(plan.inputs.annotations.frames[0]) + 1 :]
         session = VideoSession(
             network,
             size=size,
