@@ -7,10 +7,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from testing.annotations import SAMPLES, SIZE, TRUTH, assert_survives, export, masks_in, opened, random_clips
+from testing.annotations import (
+    SAMPLES,
+    SIZE,
+    TRUTH,
+    assert_survives,
+    export,
+    masks_in,
+    named_errors,
+    opened,
+    random_clips,
+)
 from vos_zoo.errors import MaskError
 from vos_zoo.interchange.cvat import CvatExporter
 
+BOX = "<box frame='0' xtl='0' ytl='0' xbr='1' ybr='1'/>"
 IMAGE = '<image id="0" name="frame_000000" width="40" height="24">{}</image>'
 POLYGON = '<polygon label="dog" points="2.00,1.00;6.00,1.00;6.00,4.00;2.00,4.00" z_order="{z}"></polygon>'
 
@@ -68,8 +79,8 @@ def test_what_was_drawn_on_one_frame_alone_has_not_left(written):
 
 def test_tracks_are_counted_from_0_and_objects_from_1(written):
     body = "".join(
-        f"<track id='{track}' label='dog'><box frame='1' xtl='{5 * track}' ytl='0' xbr='{5 * track + 4}' ybr='3'/></track>"
-        for track in (0, 3)
+        f"<track id='{track}' label='dog'><box frame='1' xtl='{left}' ytl='0' xbr='{left + 4}' ybr='3'/></track>"
+        for track, left in ((0, 0), (3, 15))
     )
     assert sorted(set(masks_in(written(body))["00001"].ravel())) == [0, 1, 4]
 
@@ -153,7 +164,7 @@ def test_document_types_are_refused(written, head):
             "tracks of 2 tasks",
         ),
         (
-            IMAGE.format(POLYGON.format(z=0)) + "<track id='0' label='d'><box frame='0' xtl='0' ytl='0' xbr='1' ybr='1'/></track>",
+            IMAGE.format(POLYGON.format(z=0)) + f"<track id='0' label='d'>{BOX}</track>",
             "both images and tracks",
         ),
         ("<image", "no whole XML file"),
@@ -189,9 +200,6 @@ def test_pictures_of_another_task_are_matched_by_name_and_not_by_place(written):
 def test_any_attributes_give_masks_or_a_named_error(written, kind, attributes, is_track):
     shape = f"<{kind} " + " ".join(f'{name}="{value}"' for name, value in attributes.items()) + "/>"
     body = f"<track id='0' label='dog'>{shape}</track>" if is_track else IMAGE.format(shape)
-    try:
+    with named_errors("annotations.xml"):
         found = masks_in(written(body))
-    except MaskError as error:
-        assert "annotations.xml" in str(error)
-    else:
         assert all(mask.shape == SIZE for mask in found.values())

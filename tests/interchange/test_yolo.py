@@ -6,7 +6,17 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from testing.annotations import SAMPLES, SIZE, TRUTH, assert_survives, export, masks_in, opened, random_clips
+from testing.annotations import (
+    SAMPLES,
+    SIZE,
+    TRUTH,
+    assert_survives,
+    export,
+    masks_in,
+    named_errors,
+    opened,
+    random_clips,
+)
 from vos_zoo.errors import MaskError
 from vos_zoo.interchange.yolo import YoloExporter
 
@@ -116,9 +126,6 @@ def test_damaged_lines_are_named(written, line, message):
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(st.sampled_from(["0", "1", "0.5", "0.25", "1e3", "nan", "-0.1", "x", "7"]), max_size=12))
 def test_any_line_gives_masks_or_a_named_error(written, words):
-    try:
+    with named_errors("00000"):
         found = masks_in(written(_00000=f"0 {SQUARE}\n" + " ".join(words)))
-    except MaskError as error:
-        assert "00000" in str(error)
-    else:
         assert all(mask.shape == SIZE for mask in found.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from vos_zoo.errors import MaskError
 from vos_zoo.interchange.exporter import ExportedVideo, ResultFrame
 from vos_zoo.interchange.opening import open_masks
 from vos_zoo.interchange.reading import MaskReading
@@ -50,6 +53,16 @@ def random_clips(highest: int = 4):
     """Clips of one to three masks of one size, from noise to plain."""
     shapes = st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 12))
     return shapes.flatmap(lambda shape: arrays(np.uint8, shape, elements=st.integers(0, highest))).filter(np.any)
+
+
+@contextlib.contextmanager
+def named_errors(word: str, kind: type[Exception] = MaskError) -> Iterator[None]:
+    """Allow errors of a kind whose message holds a word; nothing else."""
+    try:
+        yield
+    except kind as error:
+        if word not in str(error):
+            raise AssertionError(f"no {word!r} in {error}") from error
 
 
 def assert_survives(exporter, path: Path, masks, **options) -> None:

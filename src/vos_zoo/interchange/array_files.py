@@ -82,7 +82,7 @@ def read_arrays(
 def _frames(
     values: NDArray[Any], path: Path, frame_count: int, names: list[str] | None, as_frames: bool | None
 ) -> list[GivenFrame]:
-    if values.ndim == 2:
+    if values.ndim == 2 or values.dtype.kind not in "bui":
         return [_frame(values, f"the array of `{path}`", is_stack=False)]
     if values.ndim == 3:
         as_frames = names is not None or _is_of_frames(values, path, frame_count, as_frames)
@@ -151,7 +151,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
     """Load all arrays; one of a ``.npy`` file stays on the disk until it is used."""
     try:
         if not zipfile.is_zipfile(path):
-            return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
+            return {"": npy.open_memmap(path, mode="r")}
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             return {name.removesuffix(".npy"): _member(archive, name, path) for name in names}

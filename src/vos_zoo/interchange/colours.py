@@ -18,7 +18,7 @@ from vos_zoo.files import file_kind
 from vos_zoo.interchange.annotation import GivenFrame
 from vos_zoo.media.frame_matching import frame_stem
 from vos_zoo.media.image_files import DAMAGE, open_image
-from vos_zoo.media.masks import davis_palette
+from vos_zoo.media.masks import davis_palette, mask_files
 
 if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask
@@ -42,7 +42,7 @@ def is_coloured(path: Path) -> bool:
         return False
 
 
-def read_colours(files: Sequence[Path], background: str | None = None) -> tuple[list[GivenFrame], dict[int, str]]:
+def read_colours(path: Path, background: str | None = None) -> tuple[list[GivenFrame], dict[int, str]]:
     """Read images of colours.
 
     Pixels that are transparent, or have the colour of the background, are background. Colours of the DAVIS palette are
@@ -50,7 +50,7 @@ def read_colours(files: Sequence[Path], background: str | None = None) -> tuple[
     file.
 
     Args:
-        files: The images.
+        path: The image, which belongs to the first frame, or a folder of images named like frames.
         background: Colour of the background, such as "ffffff"; "none" if every colour is an object. None means black,
             which must be there, or transparency.
 
@@ -61,12 +61,17 @@ def read_colours(files: Sequence[Path], background: str | None = None) -> tuple[
         MaskError: If a file is no such image, has more than 256 colours or smooth edges, or nothing tells what the
             background is.
     """
+    is_folder = path.is_dir()
+    files = mask_files(path) if is_folder else [path]
     found = {file: _colours(file) for file in files}
     every = [colour for colours in found.values() for colour in colours]
     ground = _background(background, every, files[0])
     ids = _ids([colour for colour in dict.fromkeys(every) if colour not in (ground, _TRANSPARENT)])
     frames: list[GivenFrame] = [
-        _ColouredFrame(name=frame_stem(file.name), origin=f"mask `{file}`", path=file, by_colour=ids) for file in files
+        _ColouredFrame(
+            name=frame_stem(file.name) if is_folder else None, origin=f"mask `{file}`", path=file, by_colour=ids
+        )
+        for file in files
     ]
     return frames, {object_id: f"colour #{colour:06x}" for colour, object_id in ids.items()}
 

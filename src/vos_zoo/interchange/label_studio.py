@@ -37,8 +37,7 @@ def is_label_studio(content: Any) -> bool:
     """Tell whether parsed JSON is a list of tasks, or one task."""
     tasks = content if isinstance(content, list) else [content]
     return bool(tasks) and all(
-        isinstance(task, dict) and ("annotations" in task or "annotation_id" in task) and "images" not in task
-        for task in tasks
+        isinstance(task, dict) and ({"annotations", "data"} <= task.keys() or "annotation_id" in task) for task in tasks
     )
 
 

@@ -85,7 +85,7 @@ def _read(found: Found, frame_count: int, reading: MaskReading) -> tuple[Sequenc
             path, frame_count, as_frames={"array-frames": True, "array-objects": False}.get(found.format)
         )
     if found.format == "colours":
-        return read_colours(mask_images(path) if path.is_dir() else [path], reading.background)
+        return read_colours(path, reading.background)
     if found.format == "object-files":
         return read_object_files(mask_images(path) if path.is_dir() else [path])
     if found.format == "object-folders":
