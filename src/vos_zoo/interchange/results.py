@@ -71,9 +71,10 @@ class Results:
         run = _read_run(self.path / RUN_FILE)
         self._reader = _open(self.path, run, video, needs_video)
         if self._reader is None:
-            names = all_names = [file.stem for file in mask_files(self.path)]
+            names: Sequence[str] = [file.stem for file in mask_files(self.path)]
+            all_names = names
         else:
-            names, all_names = list(self._reader.names), self._reader.all_names
+            names, all_names = self._reader.names, self._reader.all_names
         if run is not None and run.finished is not None and run.finished < len(names):
             _logger.warning(
                 "The run in `%s` has stopped after %d of %d frames; these are exported.",
