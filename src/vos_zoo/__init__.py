@@ -4,7 +4,7 @@ Give a video and the masks of some objects in one of its frames; get masks for e
 
 Public names load on first use, so that ``import vos_zoo`` needs neither torch nor OpenCV:
 :func:`load_model`, :func:`list_models`, :class:`VideoSession`, :func:`segment_video`, :func:`export_masks`,
-:func:`evaluate`, :func:`read_mask`, :func:`read_frames`, :func:`register`.
+:func:`to_detections`, :func:`evaluate`, :func:`read_mask`, :func:`read_frames`, :func:`register`.
 
 Example:
     >>> import vos_zoo
@@ -22,6 +22,7 @@ from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
     from vos_zoo.inference.session import VideoSession as VideoSession
+    from vos_zoo.interchange.detections import to_detections as to_detections
     from vos_zoo.interchange.export_masks import export_masks as export_masks
     from vos_zoo.media.masks import read_mask as read_mask
     from vos_zoo.media.reader import read_frames as read_frames
@@ -45,6 +46,7 @@ __getattr__, __dir__ = lazy_names(
         "read_mask": "vos_zoo.media.masks",
         "register": "vos_zoo.registry",
         "segment_video": "vos_zoo.segmentation.video",
+        "to_detections": "vos_zoo.interchange.detections",
     },
 )
 __all__ = [
@@ -58,4 +60,5 @@ __all__ = [
     "read_mask",
     "register",
     "segment_video",
+    "to_detections",
 ]
