@@ -78,6 +78,17 @@ def test_a_format_without_soft_edges(results, tmp_path):
         export_masks(results, to="davis", out=tmp_path / "a", soft=True)
 
 
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), 1001])
+def test_a_rate_that_is_none(results, tmp_path, fps):
+    with pytest.raises(ConfigError, match="above 0 and up to 1000"):
+        export_masks(results, to="matte", out=tmp_path / "a.mp4", fps=fps)
+
+
+def test_a_video_has_its_own_rate(results, tmp_path):
+    with pytest.raises(ConfigError, match=r"clip\.mp4` has 25 frames per second and its own times"):
+        export_masks(results, to="matte", out=tmp_path / "a.mp4", fps=30)
+
+
 def test_results_without_probabilities(results, tmp_path):
     with pytest.raises(MissingFileError, match="--save-probabilities"):
         export_masks(results, to="webm", out=tmp_path / "a.webm", soft=True)

@@ -117,6 +117,8 @@ def test_frames_without_times_follow_their_positions(tmp_path):
     write_results(folder, moving_masks(3), write_frames(tmp_path / "f", clip(11)), names=names, every=5)
     export_masks(folder, to="matte", out=tmp_path / "a.mp4")
     assert [frame.time for frame in open_video(tmp_path / "a.mp4")] == [0, Fraction(5, 24), Fraction(10, 24)]
+    export_masks(folder, to="matte", out=tmp_path / "b.mp4", fps=30)
+    assert [frame.time for frame in open_video(tmp_path / "b.mp4")] == [0, Fraction(5, 30), Fraction(10, 30)]
 
 
 @pytest.mark.parametrize("kind", ALL)
