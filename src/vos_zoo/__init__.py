@@ -4,7 +4,8 @@ Give a video and the masks of some objects in one of its frames; get masks for e
 
 Public names load on first use, so that ``import vos_zoo`` needs neither torch nor OpenCV:
 :func:`load_model`, :func:`list_models`, :class:`VideoSession`, :func:`segment_video`, :func:`segment_frames`,
-:func:`export_masks`, :class:`MaskReading`, :func:`evaluate`, :func:`read_mask`, :func:`read_frames`, :func:`register`.
+:func:`export_masks`, :func:`to_detections`, :class:`MaskReading`, :func:`evaluate`, :func:`read_mask`,
+:func:`read_frames`, :func:`register`.
 
 Example:
     >>> import vos_zoo
@@ -22,6 +23,7 @@ from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
     from vos_zoo.inference.session import VideoSession as VideoSession
+    from vos_zoo.interchange.detections import to_detections as to_detections
     from vos_zoo.interchange.export_masks import export_masks as export_masks
     from vos_zoo.interchange.reading import MaskReading as MaskReading
     from vos_zoo.media.masks import read_mask as read_mask
@@ -49,6 +51,7 @@ __getattr__, __dir__ = lazy_names(
         "register": "vos_zoo.registry",
         "segment_frames": "vos_zoo.segmentation.frames",
         "segment_video": "vos_zoo.segmentation.video",
+        "to_detections": "vos_zoo.interchange.detections",
     },
 )
 __all__ = [
@@ -64,4 +67,5 @@ __all__ = [
     "register",
     "segment_frames",
     "segment_video",
+    "to_detections",
 ]

@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what an object is called, such as 1=bird; repeat it for several",
     )
     parser.add_argument(
+        "--fps", type=float, metavar="N", help="frames per second of a folder of frames in a video (default: 24)"
+    )
+    parser.add_argument(
         "--soft",
         action="store_true",
         help="soft edges, from what `vos-zoo segment --save-probabilities` wrote beside the masks",
@@ -69,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             video=arguments.video,
             objects=arguments.objects,
             labels=dict(arguments.label),
+            fps=arguments.fps,
             soft=arguments.soft,
             void=arguments.void,
             overwrite=arguments.overwrite,

@@ -40,7 +40,7 @@ class ArrayExporter(Exporter):
         self._masks = self._begin("masks", (len(video.frame_names), *video.size), self._type)
         # An archive takes one array after the other, so that the second one waits, compressed, in a file of its own.
         self._waiting_path = path.with_name(f"{path.name}.probabilities.gz")
-        self._waiting: IO[bytes] | None = None
+        self._waiting: gzip.GzipFile | None = None
 
     def write(self, frame: ResultFrame) -> None:
         """Append one mask, and the probabilities of all objects."""

@@ -15,6 +15,8 @@ from vos_zoo.media.mask_values import VoidChoice
 
 __all__ = ["ExportReport", "export_masks"]
 
+_FASTEST = 1000  # frames per second
+
 
 @dataclass(frozen=True)
 class ExportReport:
@@ -39,6 +41,7 @@ def export_masks(
     video: str | Path | None = None,
     objects: Collection[int] | None = None,
     labels: Mapping[int, str] | None = None,
+    fps: float | None = None,
     soft: bool = False,
     void: VoidChoice = "auto",
     overwrite: bool = False,
@@ -57,6 +60,7 @@ def export_masks(
             without it.
         objects: Ids of the objects to export; None means all.
         labels: What objects are called, by id, in formats with names of classes.
+        fps: Frames per second of a video that does not say it, such as a folder of frames; None means 24.
         soft: Take opacity from the probabilities that ``segment_video(save_probabilities=True)`` wrote, so that edges
             are soft.
         void: The value of mask pixels without an opinion, see :func:`vos_zoo.read_mask`.
@@ -68,7 +72,8 @@ def export_masks(
         What was written.
 
     Raises:
-        ConfigError: If there is no such format, it has no soft edges, or ``out`` has another ending than its files.
+        ConfigError: If there is no such format, it has no soft edges, ``out`` has another ending than its files, or
+            ``fps`` is out of range or given for a video that has its own.
         MissingFileError: If the results, the video or the probabilities are not there.
         OutputExistsError: If ``out`` exists and must stay: it is an input, a folder that is not empty, or a file and
             ``overwrite`` is off.
@@ -80,6 +85,8 @@ def export_masks(
     if soft and not found.has_soft_edges:
         fitting = ", ".join(name for name, other in EXPORT_FORMATS.items() if other.has_soft_edges)
         raise ConfigError(f"Format {to} has no soft edges. Export without soft edges, or to one of {fitting}.")
+    if fps is not None and not 0 < fps <= _FASTEST:
+        raise ConfigError(f"fps is {fps}. Expected frames per second above 0 and up to {_FASTEST}.")
     path = local_path(out)
     _check_place(path, to, found, overwrite=overwrite)
     exporter_class = found.load()
@@ -93,7 +100,7 @@ def export_masks(
     known = opened.check(report)
     chosen = known if objects is None else tuple(sorted(set(objects)))
     _check_objects({*chosen, *(labels or {})}, known, opened.path)
-    description = opened.describe(chosen, labels or {})
+    description = opened.describe(chosen, labels or {}, fps)
     with staged_path(path) as staged, exporter_class(staged, description) as exporter:
         for number, frame in enumerate(
             opened.frames(chosen, with_images=exporter_class.needs_images, soft=soft), start=1

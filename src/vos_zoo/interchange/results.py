@@ -71,9 +71,10 @@ class Results:
         run = _read_run(self.path / RUN_FILE)
         self._reader = _open(self.path, run, video, needs_video)
         if self._reader is None:
-            names = all_names = [file.stem for file in mask_files(self.path)]
+            names: Sequence[str] = [file.stem for file in mask_files(self.path)]
+            all_names = names
         else:
-            names, all_names = list(self._reader.names), self._reader.all_names
+            names, all_names = self._reader.names, self._reader.all_names
         if run is not None and run.finished is not None and run.finished < len(names):
             _logger.warning(
                 "The run in `%s` has stopped after %d of %d frames; these are exported.",
@@ -119,15 +120,25 @@ class Results:
             progress(number)
         return tuple(sorted(objects))
 
-    def describe(self, objects: Sequence[int], labels: Mapping[int, str]) -> ExportedVideo:
+    def describe(self, objects: Sequence[int], labels: Mapping[int, str], fps: float | None = None) -> ExportedVideo:
         """Say what is known about the video, after :meth:`check`.
 
         Args:
             objects: Ids of the objects that are exported, rising.
             labels: What they are called, by id.
+            fps: Frames per second of a video that does not say it.
+
+        Raises:
+            ConfigError: If ``fps`` is given, and the video says it.
         """
         assert self._size is not None
         reader = self._reader
+        rate = None if reader is None or reader.fps is None else reader.fps * self._every
+        if fps is not None and rate is not None:
+            raise ConfigError(
+                f"`{reader.path if reader else self.path}` has {rate:g} frames per second and its own times, so that "
+                f"fps={fps:g} (`--fps`) has no place. Leave it out; it is for folders of frames."
+            )
         path = None if reader is None or not isinstance(reader.path, Path) else reader.path
         files = reader.files if isinstance(reader, FrameFolder) else None
         return ExportedVideo(
@@ -138,7 +149,7 @@ class Results:
             frame_files=[f"{n}.jpg" for n in self._names] if files is None else [files[i].name for i in self._indices],
             objects=tuple(objects),
             labels=labels,
-            fps=None if reader is None or reader.fps is None else reader.fps * self._every,
+            fps=fps if rate is None else rate,
             pixel_aspect=Fraction(1) if reader is None else reader.pixel_aspect,
             path=path,
             sound=None if reader is None else reader.sound,

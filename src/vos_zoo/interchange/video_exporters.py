@@ -86,9 +86,12 @@ class _KeyExporter(_VideoExporter):
     ground: ClassVar[tuple[int, int, int]]
 
     def _picture(self, frame: ResultFrame) -> NDArray[np.uint8]:
-        opacity = frame.opacity()[..., None].astype(np.uint16)
-        ground = (255 - opacity) * np.array(self.ground, np.uint16)
-        mixed: NDArray[np.uint8] = ((opacity * frame.image + ground + 127) // 255).astype(np.uint8)
+        opacity = frame.opacity()
+        ground = np.broadcast_to(np.array(self.ground, np.uint8), frame.image.shape)
+        if frame.probabilities is None:
+            return cv2.copyTo(frame.image, opacity, ground.copy())
+        share = opacity[..., None].astype(np.uint16)
+        mixed: NDArray[np.uint8] = ((share * frame.image + (255 - share) * ground + 127) // 255).astype(np.uint8)
         return mixed
 
 

@@ -44,7 +44,7 @@ class VideoEncoding:
     quality: int | None = None
     worst_quality: int = 63
     options: Mapping[str, str] = field(default_factory=dict)
-    stream_metadata: Mapping[str, str] = field(default_factory=dict)
+    stream_metadata: dict[str, str] = field(default_factory=dict)
     sound_encoder: str | None = None
 
 

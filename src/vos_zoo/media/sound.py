@@ -51,7 +51,11 @@ class SoundCopy:
         self._is_encoded = self.is_copied and not fits
         if self.is_copied:
             self._packets: Iterator[Any] = self._source.demux(stream)
-            self._stream = _encoded_stream(output, stream, encoder) if self._is_encoded else _same(output, stream)
+            self._stream = (
+                output.add_stream_from_template(stream)
+                if encoder is None or fits
+                else output.add_stream(encoder, rate=_ENCODED_RATE, layout=_layout(stream))
+            )
         else:
             if stream is not None:
                 _logger.warning(
@@ -122,10 +126,5 @@ class SoundCopy:
             self._output.mux(self._stream.encode(frame))
 
 
-def _same(output: Any, stream: Any) -> Any:
-    return output.add_stream_from_template(stream)
-
-
-def _encoded_stream(output: Any, stream: Any, encoder: str) -> Any:
-    layout = "mono" if stream.codec_context.layout.nb_channels == 1 else "stereo"
-    return output.add_stream(encoder, rate=_ENCODED_RATE, layout=layout)
+def _layout(stream: Any) -> str:
+    return "mono" if stream.codec_context.layout.nb_channels == 1 else "stereo"

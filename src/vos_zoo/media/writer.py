@@ -17,6 +17,7 @@ from vos_zoo.files import atomic_path, is_leftover
 from vos_zoo.media.encodings import H264, VideoEncoding, find_encoder
 from vos_zoo.media.masks import write_mask
 from vos_zoo.media.sound import SoundCopy
+from vos_zoo.media.webm import PLACEHOLDER, note_display_size
 
 try:
     import av
@@ -189,6 +190,8 @@ class VideoWriter:
         self._quality = quality
         self._encoding = encoding
         self._encoder = find_encoder(encoding)
+        self._has_placeholder = encoding.container == "webm" and pixel_aspect != 1
+        self._partial = self.path
         self._container: Any = None
         self._stream: Any = None
         self._cleanup = contextlib.ExitStack()
@@ -222,7 +225,9 @@ class VideoWriter:
         rows, columns = (new - old for new, old in zip(self._encoded_size, self._size, strict=True))
         padded = np.pad(image, ((0, rows), (0, columns), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(padded, format="rgba" if self._encoding.has_alpha else "rgb24").reformat(
-            format=self._encoding.pixels, dst_colorspace="itu709"
+            format=self._encoding.pixels,
+            dst_colorspace="itu709",
+            threads=1,  # with more, FFmpeg 8 leaves a few wrong pixels now and then in formats of 10 bits
         )
         shown = self.frames / self._rate
         if self._begin is not None and time is not None:
@@ -243,11 +248,15 @@ class VideoWriter:
         if self._container is None:
             return
         container, self._container = self._container, None
-        with self._cleanup, container:
-            self._mux(container, self._stream.encode())
-            if self._sound is not None:
-                self._sound.write_until((self._last + self._interval) * self._tick + 1 / self._rate)
-                self._sound.close()
+        with self._cleanup:
+            with container:
+                self._mux(container, self._stream.encode())
+                if self._sound is not None:
+                    self._sound.write_until((self._last + self._interval) * self._tick + 1 / self._rate)
+                    self._sound.close()
+            if self._has_placeholder:
+                height, width = self._size
+                note_display_size(self._partial, (height, max(1, round(width * self._pixel_aspect))))
 
     def _mux(self, container: Any, packets: list[Any]) -> None:
         for packet in packets:
@@ -265,7 +274,7 @@ class VideoWriter:
 
     def _open(self, time: Fraction | None) -> None:
         self._begin = time
-        partial = self._cleanup.enter_context(atomic_path(self.path))
+        partial = self._partial = self._cleanup.enter_context(atomic_path(self.path))
         if self._sound_path is None or time is None:
             self._start(partial)
         elif not self._start_with_sound(partial, self._sound_path, time, may_copy=True) and (
@@ -296,7 +305,7 @@ class VideoWriter:
         stream: Any = container.add_stream(self._encoder, rate=self._rate)
         stream.height, stream.width = self._encoded_size
         stream.pix_fmt = encoding.pixels
-        stream.metadata.update(encoding.stream_metadata)
+        stream.metadata.update(encoding.stream_metadata | ({"title": PLACEHOLDER} if self._has_placeholder else {}))
         context = stream.codec_context
         context.color_range, context.colorspace = _LIMITED_RANGE, _BT709
         context.color_primaries, context.color_trc = _BT709, _BT709
