@@ -81,11 +81,12 @@ def _our_error(error: BaseException | None) -> VosZooError | None:
 
 
 def import_nameable_classes() -> None:
-    """Import all models and data modules: a recipe can name a class that is imported without its module.
+    """Import all modules that train and all data modules: a recipe can name a class that is imported without its module.
 
     A model of another package that cannot be imported is left out with a warning.
     """
     from vos_zoo import data
+    from vos_zoo.training.prompt_module import PromptModule  # noqa: F401
 
     for name in data.__all__:
         getattr(data, name)
