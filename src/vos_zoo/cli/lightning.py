@@ -81,7 +81,7 @@ def _our_error(error: BaseException | None) -> VosZooError | None:
 
 
 def import_nameable_classes() -> None:
-    """Import all modules that train and all data modules: a recipe can name a class that is imported without its module.
+    """Import all models and data modules: a recipe can name a class that is imported without its module.
 
     A model of another package that cannot be imported is left out with a warning.
     """
