@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["segment_by_grabcut"]
 
-_LONG_SIDE = (
-    256  # pixels of the crop; time grows with its area, and detail below it is blurred away by the colours' noise
-)
+_LONG_SIDE = 256  # pixels of the crop; time grows with its area
 _ROUNDS = 3
 _BOX_MARGIN = 1.5
 _MASK_MARGIN = 1.5

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.errors import PromptError, ShapeError
+from vos_zoo.registry import HELPER_WEIGHTS
 
 from .check import ObjectPrompts, check_prompts, describe_prompts
 from .grabcut import segment_by_grabcut
@@ -17,12 +19,13 @@ from .polygon_fill import fill_polygon
 from .window import Window
 
 if TYPE_CHECKING:
+    from .network import PromptNetwork
     from .prompt import Prompt
 
 __all__ = ["METHODS", "Method", "prompt_mask"]
 
-Method = Literal["auto", "grabcut"]
-METHODS: tuple[Method, ...] = ("auto", "grabcut")
+Method = Literal["auto", "network", "grabcut"]
+METHODS: tuple[Method, ...] = ("auto", "network", "grabcut")
 
 _SURE = 255  # of an estimate; at least half of it is inside
 _INSIDE = 128
@@ -32,7 +35,7 @@ def prompt_mask(
     frame: NDArray[np.uint8],
     prompts: Sequence[Prompt],
     *,
-    method: Method = "auto",
+    method: Method | PromptNetwork = "auto",
     previous: NDArray[Any] | None = None,
 ) -> NDArray[np.int32]:
     """Make a mask from boxes, polygons, points and scribbles.
@@ -48,7 +51,8 @@ def prompt_mask(
     Args:
         frame: RGB values 0-255, uint8, shape (H, W, 3); it is left as it is.
         prompts: Prompts of this frame, any number for each object.
-        method: How masks are grown: ``auto`` takes the best there is, ``grabcut`` colours alone.
+        method: How masks are grown: ``network`` by the bundled prompt network, ``grabcut`` by colours alone, ``auto`` by
+            the better of the two that is there; or a prompt network of your own, in eval mode.
         previous: Object ids of a mask to be corrected, shape (H, W); it is left as it is.
 
     Returns:
@@ -66,12 +70,11 @@ def prompt_mask(
         [[0, 7, 7], [0, 0, 0]]
     """
     _check_arrays(frame, previous)
-    if method not in METHODS:
-        raise PromptError(f"There is no method {method!r}. Expected one of {', '.join(METHODS)}.")
+    grow = _grower(method)
     size = frame.shape[0], frame.shape[1]
     given = check_prompts(prompts, size, previous)
     ids = np.zeros(size, np.int32) if previous is None else np.asarray(previous, np.int32)
-    estimates = {entry.object_id: _estimate(frame, entry, ids == entry.object_id) for entry in given}
+    estimates = {entry.object_id: _estimate(frame, entry, ids == entry.object_id, grow) for entry in given}
     kept = np.where(np.isin(ids, list(estimates)), 0, ids).astype(np.int32)
     mask = _compose(kept, estimates, given)
     for entry in given:
@@ -81,9 +84,23 @@ def prompt_mask(
 
 
 Estimate = tuple[Window, NDArray[np.uint8]]
+Grower = Callable[[NDArray[np.uint8], ObjectPrompts, "NDArray[np.bool_] | None"], Estimate]
 
 
-def _estimate(frame: NDArray[np.uint8], prompts: ObjectPrompts, existing: NDArray[np.bool_]) -> Estimate:
+def _grower(method: Method | PromptNetwork) -> Grower:
+    if method == "grabcut" or (method == "auto" and not HELPER_WEIGHTS):
+        return segment_by_grabcut
+    if isinstance(method, str) and method not in METHODS:
+        raise PromptError(f"There is no method {method!r}. Expected one of {', '.join(METHODS)}.")
+    from .prediction import bundled_network, segment_by_network  # which load PyTorch
+
+    network = bundled_network() if isinstance(method, str) else method
+    return functools.partial(segment_by_network, network)
+
+
+def _estimate(
+    frame: NDArray[np.uint8], prompts: ObjectPrompts, existing: NDArray[np.bool_], grow: Grower
+) -> Estimate:
     """Return a window of the frame, and how sure it is that each of its pixels belongs to the object, 0-255."""
     height, width = existing.shape
     filled = np.zeros((height, width), bool)
@@ -92,7 +109,7 @@ def _estimate(frame: NDArray[np.uint8], prompts: ObjectPrompts, existing: NDArra
     if not prompts.has_lines and prompts.polygons:
         return Window(0, 0, width, height, 1.0), filled.view(np.uint8) * np.uint8(_SURE)
     base = existing if prompts.has_lines and existing.any() else filled if filled.any() else None
-    return segment_by_grabcut(frame, prompts, base)
+    return grow(frame, prompts, base)
 
 
 def _compose(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Click", "damaged_mask", "jittered_box", "next_click", "tight_box"]
+from vos_zoo.errors import PromptError
+
+from .mask import Method, prompt_mask
+from .prompt import Box, Points, Prompt
+
+if TYPE_CHECKING:
+    from .network import PromptNetwork
+
+__all__ = ["Click", "damaged_mask", "jittered_box", "next_click", "overlaps", "tight_box"]
 
 Mask = NDArray[np.bool_]
 
@@ -109,6 +117,47 @@ def damaged_mask(truth: Mask, rng: np.random.Generator) -> Mask:
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * abs(radius) + 1,) * 2)
         damaged = cv2.dilate(damaged, kernel) if radius > 0 else cv2.erode(damaged, kernel)
     return damaged > 0
+
+
+def overlaps(
+    frame: NDArray[np.uint8],
+    truth: Mask,
+    *,
+    method: Method | PromptNetwork,
+    begin_with: Literal["box", "click"],
+    count: int,
+    rng: np.random.Generator,
+) -> list[float]:
+    """Prompt again and again, always where the answer is most wrong, and measure each answer.
+
+    Args:
+        frame: RGB, uint8, shape (H, W, 3).
+        truth: The object, shape (H, W), not empty.
+        method: As for :func:`vos_zoo.prompts.prompt_mask`.
+        begin_with: Whether the first prompt is a box by an unsteady hand or a click into the middle; all others are
+            clicks.
+        count: Number of prompts.
+        rng: Shakes the hand.
+
+    Returns:
+        Intersection over union (0-1) after each prompt; an empty answer has 0.
+    """
+    prompts: list[Prompt] = []
+    answer = np.zeros(truth.shape, bool)
+    scores: list[float] = []
+    for number in range(count):
+        click = next_click(answer, truth)
+        if number == 0 and begin_with == "box":
+            left, top, right, bottom = jittered_box(truth, rng)
+            prompts.append(Box(1, left, top, right + 1, bottom + 1))
+        elif click is not None:
+            prompts.append(Points(1, **{"positive" if click.is_positive else "negative": [(click.x, click.y)]}))
+        try:
+            answer = prompt_mask(frame, prompts, method=method, previous=answer if number else None) == 1
+        except PromptError:  # nothing was found
+            answer = np.zeros(truth.shape, bool)
+        scores.append(float((answer & truth).sum() / (answer | truth).sum()))
+    return scores
 
 
 def _depth(region: Mask) -> NDArray[np.float32]:

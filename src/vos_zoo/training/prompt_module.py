@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from vos_zoo.prompts.maps import draw_maps
 from vos_zoo.prompts.network import PromptConfig, PromptNetwork
 from vos_zoo.prompts.simulation import Click, damaged_mask, jittered_box, next_click, tight_box
+from vos_zoo.registry import describe_network
 from vos_zoo.training.initial_weights import load_trunks
 
 if TYPE_CHECKING:
@@ -153,6 +154,10 @@ class PromptModule(pl.LightningModule):
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note what the network is, so that ``vos-zoo export`` can rebuild it from the file alone."""
+        checkpoint["vos_zoo"] = describe_network(self.network)
 
     def _rate_factor(self, iteration: int) -> float:
         warm = min(1.0, (iteration + 1) / max(self.warmup_steps, 1))
