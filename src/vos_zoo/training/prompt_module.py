@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Mask = NDArray[np.bool_]
 
+_CLICKED = 0.75  # of the answers get a click; the others are only looked at again, as after a first look from afar
+
 
 @dataclass
 class _Sample:
@@ -66,7 +68,7 @@ class PromptModule(pl.LightningModule):
         warmup_steps: Iterations of linear warm-up; then the rate falls to zero along a cosine.
         backbone_weights: ImageNet weights of the ResNet, see :func:`vos_zoo.training.initial_weights.load_trunks`; None
             leaves random ones.
-        corrections: Share of the batches with none, one and two clicks after the network's own answers.
+        corrections: Share of the batches with none, one and two looks at the network's own answers before the loss.
         seed: Of the prompts.
     """
 
@@ -82,7 +84,7 @@ class PromptModule(pl.LightningModule):
         weight_decay: float = 1e-4,
         warmup_steps: int = 50,
         backbone_weights: str | None = None,
-        corrections: tuple[float, float, float] = (0.5, 0.35, 0.15),
+        corrections: tuple[float, float, float] = (0.6, 0.3, 0.1),
         seed: int = 14159265,
     ) -> None:
         super().__init__()
@@ -131,7 +133,7 @@ class PromptModule(pl.LightningModule):
             with torch.no_grad():
                 logits = self.network(images, self._maps(samples))
             for sample, answer in zip(samples, (logits[:, 0] > 0).cpu().numpy(), strict=True):
-                click = next_click(answer, sample.truth, rng)
+                click = next_click(answer, sample.truth, rng) if rng.random() < _CLICKED else None
                 sample.previous = answer
                 sample.clicks += () if click is None else (click,)
         logits = self.network(images, self._maps(samples))[:, 0].float()
