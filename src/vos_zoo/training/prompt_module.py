@@ -69,6 +69,8 @@ class PromptModule(pl.LightningModule):
         backbone_weights: ImageNet weights of the ResNet, see :func:`vos_zoo.training.initial_weights.load_trunks`; None
             leaves random ones.
         corrections: Share of the batches with none, one and two looks at the network's own answers before the loss.
+        training_size: Side of the crops in training, in pixels; None means the size that the network sees later. Small
+            ones teach faster at first.
         seed: Of the prompts.
     """
 
@@ -85,6 +87,7 @@ class PromptModule(pl.LightningModule):
         warmup_steps: int = 50,
         backbone_weights: str | None = None,
         corrections: tuple[float, float, float] = (0.6, 0.3, 0.1),
+        training_size: int | None = None,
         seed: int = 14159265,
     ) -> None:
         super().__init__()
@@ -95,6 +98,7 @@ class PromptModule(pl.LightningModule):
         self.warmup_steps = warmup_steps
         self.backbone_weights = backbone_weights
         self.corrections = corrections
+        self.training_size = self.network.config.crop_size if training_size is None else training_size
         self.seed = seed
 
     def setup(self, stage: str) -> None:
@@ -124,7 +128,7 @@ class PromptModule(pl.LightningModule):
         samples = [
             sample
             for image, mask in zip(batch["images"][:, 0], batch["masks"][:, 0], strict=True)
-            if (sample := _draw_sample(image, mask.cpu().numpy() == 1, self.network.config.crop_size, rng)) is not None
+            if (sample := _draw_sample(image, mask.cpu().numpy() == 1, self.training_size, rng)) is not None
         ]
         if not samples:
             return None
