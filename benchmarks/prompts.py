@@ -3,8 +3,8 @@
     python benchmarks/prompts.py --pairs ROOT/pairs --method grabcut --out grabcut.json
     python benchmarks/prompts.py --pairs ROOT/pairs --method runs/.../last.ckpt --out run.json
 
-Prompts are simulated: a click into the middle of the object, or a box by an unsteady hand, and then clicks where the answer
-is most wrong. One object of each picture counts, chosen by the picture's name.
+Prompts are simulated: a click into the middle of the object, or a box by an unsteady hand, and then clicks where the
+answer is most wrong. One object of each picture counts, chosen by the picture's name.
 """
 
 from __future__ import annotations

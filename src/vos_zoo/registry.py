@@ -24,9 +24,9 @@ from vos_zoo.plugins import GROUP, describe_plugin, load_plugin, plugin_names
 
 __all__ = [
     "ARCHITECTURES",
-    "WEIGHTS",
     "HELPERS",
     "HELPER_WEIGHTS",
+    "WEIGHTS",
     "Architecture",
     "DataSource",
     "HubRevision",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vos_zoo.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vos_zoo.prompts.given import Prompts as Prompts
     from vos_zoo.prompts.json_form import prompts_from_json as prompts_from_json
     from vos_zoo.prompts.json_form import prompts_to_json as prompts_to_json
     from vos_zoo.prompts.json_form import read_prompts as read_prompts
@@ -29,6 +30,7 @@ __getattr__, __dir__ = lazy_names(
         "Points": _PROMPT,
         "Polygon": _PROMPT,
         "Prompt": _PROMPT,
+        "Prompts": "vos_zoo.prompts.given",
         "Scribbles": _PROMPT,
         "prompt_mask": "vos_zoo.prompts.mask",
         "prompts_from_json": "vos_zoo.prompts.json_form",
@@ -41,6 +43,7 @@ __all__ = [
     "Points",
     "Polygon",
     "Prompt",
+    "Prompts",
     "Scribbles",
     "prompt_mask",
     "prompts_from_json",

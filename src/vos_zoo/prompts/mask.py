@@ -98,9 +98,7 @@ def _grower(method: Method | PromptNetwork) -> Grower:
     return functools.partial(segment_by_network, network)
 
 
-def _estimate(
-    frame: NDArray[np.uint8], prompts: ObjectPrompts, existing: NDArray[np.bool_], grow: Grower
-) -> Estimate:
+def _estimate(frame: NDArray[np.uint8], prompts: ObjectPrompts, existing: NDArray[np.bool_], grow: Grower) -> Estimate:
     """Return a window of the frame, and how sure it is that each of its pixels belongs to the object, 0-255."""
     height, width = existing.shape
     filled = np.zeros((height, width), bool)

@@ -94,7 +94,12 @@ def _search(
 def _is_cut_off(inside: NDArray[np.bool_], window: Window, size: tuple[int, int]) -> bool:
     """Tell whether an object reaches a side of the window beyond which the frame goes on."""
     ends = window.top + window.height < size[0], window.left + window.width < size[1]
-    sides = (window.top > 0, inside[0]), (ends[0], inside[-1]), (window.left > 0, inside[:, 0]), (ends[1], inside[:, -1])
+    sides = (
+        (window.top > 0, inside[0]),
+        (ends[0], inside[-1]),
+        (window.left > 0, inside[:, 0]),
+        (ends[1], inside[:, -1]),
+    )
     return any(bool(goes_on and side.any()) for goes_on, side in sides)
 
 
