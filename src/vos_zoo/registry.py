@@ -807,8 +807,8 @@ def _unknown(name: str) -> UnknownModelError:
     """Say that a name is unknown and list the nearest ones."""
     if name in HELPERS or name in HELPER_WEIGHTS:
         return UnknownModelError(
-            f"{name!r} is a network that helps beside the models and follows no objects through videos. Expected a name "
-            "of `vos-zoo list`."
+            f"{name!r} is a network that helps beside the models and follows no objects through videos. Expected a "
+            "name of `vos-zoo list`."
         )
     known = [*WEIGHTS, *_architecture_names()]
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)

@@ -175,7 +175,8 @@ def _as_prompts(masks: Any, reader: VideoReader) -> Prompts | None:
         ]
         if any(are_prompts) and not all(are_prompts):
             raise UsageError(
-                "Some frames have masks and others prompts. Expected one kind; `Prompts(by_frame, masks=...)` takes both."
+                "Some frames have masks and others prompts. Expected one kind; `Prompts(by_frame, masks=...)` takes "
+                "both."
             )
         return Prompts(lists) if any(are_prompts) else None
     return None

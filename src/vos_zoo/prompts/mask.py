@@ -51,8 +51,8 @@ def prompt_mask(
     Args:
         frame: RGB values 0-255, uint8, shape (H, W, 3); it is left as it is.
         prompts: Prompts of this frame, any number for each object.
-        method: How masks are grown: ``network`` by the bundled prompt network, ``grabcut`` by colours alone, ``auto`` by
-            the better of the two that is there; or a prompt network of your own, in eval mode.
+        method: How masks are grown: ``network`` by the bundled prompt network, ``grabcut`` by colours alone, ``auto``
+            by the better of the two that is there; or a prompt network of your own, in eval mode.
         previous: Object ids of a mask to be corrected, shape (H, W); it is left as it is.
 
     Returns:
