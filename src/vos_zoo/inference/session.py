@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from vos_zoo.network import ClipMemory, MemoryPolicy, VOSNetwork
+    from vos_zoo.network import ClipMemory, MemoryPolicy, Prediction, VOSNetwork
 
     from .unwrap import Model
 
@@ -178,6 +178,7 @@ class VideoSession:
         self._id_type: np.dtype[Any] = id_type(())
         self._geometry: FrameGeometry | None = None
         self._next_index = 0
+        self._prediction: Prediction | None = None  # of the last frame, if the network can show something of it
         with torch.no_grad():
             self._memory: ClipMemory = self._network.new_memory(self._policy)
 
@@ -278,7 +279,7 @@ class VideoSession:
                 f"Out of memory on {self.device} while object {object_id} was removed: the others' memory is copied. "
                 "The object is still tracked. Free some memory and remove it again."
             ) from None
-        self._objects = objects
+        self._objects, self._prediction = objects, None
 
     def watch(self, name: str) -> None:
         """Compute also what costs extra for :meth:`view`, from the next frame on.
@@ -293,7 +294,10 @@ class VideoSession:
         self._network.watch(name, self._memory)
 
     def view(self, name: str) -> FrameView | None:
-        """Return a view of the last frame; None if that frame was not segmented.
+        """Return a view of the last frame.
+
+        None if that frame was not predicted because all its objects were annotated, and after an object was removed
+        until the next frame.
 
         Args:
             name: One of the network's ``views``.
@@ -302,9 +306,9 @@ class VideoSession:
             ConfigError: If this network does not show it.
         """
         self._check_view(name)
-        shown = self._network.view(name, self._memory)
-        if shown is None or self._geometry is None:
+        if self._prediction is None or self._geometry is None:
             return None
+        shown = self._network.view(name, self._prediction)
         planes = shown.map.float().unsqueeze(1)
         padded = F.interpolate(planes, self._geometry.padded_size, mode="bilinear", align_corners=False)
         pixels: NDArray[np.float32] = self._geometry.to_frame(self._geometry.crop(padded)[0, 0]).cpu().numpy()
@@ -353,12 +357,15 @@ class VideoSession:
         needs_prediction = any(is_open is not None or object_id not in annotated for object_id in self._objects.ids)
         if not needs_prediction and not annotated:  # nothing to track yet
             background = torch.ones(1, *geometry.working_size, dtype=torch.float32, device=self.device)
+            self._prediction = None
             return FrameResult(
                 self._next_index, np.zeros(geometry.frame_size, self._id_type), (), _ordinary(background)
             )
+        prediction: Prediction | None = None
         features = network.encode(geometry.to_image(frame, self.device, pad_first=network.pads_before_normalisation))
         if needs_prediction:
-            probabilities = torch.sigmoid(network.segment(features, memory).float())
+            prediction = network.predict(features, memory)
+            probabilities = torch.sigmoid(prediction.logits.float())
             if annotated:
                 # An annotated frame is predicted like any other before the given masks change it.
                 probabilities = torch.softmax(soft_aggregate(probabilities), dim=1)[:, 1:]
@@ -392,8 +399,9 @@ class VideoSession:
             masks = final[:, 1:]
             if network.pads_masks_with_zeros:
                 masks = geometry.blank_padding(masks)
-            network.memorize(features, masks, memory, reference=planes)
+            network.memorize(features, masks, memory, reference=planes, prediction=prediction)
         self._objects = objects
+        self._prediction = prediction if network.views else None
         self._id_type = kind
         return result
 
