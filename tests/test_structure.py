@@ -20,7 +20,7 @@ FLOORS = (
     ("files", "limits", "configs", "cache", "demo", "plugins"),
     ("registry", "network", "devices", "media", "layers", "memory", "run_file"),
     ("interchange", "weights"),
-    ("data", "metrics", "inference"),
+    ("data", "metrics", "inference", "prompts"),
     ("training",),
     ("models",),
     ("segmentation", "reproduction"),

@@ -86,6 +86,7 @@ def import_nameable_classes() -> None:
     A model of another package that cannot be imported is left out with a warning.
     """
     from vos_zoo import data
+    from vos_zoo.training.prompt_module import PromptModule  # noqa: F401
 
     for name in data.__all__:
         getattr(data, name)
