@@ -175,8 +175,8 @@ def test_unknown_names_list_the_nearest(one_weight, name, words):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("rde.r50", ["RDE-VOS in size 'r50'", "use 'rde.small'", "vos-zoo convert --from rde", "recipes/rde.yaml"]),
-        ("stm", ["No published weight for STM", "vos-zoo convert --from stm", "recipes/stm.yaml"]),
+        ("rde.r50", ["RDE-VOS in size 'r50'", "use 'rde.small'", "vos-zoo convert --from rde", "--config rde`"]),
+        ("stm", ["No published weight for STM", "vos-zoo convert --from stm", "--config stm`"]),
         ("rde.tiny", ["in size 'tiny'", "use 'rde.small'"]),
     ],
 )

@@ -740,7 +740,7 @@ def _unpublished(architecture: Architecture, tag: str, published: list[str]) -> 
             f"convert the authors' file with `vos-zoo convert --from {architecture.name} FILE --out DIR` and load DIR"
         )
     if architecture.name in ARCHITECTURES:
-        ways.append(f"train one with `lightning fit --config recipes/{architecture.name}.yaml`")
+        ways.append(f"train one with `lightning fit --config {architecture.name}`")
     else:
         ways.append(f"train one with `lightning fit --model {architecture.module_class.partition(':')[2]}`")
         ways.append("give the folder of a checkpoint, or a repository as `hf-hub:owner/name@revision`")
