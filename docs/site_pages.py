@@ -35,7 +35,9 @@ def models_table() -> str:
     rows = [("model", "paper", "sizes", "weight", "file", "licence of the weight", "J&F")]
     for architecture in sorted(ARCHITECTURES.values(), key=_best_score, reverse=True):
         weights = [weight for weight in WEIGHTS.values() if weight.architecture == architecture.name]
-        paper = f"[{architecture.title}, {architecture.paper.venue} {architecture.paper.year}]({architecture.paper.url})"
+        paper = (
+            f"[{architecture.title}, {architecture.paper.venue} {architecture.paper.year}]({architecture.paper.url})"
+        )
         sizes = ", ".join(f"`{variant.name}`" for variant in architecture.variants if variant.name != "tiny")
         described = [_weight_cells(weight) for weight in weights] or [(_no_weight(architecture), "", "", "")]
         rows += [
@@ -46,7 +48,12 @@ def models_table() -> str:
 
 
 def _best_score(architecture: Architecture) -> float:
-    scores = [score.j_and_f for weight in WEIGHTS.values() if weight.architecture == architecture.name for score in weight.scores]
+    scores = [
+        score.j_and_f
+        for weight in WEIGHTS.values()
+        if weight.architecture == architecture.name
+        for score in weight.scores
+    ]
     return max(scores, default=0.0)
 
 
@@ -84,7 +91,9 @@ def model_page(architecture: Architecture) -> str:
         parts += ["## Weights in the registry", weights_table(architecture).rstrip()]
     for weight in weights:
         card_folder = ROOT / "checkpoints" / (weight.folder or "")
-        card = re.sub(r"\A---\n.*?\n---\n+", "", (card_folder / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+        card = re.sub(
+            r"\A---\n.*?\n---\n+", "", (card_folder / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL
+        )
         parts.append(f"(card-{weight.folder})=\n" + _deeper(site_links(card, card_folder)).rstrip())
     return "\n\n".join(parts) + "\n"
 
@@ -106,7 +115,9 @@ def papers_page() -> str:
         parts.append(f"## {ARCHITECTURES[name].title}")
         for table in tables:
             rows = [("row", *table.measures)]
-            rows += [(row.label.replace("|", "\\|"), *(_number(row.scores, m) for m in table.measures)) for row in table.rows]
+            rows += [
+                (row.label.replace("|", "\\|"), *(_number(row.scores, m) for m in table.measures)) for row in table.rows
+            ]
             parts += [f"### `{table.name}`: {table.title}", f"{table.source}.", _table(rows).rstrip()]
     return "\n\n".join(parts) + "\n"
 
@@ -141,7 +152,9 @@ def site_links(text: str, folder: Path) -> str:
             return f"](/{Path(*place.parts[1:]).as_posix()}{anchor})"
         if place.as_posix() in _PAGES:
             return f"](/{_PAGES[place.as_posix()]}{anchor})"
-        raise ValueError(f"A page in {folder} links to {target}, which is no page of the site. Name the file in `code`.")
+        raise ValueError(
+            f"A page in {folder} links to {target}, which is no page of the site. Name the file in `code`."
+        )
 
     return re.sub(r"\]\(([^)#\s]+)(#[^)\s]*)?\)", turned, text)
 

@@ -8,6 +8,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from vos_zoo.cli.output import aligned
 from vos_zoo.cli.recipes import list_recipes
 from vos_zoo.registry import WEIGHTS, known_architectures
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         chosen = WEIGHTS if arguments.weights else known_architectures()
         print(json.dumps([dataclasses.asdict(entry) for entry in chosen.values()], indent=2))
         return 0
-    for row in _aligned(_weight_rows() if arguments.weights else _model_rows()):
+    for row in aligned(_weight_rows() if arguments.weights else _model_rows()):
         print(row)
     for line in _source_lines() if arguments.weights else ():
         print(line)
@@ -102,7 +103,7 @@ def _print_recipes(*, as_json: bool) -> int:
     if as_json:
         print(json.dumps(entries, indent=2))
         return 0
-    for row in _aligned([("RECIPE", "WHAT IT TRAINS"), *((entry["name"], entry["about"]) for entry in entries)]):
+    for row in aligned([("RECIPE", "WHAT IT TRAINS"), *((entry["name"], entry["about"]) for entry in entries)]):
         print(row)
     return 0
 
@@ -139,14 +140,9 @@ def _print_ablations(*, as_json: bool) -> int:
             (f"  {row.label}", f"{measure} {row.scores[measure]}", row.command(table)) for row in table.rows
         ]
         print(f"{table.name}: {table.title}")
-        print("\n".join(_aligned(rows)) + "\n")
+        print("\n".join(aligned(rows)) + "\n")
     print(
         "ROOT is your data root, FOLDER a trained weight or a folder of proposals. `vos-zoo reproduce` runs a weight "
         "in a row's setting."
     )
     return 0
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
