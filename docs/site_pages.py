@@ -30,8 +30,12 @@ _PAGES = {
 }
 
 
-def models_table() -> str:
-    """Return the table of models: paper, sizes, and each weight with its size, licence and score."""
+def models_table(name: str = "`{0}`") -> str:
+    """Return the table of models: paper, sizes, and each weight with its size, licence and score.
+
+    Args:
+        name: How the table writes a model's name; the site links it.
+    """
     rows = [("model", "paper", "sizes", "weight", "file", "licence of the weight", "J&F")]
     for architecture in sorted(ARCHITECTURES.values(), key=_best_score, reverse=True):
         weights = [weight for weight in WEIGHTS.values() if weight.architecture == architecture.name]
@@ -41,7 +45,7 @@ def models_table() -> str:
         sizes = ", ".join(f"`{variant.name}`" for variant in architecture.variants if variant.name != "tiny")
         described = [_weight_cells(weight) for weight in weights] or [(_no_weight(architecture), "", "", "")]
         rows += [
-            (*((f"`{architecture.name}`", paper, sizes) if number == 0 else ("", "", "")), *cells)
+            (*((name.format(architecture.name), paper, sizes) if number == 0 else ("", "", "")), *cells)
             for number, cells in enumerate(described)
         ]
     return _table(rows)
@@ -91,10 +95,9 @@ def model_page(architecture: Architecture) -> str:
         parts += ["## Weights in the registry", weights_table(architecture).rstrip()]
     for weight in weights:
         card_folder = ROOT / "checkpoints" / (weight.folder or "")
-        card = re.sub(
-            r"\A---\n.*?\n---\n+", "", (card_folder / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL
-        )
-        parts.append(f"(card-{weight.folder})=\n" + _deeper(site_links(card, card_folder)).rstrip())
+        card = (card_folder / "README.md").read_text(encoding="utf-8")
+        card = _deeper(site_links(re.sub(r"\A---\n.*?\n---\n+", "", card, flags=re.DOTALL), card_folder))
+        parts.append(f"(card-{weight.folder})=\n{card.rstrip()}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -104,8 +107,8 @@ def papers_page() -> str:
         "# The papers' results",
         "Every table of the papers in which the models here have rows, as printed there. This project trains small\n"
         "networks on few data and has run none of the rows in the paper's setting yet, so there is no difference to\n"
-        "show: what the small weights reach on other videos is in [Results](results.md). `vos-zoo reproduce NAME --data\n"
-        "ROOT` runs a table and prints our number, the paper's, and the difference\n"
+        "show: what the small weights reach on other videos is in [Results](results.md). `vos-zoo reproduce NAME\n"
+        "--data ROOT` runs a table and prints our number, the paper's, and the difference\n"
         "([Reproduce a table](reproduce.md)).",
     ]
     by_model: dict[str, list[PaperTable]] = {}
@@ -150,6 +153,8 @@ def site_links(text: str, folder: Path) -> str:
             return f"](/models/{place.parts[3]}.md{anchor})"
         if place.parts[0] == "docs":
             return f"](/{Path(*place.parts[1:]).as_posix()}{anchor})"
+        if place.parts[0] == "examples":
+            return f"](/examples/{'index.md' if place.suffix != '.ipynb' else place.name}{anchor})"
         if place.as_posix() in _PAGES:
             return f"](/{_PAGES[place.as_posix()]}{anchor})"
         raise ValueError(
@@ -173,19 +178,23 @@ def write_pages(out: Path, *, notebooks: Path = EXAMPLES) -> None:
     names = [architecture.name for architecture in ARCHITECTURES.values()]
     _write(
         out / "models" / "index.md",
-        f"# Models\n\n{models_table()}\n{_score_note()}\n\n```{{toctree}}\n:hidden:\n\n" + "\n".join(names) + "\n```\n",
+        f"# Models\n\n{models_table('[`{0}`]({0}.md)')}\n{_score_note()}\n" + _toctree(names),
     )
     _write(out / "papers.md", papers_page())
     for source, page in _PAGES.items():
         _write(out / page, site_links((ROOT / source).read_text(encoding="utf-8"), ROOT))
-    for notebook in sorted(notebooks.glob("*.ipynb")):
-        _write(out / "examples" / notebook.name, notebook.read_text(encoding="utf-8"))
+    found = sorted(notebooks.glob("*.ipynb"))
+    for notebook in found:
+        _write(out / "examples" / notebook.name, site_links(notebook.read_text(encoding="utf-8"), EXAMPLES))
+    overview = site_links((EXAMPLES / "README.md").read_text(encoding="utf-8"), EXAMPLES)
+    _write(out / "examples" / "index.md", overview + _toctree([notebook.stem for notebook in found]))
 
 
 def _score_note() -> str:
     score = WEIGHTS["rde.small"].scores[0]
+    protocol = score.protocol.partition(", short side")[0]
     return (
-        f"J&F in percent on {score.data} ({score.protocol.partition(', short side')[0]}); [Results](/results.md) says on\n"
+        f"J&F in percent on {score.data} ({protocol}); [Results](/results.md) says on\n"
         "which, and what two training-free baselines reach there."
     )
 
@@ -204,6 +213,10 @@ def _deeper(text: str) -> str:
     """Return Markdown with every heading one level lower; code blocks stay as they are."""
     parts = re.split(r"(^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE)
     return "".join(part if part.startswith("```") else re.sub(r"^(#+ )", r"#\1", part, flags=re.M) for part in parts)
+
+
+def _toctree(names: list[str]) -> str:
+    return "\n```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```\n"
 
 
 def _write(path: Path, text: str) -> None:
@@ -227,10 +240,8 @@ def main() -> int:
     if renewed == text:
         return 0
     if is_check:
-        print(f"{page} shows another table of models than the registry. Run `python {Path(__file__).name}`.")
         return 1
     page.write_text(renewed, encoding="utf-8")
-    print(f"Renewed {page}")
     return 0
 
 

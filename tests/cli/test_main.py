@@ -24,7 +24,7 @@ COMMANDS = sorted(
 
 
 def test_every_command_is_known_to_the_program():
-    assert COMMANDS == sorted(cli._COMMANDS)
+    assert sorted(cli._COMMANDS) == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)

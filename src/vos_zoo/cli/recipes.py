@@ -57,8 +57,8 @@ def find_recipe(word: str) -> str:
     near = difflib.get_close_matches(re.sub(r"^(.*/)?recipes/|\.ya?ml$", "", word), recipes, n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else ""
     raise MissingFileError(
-        f"`--config {word}`: there is no such file and no recipe of that name.{hint} Give the path of a YAML file, or a "
-        "name of `vos-zoo list --recipes`."
+        f"`--config {word}`: there is no such file and no recipe of that name.{hint} Give the path of a YAML file, or "
+        "a name of `vos-zoo list --recipes`."
     )
 
 

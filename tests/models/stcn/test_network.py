@@ -55,10 +55,7 @@ def softmax_read(query, keys, values, similarity):
     """Equations 1 to 4 of the paper in float64, for one query position at a time."""
     read = []
     for column in query.double().T:
-        if similarity == "l2":
-            scores = -((keys.double() - column) ** 2).sum(dim=1)
-        else:
-            scores = keys.double() @ column
+        scores = -((keys.double() - column) ** 2).sum(dim=1) if similarity == "l2" else keys.double() @ column
         weights = (scores / len(column) ** 0.5).exp()
         read.append((weights / weights.sum()) @ values.double())
     return torch.stack(read, dim=1)
