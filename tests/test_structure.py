@@ -77,6 +77,7 @@ WITHOUT_SOURCE = {
         "test_docs.py",
         "test_doctests.py",
         "test_package.py",
+        "test_readme.py",
         "test_results.py",
         "test_structure.py",
     ),

@@ -153,7 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="vos-zoo",
         description="Segment objects through videos: give a video and the masks of one frame.",
-        epilog="`vos-zoo COMMAND --help` explains a command. Training: `lightning fit --config recipes/rde.yaml`.",
+        epilog="`vos-zoo COMMAND --help` explains a command. Training: `lightning fit --config rde`.",
     )
     parser.add_argument("--version", action="version", version=f"vos-zoo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

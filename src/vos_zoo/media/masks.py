@@ -75,6 +75,12 @@ def read_mask(
         MissingFileError: If there is no such file.
         MaskError: If the file is no readable image, has colour or alpha channels, is anti-aliased, or JPEG-compressed.
         ConfigError: If ``void`` is no value, "auto" or None.
+
+    Example:
+        >>> from vos_zoo.demo import demo_clip
+        >>> mask = read_mask(demo_clip().first_mask)
+        >>> mask.shape, mask_ids(mask)
+        ((480, 854), [1])
     """
     check_void(void)
     path = local_path(path)
