@@ -2,9 +2,9 @@
 
     python benchmarks/streaming.py --clips CLIPS --out results/streaming.json
 
-CLIPS is a root in DAVIS layout; its shortest clip is read into memory first. Each round runs a session and the generator
-side by side, one frame of each in turns, and checks that their masks are equal. Processor seconds of one thread; the
-medians over all frames, their ratio, and the median of the frames' own ratios.
+CLIPS is a root in DAVIS layout; its shortest clip is read into memory first. Each round runs a session and the
+generator side by side, one frame of each in turns, and checks that their masks are equal. Processor seconds of one
+thread; the medians over all frames, their ratio, and the median of the frames' own ratios.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def main() -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
-    print(f"segment_frames takes {100 * (ratio - 1):+.1f} % over a bare session; at most {100 * (MOST - 1):.0f} % allowed")
+    print(
+        f"segment_frames takes {100 * (ratio - 1):+.1f} % over a bare session; at most {100 * (MOST - 1):.0f} % allowed"
+    )
     return 0 if ratio <= MOST else 1
 
 

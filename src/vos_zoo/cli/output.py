@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "aligned",
     "byte_count",
     "check_new_files",
     "describe_os_error",
@@ -24,6 +25,8 @@ __all__ = [
     "is_full",
     "levels",
     "named_path",
+    "object_ids",
+    "object_label",
     "print_error",
     "void_value",
 ]
@@ -162,6 +165,49 @@ def named_path(text: str) -> tuple[str, Path]:
     if not name or not path:
         raise argparse.ArgumentTypeError(f"{text!r} names no path; write it like proposals=FOLDER")
     return name, Path(path)
+
+
+def object_ids(text: str) -> list[int]:
+    """Read ids of objects such as ``1,3``.
+
+    Raises:
+        argparse.ArgumentTypeError: If they are no whole numbers above 0.
+
+    Example:
+        >>> object_ids("1,3")
+        [1, 3]
+    """
+    parts = text.split(",")
+    if not all(re.fullmatch(r"\s*0*[1-9][0-9]*\s*", part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} are no ids of objects; write them like 1,3")
+    return [int(part) for part in parts]
+
+
+def object_label(text: str) -> tuple[int, str]:
+    """Read the id of an object and what it is called, such as ``1=bird``.
+
+    Raises:
+        argparse.ArgumentTypeError: If there is no id or no name.
+
+    Example:
+        >>> object_label("1=bird")
+        (1, 'bird')
+    """
+    number, _, name = text.partition("=")
+    if not re.fullmatch(r"0*[1-9][0-9]*", number) or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} names no object; write it like 1=bird")
+    return int(number), name.strip()
+
+
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table whose columns are as wide as their widest cell.
+
+    Example:
+        >>> aligned([("NAME", "J&F"), ("rde.small", "75.0")])
+        ['NAME       J&F', 'rde.small  75.0']
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def format_bytes(count: int) -> str:

@@ -66,7 +66,7 @@ def label_pixels(
     given: NDArray[np.integer[Any]] | None = None,
     is_open: NDArray[np.bool_] | None = None,
     annotated: Iterable[int] = (),
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
 ) -> NDArray[np.integer[Any]]:
     """Give every pixel of a frame the most probable object; what the user gave stays exactly as given.
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from vos_zoo.media.arrays import ColorOrder
     from vos_zoo.media.mask_values import VoidChoice
-    from vos_zoo.network import ClipMemory, MemoryPolicy, VOSNetwork
+    from vos_zoo.network import ClipMemory, MemoryPolicy, Prediction, VOSNetwork
 
     from .sizes import WorkingSize
     from .unwrap import Model
@@ -172,6 +172,7 @@ class VideoSession:
         self._policy = chosen if max_memory_bytes is None else replace(chosen, max_bytes=max_memory_bytes)
         self._objects = ObjectIds()
         self._id_type: np.dtype[Any] = id_type(())
+        self._prediction: Prediction | None = None  # of the last frame, if the network can show something of it
         with torch.no_grad():
             self._memory: ClipMemory = self._network.new_memory(self._policy)
 
@@ -264,7 +265,7 @@ class VideoSession:
                 f"Out of memory on {self.device} while object {object_id} was removed: the others' memory is copied. "
                 "The object is still tracked. Free some memory and remove it again."
             ) from None
-        self._objects = objects
+        self._objects, self._prediction = objects, None
 
     def watch(self, name: str) -> None:
         """Compute also what costs extra for :meth:`view`, from the next frame on.
@@ -279,7 +280,10 @@ class VideoSession:
         self._network.watch(name, self._memory)
 
     def view(self, name: str) -> FrameView | None:
-        """Return a view of the last frame; None if that frame was not segmented.
+        """Return a view of the last frame.
+
+        None if that frame was not predicted because all its objects were annotated, and after an object was removed
+        until the next frame.
 
         Args:
             name: One of the network's ``views``.
@@ -288,10 +292,10 @@ class VideoSession:
             ConfigError: If this network does not show it.
         """
         self._check_view(name)
-        shown = self._network.view(name, self._memory)
         geometry = self._inputs.sizes
-        if shown is None or geometry is None:
+        if self._prediction is None or geometry is None:
             return None
+        shown = self._network.view(name, self._prediction)
         planes = shown.map.float().unsqueeze(1)
         padded = F.interpolate(planes, geometry.padded_size, mode="bilinear", align_corners=False)
         pixels: NDArray[np.float32] = geometry.to_frame(geometry.crop(padded)[0, 0]).cpu().numpy()
@@ -328,12 +332,15 @@ class VideoSession:
         needs_prediction = any(is_open is not None or object_id not in annotated for object_id in self._objects.ids)
         if not needs_prediction and not annotated:  # nothing to track yet
             background = torch.ones(1, *geometry.working_size, dtype=torch.float32, device=self.device)
+            self._prediction = None
             empty_mask = np.zeros(geometry.frame_size, self._id_type)
             return FrameResult(self.num_frames, empty_mask, (), _ordinary(background))
+        prediction: Prediction | None = None
         pad_first = network.pads_before_normalisation
         features = network.encode(geometry.to_image(given.frame, self.device, pad_first=pad_first))
         if needs_prediction:
-            probabilities = torch.sigmoid(network.segment(features, memory).float())
+            prediction = network.predict(features, memory)
+            probabilities = torch.sigmoid(prediction.logits.float())
             if annotated:
                 # An annotated frame is predicted like any other before the given masks change it.
                 probabilities = torch.softmax(soft_aggregate(probabilities), dim=1)[:, 1:]
@@ -367,8 +374,9 @@ class VideoSession:
             masks = final[:, 1:]
             if network.pads_masks_with_zeros:
                 masks = geometry.blank_padding(masks)
-            network.memorize(features, masks, memory, reference=planes)
+            network.memorize(features, masks, memory, reference=planes, prediction=prediction)
         self._objects = objects
+        self._prediction = prediction if network.views else None
         self._id_type = kind
         return result
 

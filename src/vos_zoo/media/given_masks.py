@@ -12,16 +12,17 @@ import numpy as np
 
 from vos_zoo.errors import MaskError, UsageError
 from vos_zoo.media.arrays import is_mask, to_mask
+from vos_zoo.media.frame_names import FrameNames, some_names
 from vos_zoo.media.mask_notes import warn_of_void_rims
 from vos_zoo.media.mask_values import RIM_VALUE, VOID, VoidChoice, check_void, has_void_rims
-from vos_zoo.media.masks import FrameNames, MaskFolder, read_mask, some_names
+from vos_zoo.media.masks import MaskFolder, read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vos_zoo.media.mask_decoding import Mask
 
-__all__ = ["GivenMasks", "MaskSource", "MasksInMemory", "frame_of", "open_given_masks"]
+__all__ = ["GivenMasks", "MaskSource", "MasksInMemory", "open_given_masks"]
 
 _logger = logging.getLogger(__name__)
 
@@ -40,6 +41,10 @@ class GivenMasks(Protocol):
     @property
     def frames(self) -> tuple[str, ...]:
         """Names of the frames that have a mask, at least one, in the order of the frames."""
+
+    @property
+    def absences(self) -> Mapping[str, frozenset[int]]:
+        """Objects that are said to be invisible in a frame, by its name; that ends no track."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -87,7 +92,7 @@ class MasksInMemory:
             raise MaskError("No mask was given. Give at least one, such as {0: mask} for the first frame.")
         names, matched = FrameNames(all_names), dict[str, Any]()
         for key, mask in by_frame.items():
-            name = frame_of(key, all_names, names, "A mask")
+            name = names.find_key(key, "A mask")
             if name in matched:
                 raise MaskError(f"Frame {name} has two masks, one of them given for {key!r}. Give one for each frame.")
             matched[name] = mask
@@ -107,6 +112,11 @@ class MasksInMemory:
         return tuple(self._masks)
 
     @property
+    def absences(self) -> Mapping[str, frozenset[int]]:
+        """None: the argument ``absent`` of :func:`vos_zoo.segment_frames` names them."""
+        return {}
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """Mask files among the given masks."""
         return tuple(Path(mask) for mask in self._masks.values() if isinstance(mask, (str, os.PathLike)))
@@ -124,7 +134,7 @@ class MasksInMemory:
         if mask is None:
             return None
         if isinstance(mask, (str, os.PathLike)):
-            return read_mask(mask, void=self._void, void_as=VOID)
+            return read_mask(Path(mask), void=self._void, void_as=VOID)
         ids = to_mask(mask, self.source(frame_name))
         void = self._void
         if void == "auto":
@@ -151,14 +161,16 @@ def open_given_masks(
     *,
     all_names: Sequence[str] | None = None,
     void: VoidChoice = "auto",
+    first_number: int | None = None,
 ) -> GivenMasks:
-    """Open what a user gives as masks: the one door for all sources.
+    """Open images of ids, or masks in memory; ``vos_zoo.interchange.opening`` also opens files of other tools.
 
     Args:
         masks: See :data:`MaskSource`.
         frame_names: Names of the frames to segment, in their order.
         all_names: Names of all frames of the video; None means ``frame_names``.
         void: The value of pixels without an opinion, see :func:`vos_zoo.read_mask`.
+        first_number: The number by which files call the first frame of the video; None finds out.
 
     Raises:
         MissingFileError: If a path leads to nothing.
@@ -166,40 +178,12 @@ def open_given_masks(
         UsageError: If ``masks`` is nothing of this.
     """
     if isinstance(masks, (str, os.PathLike)):
-        return MaskFolder(Path(masks), frame_names, all_names=all_names, void=void, void_as=VOID)
+        return MaskFolder(
+            Path(masks), frame_names, all_names=all_names, void=void, void_as=VOID, first_number=first_number
+        )
     if isinstance(masks, Mapping) or is_mask(masks):
         return MasksInMemory(masks, frame_names, all_names=all_names, void=void)
     raise UsageError(
         f"masks is {'None' if masks is None else 'a ' + type(masks).__name__}. Expected a path; a mask of the first "
         "frame as array, tensor or image; or masks by frame, such as {0: mask, 40: other_mask}."
-    )
-
-
-def frame_of(key: object, all_names: Sequence[str], names: FrameNames, what: str) -> str:
-    """Find the frame that a user means: by its name, or by its number, counted from 0 in the whole video.
-
-    Args:
-        key: What the user said.
-        all_names: Names of all frames of the video.
-        names: The same, ready to be searched.
-        what: What messages call the thing that belongs to the frame.
-
-    Raises:
-        MaskError: If there is no such frame.
-        UsageError: If it is neither a number nor a name.
-    """
-    if isinstance(key, str):
-        name = names.find(key, f"{what} for frame {key!r}")
-        if name is not None:
-            return name
-    elif not isinstance(key, (int, np.integer)) or isinstance(key, bool):
-        raise UsageError(
-            f"{what} is given for frame {key!r}, a {type(key).__name__}. Expected the number of a frame, from 0, or "
-            "its name."
-        )
-    elif 0 <= key < len(all_names):
-        return all_names[int(key)]
-    raise MaskError(
-        f"{what} is given for frame {key!r}, which the video does not have. It has {len(all_names)} frames, numbered "
-        f"from 0: {some_names(all_names)}."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
@@ -59,7 +59,7 @@ def open_frames(
         VosZooError: As :func:`vos_zoo.media.reader.open_video` says, for paths.
     """
     if isinstance(frames, (str, os.PathLike)):
-        return open_video(frames, start=start, end=end, every=every, levels=levels)
+        return open_video(os.fspath(frames), start=start, end=end, every=every, levels=levels)
     if isinstance(frames, VideoReader):
         if (start, end, every, levels) != (None, None, 1, None):
             raise ConfigError(
@@ -119,10 +119,11 @@ class VideoInMemory(VideoReader):
                 raise VideoError(
                     f"The video has shape {array.shape}. Expected (frames, height, width, 3), or a list of frames."
                 )
+        first: list[Any]
         if hasattr(frames, "__len__") and hasattr(frames, "__getitem__"):
-            self._frames = frames
-            count = len(frames)
-            first = [frames[0]] if count else []
+            self._frames = cast("Sequence[Any]", frames)
+            count = len(self._frames)
+            first = [self._frames[0]] if count else []
         else:
             self._rest = iter(frames)
             first = list(itertools.islice(self._rest, 1))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,9 @@ from PIL import Image
 
 from vos_zoo.errors import MaskError, MissingFileError, ShapeError
 from vos_zoo.files import atomic_path, local_path, natural_key, refuse_dangling
+from vos_zoo.media.absences import ABSENT_FILE, read_absences
+from vos_zoo.media.frame_matching import find_frames
+from vos_zoo.media.frame_names import FrameNames, some_names
 from vos_zoo.media.mask_decoding import MAX_ID, DecodedMask, Mask, decode_mask
 from vos_zoo.media.mask_notes import say_once, warn_of_palette_greys, warn_of_void_rims
 from vos_zoo.media.mask_values import RIM_VALUE, VoidChoice, check_void, davis_palette, has_void_rims
@@ -55,6 +56,12 @@ def read_mask(
         MissingFileError: If there is no such file.
         MaskError: If the file is no readable image, has colour or alpha channels, is anti-aliased, or JPEG-compressed.
         ConfigError: If ``void`` is no value, "auto" or None.
+
+    Example:
+        >>> from vos_zoo.demo import demo_clip
+        >>> mask = read_mask(demo_clip().first_mask)
+        >>> mask.shape, mask_ids(mask)
+        ((480, 854), [1])
     """
     check_void(void)
     path = local_path(path)
@@ -175,6 +182,7 @@ class MaskFolder:
 
     A single file belongs to the first frame. The files of a folder belong to the frames of the same stem; leading
     zeros may differ ("5.png" for frame "00005") as long as only one frame can be meant. Masks are read when asked for.
+    A file ``absent.json`` in the folder says which objects frames do not show, ``{"00012": [3]}``.
 
     Args:
         path: One mask file, or a folder of masks named like the frames.
@@ -183,10 +191,13 @@ class MaskFolder:
             Masks of the other frames are left out, which is logged.
         void: The value of pixels without an opinion; see ``read_mask``.
         void_as: What these pixels are given as; 0 makes them background.
+        first_number: The number by which the files call the first frame of the video; None finds out, see
+            :func:`~vos_zoo.media.frame_matching.find_frames`.
 
     Attributes:
         path: Where the masks are.
         files: Mask file of every annotated frame, by frame name, in the order of the frames.
+        absences: Objects that frames do not show, by frame name.
 
     Raises:
         MissingFileError: If there is no such file or folder, or masks are links to files that are not there.
@@ -203,8 +214,10 @@ class MaskFolder:
         all_names: Sequence[str] | None = None,
         void: VoidChoice = "auto",
         void_as: int = 0,
+        first_number: int | None = None,
     ) -> None:
         check_void(void)
+        self._first_number = first_number
         self.path = local_path(path)
         self._void: VoidChoice = void
         self._void_as = void_as
@@ -227,6 +240,8 @@ class MaskFolder:
                 f"({some_names(frame_names)}). Start at a frame with a mask (such as {next(iter(matched))}), or "
                 "segment all."
             )
+        absences = self.path / ABSENT_FILE
+        self.absences = read_absences(absences, FrameNames(all_names)) if absences.is_file() else {}
         if left_out:
             _logger.warning(
                 "%d of the masks in `%s` belong to frames that are left out: %s.",
@@ -298,59 +313,25 @@ class MaskFolder:
         return {frame_names[0]: self.path}
 
     def _match_folder(self, all_names: Sequence[str]) -> dict[str, Path]:
-        names = FrameNames(all_names)
+        files = mask_files(self.path)
+        names = find_frames(
+            [file.stem for file in files], all_names, first_number=self._first_number, what=f"masks in `{self.path}`"
+        )
         matched: dict[str, Path] = {}
-        strangers: list[str] = []
-        for path in _mask_files(self.path):
-            name = names.find(path.stem, f"Mask `{path}`")
-            if name is None:
-                strangers.append(path.name)
-                continue
+        for name, file in zip(names, files, strict=True):
             if name in matched:
-                raise MaskError(f"Frame {name} has two masks, `{matched[name]}` and `{path}`. Remove one of them.")
-            matched[name] = path
-        if strangers:
-            raise MaskError(
-                f"{len(strangers)} of the masks in `{self.path}` match no frame: {some_names(strangers)}. Masks are "
-                f"named like their frames: {some_names(all_names)}. Rename or remove them."
-            )
+                raise MaskError(f"Frame {name} has two masks, `{matched[name]}` and `{file}`. Remove one of them.")
+            matched[name] = file
         return matched
 
 
-class FrameNames:
-    """Finds the frame that a name means; leading zeros may differ as long as only one frame can be meant.
+def mask_files(folder: Path) -> list[Path]:
+    """List the masks of a folder in natural order.
 
-    Args:
-        names: Names of all frames of a video.
-
-    Example:
-        >>> FrameNames(["00005", "00006"]).find("5", "Mask `5.png`")
-        '00005'
+    Raises:
+        MaskError: If it holds none.
+        MissingFileError: If some are links to files that are not there.
     """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._known = set(names)
-        self._by_number: defaultdict[str, list[str]] = defaultdict(list)
-        for name in names:
-            self._by_number[_without_zeros(name)].append(name)
-
-    def find(self, name: str, what: str) -> str | None:
-        """Give the name of the frame; None if there is no such frame.
-
-        Args:
-            name: What somebody called it.
-            what: What messages call the thing that belongs to the frame.
-
-        Raises:
-            MaskError: If several frames could be meant.
-        """
-        names = [name] if name in self._known else self._by_number.get(_without_zeros(name), [])
-        if len(names) > 1:
-            raise MaskError(f"{what} could belong to frames {some_names(names)}. Name it exactly like one of them.")
-        return names[0] if names else None
-
-
-def _mask_files(folder: Path) -> list[Path]:
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
     images = [p for p in entries if p.suffix.lower() in MASK_SUFFIXES]
     refuse_dangling(images, "masks")
@@ -365,16 +346,6 @@ def _mask_files(folder: Path) -> list[Path]:
     else:
         hint = "Give a folder of palette or greyscale PNG files, named like the frames."
     raise MaskError(f"Folder `{folder}` holds no masks. {hint}")
-
-
-def _without_zeros(stem: str) -> str:
-    return re.sub(r"[0-9]+", lambda digits: digits[0].lstrip("0") or "0", stem)
-
-
-def some_names(names: Sequence[str]) -> str:
-    """List a few names: the first three, and the last of many."""
-    shown = list(names[:3])
-    return ", ".join(shown) + (f" … {names[-1]}" if len(names) > len(shown) else "")
 
 
 def _void_value(decoded: DecodedMask, void: VoidChoice) -> int | None:
