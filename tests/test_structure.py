@@ -17,13 +17,13 @@ TESTS = Path(__file__).parent
 #: Floors from the ground up; a room is a folder or a file of the package. What a room may import lies on lower floors.
 FLOORS = (
     ("attempt", "errors", "version", "lazy", "moved", "waiting"),
-    ("files", "limits", "configs", "cache", "demo", "plugins"),
-    ("registry", "network", "devices", "media", "layers", "memory", "run_file"),
+    ("files", "limits", "configs", "cache", "demo", "plugins", "kept_frames"),
+    ("registry", "network", "devices", "media", "layers", "memory", "run_file", "portable"),
     ("interchange", "weights"),
     ("data", "metrics", "inference", "prompts"),
-    ("training",),
+    ("training", "runtime"),
     ("models",),
-    ("segmentation", "reproduction"),
+    ("segmentation", "reproduction", "deployment"),
     ("cli", "app", "testing"),
 )
 HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
