@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent
 FLOORS = (
     ("attempt", "errors", "version", "lazy", "moved", "waiting"),
     ("files", "limits", "configs", "cache", "demo", "plugins"),
-    ("registry", "network", "devices", "media", "layers", "memory", "run_file"),
+    ("registry", "network", "devices", "media", "layers", "memory", "run_file", "failures"),
     ("weights",),
     ("data", "metrics", "inference"),
     ("training",),

@@ -94,6 +94,10 @@ class RunStoppedError(VosZooError, RuntimeError):
         self.signal_number = signal_number
 
 
+class FailedVideosError(VosZooError, RuntimeError):
+    """Some of many videos could not be segmented; the others are finished."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether an exception of PyTorch, CUDA's libraries or Triton means that a device has too little memory left.
 

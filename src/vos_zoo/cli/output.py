@@ -62,6 +62,8 @@ def describe_os_error(error: OSError, remedy: str) -> str:
             f"no space is left on the disk{where}. What is finished is kept, nothing half-written remains. Free some "
             f"space; then {remedy}."
         )
+    if not where:
+        return f"the system refused something: {error.strerror or error}. What is finished is kept; then {remedy}."
     return f"the system refused a file{where}: {error.strerror or error}. Check the path and its rights."
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
+import functools
 import json
 import logging
 import os
 import sys
-import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from vos_zoo.files import printable
+from vos_zoo.waiting import Pace, describe_progress
 
 if TYPE_CHECKING:
     import argparse
@@ -22,10 +22,7 @@ __all__ = ["Style", "add_progress_argument", "progress_bar", "report_event", "te
 
 Style = Literal["auto", "json"]
 
-_FIRST_LINE = 1.0  # seconds until the first line
-_LINE_EVERY = 5.0  # seconds between two lines
 _EVENT_EVERY = 0.2  # seconds between two JSON lines
-_WINDOW = 60.0  # seconds that a speed is averaged over: frames that are read again after a stop go by faster
 
 #: Where JSON lines go; None where people read.
 _events: ContextVar[TextIO | None] = ContextVar("events", default=None)
@@ -87,9 +84,9 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
         A function that takes how much is done and how much there is.
     """
     if _events.get() is not None:
-        yield _Pace(unit, _EVENT_EVERY, 0.0, _report_progress)
+        yield Pace(functools.partial(_report_progress, unit), every=_EVENT_EVERY, first=0.0)
     elif not sys.stderr.isatty():
-        yield _Pace(unit, _LINE_EVERY, _FIRST_LINE, _print_progress)
+        yield Pace(functools.partial(_print_progress, unit))
     else:
         from tqdm import tqdm
 
@@ -102,44 +99,8 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
             yield show
 
 
-class _Pace:
-    """Passes progress on from time to time, and at the end, with speed and time left.
-
-    Args:
-        unit: What is counted.
-        every: Seconds between two reports.
-        first: Seconds until the first one.
-        report: Takes unit, done, total, units per second, and seconds left.
-    """
-
-    def __init__(
-        self, unit: str, every: float, first: float, report: Callable[[str, int, int, float, float], None]
-    ) -> None:
-        self._unit = unit
-        self._every = every
-        self._report = report
-        begin = time.monotonic()
-        self._next = begin + first
-        self._seen = collections.deque([(begin, 0)])
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        self._seen.append((now, done))
-        while len(self._seen) > 2 and self._seen[0][0] < now - _WINDOW:
-            self._seen.popleft()
-        if now < self._next and done < total:
-            return
-        self._next = now + self._every
-        since, before = self._seen[0]
-        speed = (done - before) / max(now - since, 1e-9)
-        self._report(self._unit, done, total, speed, (total - done) / speed if speed > 0 else 0.0)
-
-
 def _print_progress(unit: str, done: int, total: int, speed: float, left: float) -> None:
-    minutes, seconds = divmod(round(left), 60)
-    hours, minutes = divmod(minutes, 60)
-    rest = f", {hours}:{minutes:02d}:{seconds:02d} left" if done < total else ""
-    print(f"{done} of {total} {unit}, {speed:.2f} {unit}/s{rest}", file=sys.stderr, flush=True)
+    print(describe_progress(unit, done, total, speed, left), file=sys.stderr, flush=True)
 
 
 def _report_progress(unit: str, done: int, total: int, speed: float, left: float) -> None:
