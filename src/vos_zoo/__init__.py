@@ -3,8 +3,8 @@
 Give a video and the masks of some objects in one of its frames; get masks for every frame.
 
 Public names load on first use, so that ``import vos_zoo`` needs neither torch nor OpenCV:
-:func:`load_model`, :func:`list_models`, :class:`VideoSession`, :func:`segment_video`, :func:`evaluate`,
-:func:`read_mask`, :func:`read_frames`, :func:`register`.
+:func:`load_model`, :func:`list_models`, :class:`VideoSession`, :func:`segment_video`, :func:`segment_many`,
+:func:`evaluate`, :func:`read_mask`, :func:`read_frames`, :func:`register`.
 
 Example:
     >>> import vos_zoo
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vos_zoo.models.load import load_model as load_model
     from vos_zoo.registry import list_models as list_models
     from vos_zoo.registry import register as register
+    from vos_zoo.scale.many import segment_many as segment_many
     from vos_zoo.segmentation.video import segment_video as segment_video
 
 redirect_moved_modules()
@@ -42,6 +43,7 @@ __getattr__, __dir__ = lazy_names(
         "read_frames": "vos_zoo.media.reader",
         "read_mask": "vos_zoo.media.masks",
         "register": "vos_zoo.registry",
+        "segment_many": "vos_zoo.scale.many",
         "segment_video": "vos_zoo.segmentation.video",
     },
 )
@@ -54,5 +56,6 @@ __all__ = [
     "read_frames",
     "read_mask",
     "register",
+    "segment_many",
     "segment_video",
 ]

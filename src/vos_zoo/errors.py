@@ -73,6 +73,14 @@ class EvaluationError(VosZooError, ValueError):
     """Results and annotations that cannot be compared."""
 
 
+class ManifestError(VosZooError, ValueError):
+    """A list of videos with rows that name no work, or the same work twice."""
+
+
+class StoreError(VosZooError, OSError):
+    """A store of files, such as a bucket, that cannot be reached or refuses."""
+
+
 class OutOfMemoryError(VosZooError, MemoryError):
     """The device ran out of memory; the session that raised it stays usable."""
 

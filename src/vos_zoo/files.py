@@ -32,6 +32,8 @@ PARTIAL_SUFFIX = ".part"
 _HEAD_BYTES = 512
 _LOCK_POLL = 0.05  # seconds between two attempts at a lock
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
+# EFBIG is the user's own limit on the size of files, and that of some file systems.
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -109,6 +111,11 @@ def file_kind(path: str | Path) -> FileKind:
         is_html = re.match(rb"(?i)\s*(<!doctype html|<html)", head) is not None
         return FileKind("an HTML page" if is_html else "a text file", "text")
     return FileKind("a binary file of unknown format", "unknown")
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether there is no room left for a file, on the disk or within the user's limits."""
+    return error.errno in _FULL
 
 
 @contextlib.contextmanager

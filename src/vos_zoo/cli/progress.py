@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-__all__ = ["Style", "add_progress_argument", "progress_bar", "report_event", "terminal"]
+    from vos_zoo.scale.many import ManyProgress
+
+__all__ = ["Style", "add_progress_argument", "many_progress", "progress_bar", "report_event", "terminal"]
 
 Style = Literal["auto", "json"]
 
@@ -97,6 +99,52 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
                 bar.update(done - bar.n)
 
             yield show
+
+
+@contextlib.contextmanager
+def many_progress() -> Iterator[Callable[[ManyProgress], None]]:
+    """Show how far many videos are in one line: renewed on a terminal, every few seconds elsewhere, or as JSON lines.
+
+    Yields:
+        A function that takes the state.
+    """
+    state: list[ManyProgress] = []
+    is_bar = _events.get() is None and sys.stderr.isatty()
+
+    def report(done: int, total: int, _speed: float, _left: float) -> None:
+        now = state[-1]
+        if _events.get() is not None:
+            report_event(
+                "progress", unit="videos", done=done, total=total, failed=now.failed, frames=now.frames,
+                per_second=round(done / max(now.seconds, 1e-9), 3), seconds_left=round(now.seconds_left, 1),
+            )  # fmt: skip
+        else:
+            start, end = ("\r", "\x1b[K") if is_bar else ("", "\n")
+            print(f"{start}{_many_line(now)}", end=end, file=sys.stderr, flush=True)
+
+    every = _EVENT_EVERY if is_bar or _events.get() is not None else None
+    pace = Pace(report) if every is None else Pace(report, every=every, first=0.0)
+
+    def show(now: ManyProgress) -> None:
+        is_new = not state or now.done < now.total or state[-1].done < now.done
+        state[:] = [now]
+        if is_new:
+            pace(now.done, now.total)
+
+    try:
+        yield show
+    finally:
+        if is_bar and state:
+            print(file=sys.stderr)
+
+
+def _many_line(now: ManyProgress) -> str:
+    failed = f", {now.failed} failed" if now.failed else ""
+    speed = f", {now.frames / max(now.seconds, 1e-9):.2f} frames/s" if now.frames else ""
+    minutes, seconds = divmod(round(now.seconds_left), 60)
+    hours, minutes = divmod(minutes, 60)
+    left = f", {hours}:{minutes:02d}:{seconds:02d} left" if now.seconds_left and now.done < now.total else ""
+    return f"{now.done} of {now.total} videos{failed}{speed}{left}"
 
 
 def _print_progress(unit: str, done: int, total: int, speed: float, left: float) -> None:
