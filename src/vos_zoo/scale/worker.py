@@ -161,10 +161,12 @@ class Worker:
         with tempfile.TemporaryDirectory(prefix="vos-zoo-") as scratch:
             video = fetch(job.video, Path(scratch) / "video")
             masks = fetch(job.masks, Path(scratch) / "masks")
-            is_local = isinstance(self._store, LocalStore)
-            folder = self._store.root / job.name if is_local else Path(scratch) / "results" / job.name
+            place = self._store.root if isinstance(self._store, LocalStore) else Path(scratch) / "results"
+            folder = place / job.name
             names = (
-                {video: job.video, str(Path(masks).resolve()): job.masks} if is_remote(job.video + job.masks) else {}
+                {video: job.video, str(Path(masks).resolve()): job.masks}
+                if is_remote(job.video) or is_remote(job.masks)
+                else {}
             )
             with _inputs_named(folder / RUN_FILE, names):
                 report = segment_video(

@@ -39,11 +39,11 @@ class OpenedVideo(NamedTuple):
 
     Attributes:
         videos: The opened videos.
-        index: Which of them it is.
+        number: Which of them it is, from 0.
     """
 
     videos: AnnotatedVideos
-    index: int
+    number: int
 
 
 class VideoListing(abc.ABC):

@@ -131,7 +131,7 @@ class StoredVideo:
         Raises:
             DataError: If frames or masks of the video are missing.
         """
-        video = self._opened.videos.videos[self._opened.index]
+        video = self._opened.videos.videos[self._opened.number]
         names = [PurePosixPath(frame).stem for frame in video.frames]
         return names if video.written is None else [names[index] for index in video.written]
 
