@@ -3,8 +3,9 @@
 Give a video and the masks of some objects in one of its frames; get masks for every frame.
 
 Public names load on first use, so that ``import vos_zoo`` needs neither torch nor OpenCV:
-:func:`load_model`, :func:`list_models`, :class:`VideoSession`, :func:`segment_video`, :func:`segment_many`,
-:func:`evaluate`, :func:`read_mask`, :func:`read_frames`, :func:`register`.
+:func:`load_model`, :func:`list_models`, :class:`VideoSession`, :func:`segment_video`,
+:func:`segment_frames`, :func:`segment_many`, :func:`evaluate`, :func:`read_mask`, :func:`read_frames`,
+:func:`register`.
 
 Example:
     >>> import vos_zoo
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from vos_zoo.registry import list_models as list_models
     from vos_zoo.registry import register as register
     from vos_zoo.scale.many import segment_many as segment_many
+    from vos_zoo.segmentation.frames import segment_frames as segment_frames
     from vos_zoo.segmentation.video import segment_video as segment_video
 
 redirect_moved_modules()
@@ -43,6 +45,7 @@ __getattr__, __dir__ = lazy_names(
         "read_frames": "vos_zoo.media.reader",
         "read_mask": "vos_zoo.media.masks",
         "register": "vos_zoo.registry",
+        "segment_frames": "vos_zoo.segmentation.frames",
         "segment_many": "vos_zoo.scale.many",
         "segment_video": "vos_zoo.segmentation.video",
     },
@@ -56,6 +59,7 @@ __all__ = [
     "read_frames",
     "read_mask",
     "register",
+    "segment_frames",
     "segment_many",
     "segment_video",
 ]

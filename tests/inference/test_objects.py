@@ -1,6 +1,5 @@
 """The user's ids and the network's planes."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,16 +29,6 @@ def test_planes_follow_the_order_of_arrival():
 def test_background_gets_no_plane():
     objects = tracked([0, 3, 0])
     assert objects.ids == (3,)
-
-
-@given(st.lists(IDS, max_size=20), st.randoms(use_true_random=False))
-def test_a_map_of_planes_becomes_a_map_of_ids(ids, random):
-    objects = tracked(ids)
-    planes = np.array([[random.randint(0, len(objects)) for _ in range(5)] for _ in range(4)], np.int32)
-    expected = [[0 if plane == 0 else objects.ids[plane - 1] for plane in row] for row in planes.tolist()]
-    converted = objects.to_ids(planes)
-    assert converted.dtype == np.int32
-    assert converted.tolist() == expected
 
 
 @given(st.lists(IDS, min_size=1, max_size=10, unique=True), st.data())

@@ -73,25 +73,36 @@ def same(results, others):
 
 
 @pytest.mark.parametrize(
-    ("ids", "dtype"),
+    ("ids", "dtype", "kind"),
     [
-        ((1,), np.uint8),
-        ((7, 255), np.uint8),
-        ((7, 300, 65535), np.uint16),
-        ((-5, 3), np.int16),
-        ((2**31 - 1, -(2**31)), np.int64),
-        ((1, 2**31 - 1), np.uint64),
+        ((1,), np.uint8, np.uint8),
+        ((7, 255), np.uint8, np.uint8),
+        ((7, 255), np.int64, np.uint8),
+        ((7, 300, 65535), np.uint16, np.uint16),
+        ((-5, 3), np.int16, np.int32),
+        ((2**31 - 1, -(2**31)), np.int64, np.int32),
+        ((1, 2**31 - 1), np.uint64, np.int32),
     ],
 )
-def test_ids_are_any_integers(stcn, ids, dtype):
+def test_ids_are_any_integers(stcn, ids, dtype, kind):
     mask = boxes(ids, dtype=dtype)
     results = run(VideoSession(stcn, size=None), {0: mask})
     assert (results[0].mask == mask).all()
     for index, result in enumerate(results):
         assert result.index == index
         assert result.object_ids == tuple(sorted(ids))
-        assert result.mask.dtype == np.int32
+        assert result.mask.dtype == kind
         assert set(np.unique(result.mask)) <= {0, *ids}
+
+
+def test_the_type_of_masks_grows_with_the_ids_and_never_shrinks(stcn):
+    session = VideoSession(stcn, size=None)
+    steps = [None, boxes([3]), boxes([300]), boxes([-1]), None]
+    kinds = [session.step(frame, mask).mask.dtype for frame, mask in zip(FRAMES, steps, strict=False)]
+    for object_id in session.object_ids:
+        session.remove(object_id)
+    kinds.append(session.step(FRAMES[5]).mask.dtype)
+    assert kinds == [np.uint8, np.uint8, np.uint16, np.int32, np.int32, np.int32]
 
 
 @pytest.mark.parametrize("object_id", [2**31, -(2**31) - 1, 2**40])
@@ -347,9 +358,8 @@ def test_a_mask_is_the_most_probable_plane_at_the_frames_size(stcn):
         np.zeros(SIZE, np.uint8),
         np.zeros((*SIZE, 1), np.uint8),
         np.zeros((*SIZE, 4), np.uint8),
-        np.zeros((3, *SIZE), np.uint8),
         np.zeros((1, *SIZE, 3), np.uint8),
-        np.zeros((*SIZE, 3), np.float32),
+        np.full((*SIZE, 3), 40, np.float32),
         np.zeros((*SIZE, 3), np.int64),
         np.zeros((*SIZE, 3), bool),
         np.zeros((0, 4, 3), np.uint8),

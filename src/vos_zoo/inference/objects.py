@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vos_zoo.errors import MaskError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from numpy.typing import NDArray
 
 
 class ObjectIds:
@@ -57,8 +53,3 @@ class ObjectIds:
     def planes(self, ids: Iterable[int]) -> list[int]:
         """Return the planes of ids."""
         return [self._ids.index(object_id) for object_id in ids]
-
-    def to_ids(self, planes: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Turn a map of planes counted from 1, 0 for background, into a map of ids."""
-        table = np.array([0, *self._ids], dtype=np.int32)
-        return table[planes]

@@ -14,14 +14,15 @@ import torch.nn.functional as F
 from vos_zoo.devices import find_device
 from vos_zoo.errors import ConfigError, MaskError, OutOfMemoryError, VideoError, is_out_of_memory
 from vos_zoo.layers import soft_aggregate
+from vos_zoo.media.arrays import ColorOrder, to_frame, to_mask
 from vos_zoo.media.mask_values import RIM_VALUE, VoidChoice, check_void, has_void_rims
 from vos_zoo.media.masks import warn_of_palette_greys, warn_of_void_rims
 
 from .arithmetic import Precision, arithmetic, check_precision, half_type, store_weights
-from .arrays import check_frame, check_mask
 from .geometry import FrameGeometry, WorkingSize
 from .objects import ObjectIds
 from .optimize import compile_network, copy_network, optimize_network
+from .result import FrameResult, id_type, label_pixels
 from .side_inputs import check_side_inputs
 from .unwrap import find_network
 
@@ -31,30 +32,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from vos_zoo.network import ClipMemory, MemoryPolicy, VOSNetwork
+    from vos_zoo.network import ClipMemory, MemoryPolicy, Prediction, VOSNetwork
 
     from .unwrap import Model
 
-ColorOrder = Literal["rgb", "bgr"]
 _logger = logging.getLogger(__name__)
-_LEAST_ID, _LARGEST_ID = -(2**31), 2**31 - 1  # masks come back as int32
-
-
-@dataclass(frozen=True)
-class FrameResult:
-    """What the session knows about one frame.
-
-    Args:
-        index: Number of the frame in this session, from 0.
-        mask: Object id per pixel, 0 for background, int32 (H, W) in the frame's own size.
-        object_ids: Tracked objects, in the order of ``probabilities``.
-        probabilities: Final probabilities at working size, float32 (1 + O, h, w), background first.
-    """
-
-    index: int
-    mask: NDArray[np.int32]
-    object_ids: tuple[int, ...]
-    probabilities: Tensor
+_LEAST_ID, _LARGEST_ID = -(2**31), 2**31 - 1  # the largest type of masks is int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,8 +175,10 @@ class VideoSession:
             chosen = self._network.with_side_inputs(chosen, side_inputs)
         self._policy = chosen if max_memory_bytes is None else replace(chosen, max_bytes=max_memory_bytes)
         self._objects = ObjectIds()
+        self._id_type: np.dtype[Any] = id_type(())
         self._geometry: FrameGeometry | None = None
         self._next_index = 0
+        self._prediction: Prediction | None = None  # of the last frame, if the network can show something of it
         with torch.no_grad():
             self._memory: ClipMemory = self._network.new_memory(self._policy)
 
@@ -227,16 +212,16 @@ class VideoSession:
         """Where the network is."""
         return next(self._network.parameters()).device
 
-    def step(
-        self, frame: NDArray[np.uint8], mask: NDArray[np.integer] | None = None, *, absent: Collection[int] = ()
-    ) -> FrameResult:
+    def step(self, frame: Any, mask: Any = None, *, absent: Collection[int] = ()) -> FrameResult:
         """Process the next frame.
 
         Args:
-            frame: RGB (or BGR, see ``color``), values 0-255, shape (H, W, 3).
-            mask: Optional annotation of this frame, object id per pixel, shape (H, W); booleans mark object 1. Ids that
-                are new become tracked objects; ids already tracked are corrected. Objects that do not appear in the
-                mask are segmented as usual, outside the annotated pixels.
+            frame: RGB (or BGR, see ``color``): a NumPy array or PyTorch tensor, uint8 or 0-1, of shape (H, W, 3) or
+                (3, H, W), or a Pillow image; see :func:`vos_zoo.media.arrays.to_frame`.
+            mask: Optional annotation of this frame, as array, tensor or image: object id per pixel, shape (H, W);
+                booleans mark object 1, several of them objects 1 to N; see :func:`vos_zoo.media.arrays.to_mask`. Ids
+                that are new become tracked objects; ids already tracked are corrected. Objects that do not appear in
+                the mask are segmented as usual, outside the annotated pixels.
             absent: Tracked objects that this frame does not show. Their masks are empty in it, and the memory learns
                 so; they stay tracked and may come back. :meth:`remove` forgets an object.
 
@@ -249,14 +234,14 @@ class VideoSession:
                 tracked or in the mask.
             OutOfMemoryError: If the device runs out of memory; the session stays usable.
         """
+        frame = to_frame(frame, f"Frame {self._next_index}", color=self._color)
         geometry = self._check_frame(frame)
-        annotated, is_open = self._check_mask(mask, frame)
+        mask = None if mask is None else to_mask(mask, f"The mask of frame {self._next_index}")
+        annotated, is_open = self._check_mask(mask, geometry.frame_size)
         self._say_what_is_small(mask, annotated, geometry)
-        if self._color == "bgr":
-            frame = frame[:, :, ::-1]
         if absent:
             annotated = [*annotated, *self._check_absent(absent, annotated)]
-            mask = np.zeros(frame.shape[:2], np.int32) if mask is None else mask
+            mask = np.zeros(geometry.frame_size, np.uint8) if mask is None else mask
         failure: OutOfMemoryError | None = None
         try:
             with torch.inference_mode(), arithmetic(self._precision, self.device), self._memory.attempt():
@@ -294,7 +279,7 @@ class VideoSession:
                 f"Out of memory on {self.device} while object {object_id} was removed: the others' memory is copied. "
                 "The object is still tracked. Free some memory and remove it again."
             ) from None
-        self._objects = objects
+        self._objects, self._prediction = objects, None
 
     def watch(self, name: str) -> None:
         """Compute also what costs extra for :meth:`view`, from the next frame on.
@@ -309,7 +294,10 @@ class VideoSession:
         self._network.watch(name, self._memory)
 
     def view(self, name: str) -> FrameView | None:
-        """Return a view of the last frame; None if that frame was not segmented.
+        """Return a view of the last frame.
+
+        None if that frame was not predicted because all its objects were annotated, and after an object was removed
+        until the next frame.
 
         Args:
             name: One of the network's ``views``.
@@ -318,9 +306,9 @@ class VideoSession:
             ConfigError: If this network does not show it.
         """
         self._check_view(name)
-        shown = self._network.view(name, self._memory)
-        if shown is None or self._geometry is None:
+        if self._prediction is None or self._geometry is None:
             return None
+        shown = self._network.view(name, self._prediction)
         planes = shown.map.float().unsqueeze(1)
         padded = F.interpolate(planes, self._geometry.padded_size, mode="bilinear", align_corners=False)
         pixels: NDArray[np.float32] = self._geometry.to_frame(self._geometry.crop(padded)[0, 0]).cpu().numpy()
@@ -369,10 +357,15 @@ class VideoSession:
         needs_prediction = any(is_open is not None or object_id not in annotated for object_id in self._objects.ids)
         if not needs_prediction and not annotated:  # nothing to track yet
             background = torch.ones(1, *geometry.working_size, dtype=torch.float32, device=self.device)
-            return FrameResult(self._next_index, np.zeros(frame.shape[:2], np.int32), (), background)
+            self._prediction = None
+            return FrameResult(
+                self._next_index, np.zeros(geometry.frame_size, self._id_type), (), _ordinary(background)
+            )
+        prediction: Prediction | None = None
         features = network.encode(geometry.to_image(frame, self.device, pad_first=network.pads_before_normalisation))
         if needs_prediction:
-            probabilities = torch.sigmoid(network.segment(features, memory).float())
+            prediction = network.predict(features, memory)
+            probabilities = torch.sigmoid(prediction.logits.float())
             if annotated:
                 # An annotated frame is predicted like any other before the given masks change it.
                 probabilities = torch.softmax(soft_aggregate(probabilities), dim=1)[:, 1:]
@@ -396,50 +389,23 @@ class VideoSession:
             probabilities[:, planes] = exact
         final = torch.softmax(soft_aggregate(probabilities), dim=1)
         cropped = geometry.crop(final)[0]
-        result = FrameResult(
-            self._next_index, self._to_mask(cropped, mask, is_open, planes, objects, geometry), objects.ids, cropped
+        kind = np.promote_types(self._id_type, id_type(objects.ids))
+        labels = label_pixels(
+            cropped, objects.ids, geometry, given=mask, is_open=is_open, annotated=annotated, dtype=kind
         )
+        result = FrameResult(self._next_index, labels, objects.ids, _ordinary(cropped))
         # Last, so that a frame that fails before has changed nothing.
         if annotated or memory.is_due:
             masks = final[:, 1:]
             if network.pads_masks_with_zeros:
                 masks = geometry.blank_padding(masks)
-            network.memorize(features, masks, memory, reference=planes)
+            network.memorize(features, masks, memory, reference=planes, prediction=prediction)
         self._objects = objects
+        self._prediction = prediction if network.views else None
+        self._id_type = kind
         return result
 
-    @staticmethod
-    def _to_mask(
-        final: Tensor,
-        mask: NDArray[np.integer] | None,
-        is_open: NDArray[np.bool_] | None,
-        annotated: list[int],
-        objects: ObjectIds,
-        geometry: FrameGeometry,
-    ) -> NDArray[np.int32]:
-        """Take the most probable plane at the frame's size, one plane at a time to keep memory small."""
-        best = geometry.to_frame(final[0])
-        # Few planes go to the host as bytes, which is a quarter of the way.
-        kind = torch.uint8 if len(final) <= 256 else torch.int32
-        winner = torch.zeros(geometry.frame_size, dtype=kind, device=final.device)
-        for plane in range(1, len(final)):
-            is_given = plane - 1 in annotated
-            if is_given and is_open is None:
-                continue
-            probability = geometry.to_frame(final[plane])
-            is_better = probability > best
-            if is_given:
-                is_better &= torch.from_numpy(is_open).to(final.device)
-            best = torch.where(is_better, probability, best)
-            winner[is_better] = plane
-        ids = objects.to_ids(winner.cpu().numpy())
-        if mask is None:
-            return ids
-        is_id = mask != 0 if is_open is None else (mask != 0) & ~is_open
-        return np.where(is_id, mask, ids).astype(np.int32)
-
     def _check_frame(self, frame: NDArray[np.uint8]) -> FrameGeometry:
-        check_frame(frame, self._next_index)
         size = (frame.shape[0], frame.shape[1])
         if 0 in size:
             raise VideoError(f"Frame {self._next_index} is {size[1]}x{size[0]} pixels. Expected at least one pixel.")
@@ -451,16 +417,15 @@ class VideoSession:
         return self._geometry or self._fit(size)
 
     def _check_mask(
-        self, mask: NDArray[np.integer] | None, frame: NDArray[np.uint8]
+        self, mask: NDArray[np.integer] | None, size: tuple[int, int]
     ) -> tuple[list[int], NDArray[np.bool_] | None]:
         """Give the mask's ids, and where it has no opinion; None instead of nowhere."""
         if mask is None:
             return [], None
-        check_mask(mask, self._next_index)
-        if mask.shape != frame.shape[:2]:
+        if mask.shape != size:
             raise MaskError(
                 f"The mask of frame {self._next_index} is {mask.shape[1]}x{mask.shape[0]} pixels, its frame "
-                f"{frame.shape[1]}x{frame.shape[0]}. Give a mask of the frame's size (or resize it, nearest neighbour)."
+                f"{size[1]}x{size[0]}. Give a mask of the frame's size (or resize it, nearest neighbour)."
             )
         void = self._void
         if void == "auto":
@@ -533,6 +498,12 @@ class VideoSession:
             f"policy with max_frames={fewer}; "
             + (f"{max(1, objects // 2)} objects at a time." if half_type(self._precision) else "precision='bf16'.")
         )
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """Copy a tensor of inference mode into one that takes part in everything."""
+    with torch.inference_mode(False), torch.no_grad():
+        return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _check_size(size: WorkingSize | Literal["native"]) -> None:

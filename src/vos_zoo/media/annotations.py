@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vos_zoo.errors import MaskError
 from vos_zoo.media.mask_values import VOID
 from vos_zoo.media.masks import check_mask_size, mask_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
-    from numpy.typing import NDArray
-
-    from vos_zoo.media.masks import MaskFolder
+    from vos_zoo.media.given_masks import GivenMasks
+    from vos_zoo.media.mask_decoding import Mask
 
 __all__ = ["Annotations"]
 
@@ -23,53 +21,93 @@ class Annotations:
     """The user's masks, each checked against its frame's size.
 
     Args:
-        folder: The masks.
+        given: The masks.
         size: (H, W) of the frames.
         resize: Whether masks of another size are resampled.
+        absent: Objects that frames do not show, by the frames' names, beside what ``given`` says of them.
 
     Attributes:
         objects: Ids seen so far.
     """
 
-    def __init__(self, folder: MaskFolder, size: tuple[int, int], resize: bool) -> None:
+    def __init__(
+        self,
+        given: GivenMasks,
+        size: tuple[int, int],
+        resize: bool,
+        absent: Mapping[str, frozenset[int]] | None = None,
+    ) -> None:
         self.objects: set[int] = set()
-        self._folder = folder
+        self._given = given
         self._size = size
         self._resize = resize
+        self._absent = dict(given.absences)
+        for name, ids in (absent or {}).items():
+            self._absent[name] = self._absent.get(name, frozenset()) | ids
 
     @property
-    def first_frame(self) -> str:
-        """Name of the first frame that has a mask."""
-        return next(iter(self._folder.files))
+    def frames(self) -> tuple[str, ...]:
+        """Names of the frames that have a mask, in the order of the frames."""
+        return self._given.frames
 
-    def get(self, frame_name: str) -> NDArray[Any] | None:
-        """Read the mask of a frame; None if it has none."""
-        mask = self._folder.get(frame_name)
+    @property
+    def absences(self) -> Mapping[str, frozenset[int]]:
+        """Objects that are said to be invisible in a frame, by its name."""
+        return self._absent
+
+    def get(self, frame_name: str) -> Mask | None:
+        """Read the mask of a frame; None if it has none.
+
+        Raises:
+            MaskError: If it is unreadable or does not fit its frame.
+        """
+        mask = self._given.get(frame_name)
         if mask is None:
             return None
-        mask = check_mask_size(mask, self._size, resize=self._resize, name=f"Mask `{self._folder.files[frame_name]}`")
+        mask = check_mask_size(mask, self._size, resize=self._resize, name=self._given.source(frame_name))
         self.objects.update(mask_ids(mask, void=VOID))
         return mask
 
-    def unused(self, frame_names: Iterable[str]) -> list[Path]:
-        """List the masks of frames that never came.
+    def unused(self, frame_names: Iterable[str]) -> list[str]:
+        """Name the masks of frames that never came.
 
         Args:
             frame_names: Frames that came.
         """
         seen = set(frame_names)
-        return [file for name, file in self._folder.files.items() if name not in seen]
+        return [self._given.source(name) for name in self.frames if name not in seen]
 
     def check_first(self) -> None:
         """Read the first mask, so that a wrong one is found early.
 
         Raises:
-            MaskError: If it is unreadable, does not fit, or is the only mask and empty.
+            MaskError: If it is unreadable, does not fit, or is the only mask and empty; or if an object is said to be
+                absent that no mask shows, or that the mask of the same frame shows.
         """
-        first = self.first_frame
+        first = self.frames[0]
         self.get(first)
-        if not self.objects and len(self._folder) == 1:
+        if not self.objects and len(self.frames) == 1:
             raise MaskError(
-                f"Mask `{self._folder.files[first]}` is empty: every pixel is 0. It has to mark at least one object "
-                "with an id above 0. Draw the object, or give the mask of a frame that shows it."
+                f"{self._given.source(first)} is empty: every pixel is 0. It has to mark at least one object with an "
+                "id above 0. Draw the object, or give the mask of a frame that shows it."
             )
+        if self._absent:
+            self._check_absences()
+
+    def _check_absences(self) -> None:
+        """Hold absences against all masks."""
+        for name in self.frames:
+            mask = self.get(name)
+            shown = self._absent.get(name, frozenset()) & set(() if mask is None else mask_ids(mask, void=VOID))
+            if shown:
+                raise MaskError(
+                    f"Object {min(shown)} is said to be absent from frame {name}, but {self._given.source(name)} shows "
+                    "it. Remove it from the mask, or take the absence back."
+                )
+        for name, ids in self._absent.items():
+            unknown = ids - self.objects
+            if unknown:
+                raise MaskError(
+                    f"Object {min(unknown)} is said to be absent from frame {name}, but no mask shows it. The masks "
+                    f"show {', '.join(map(str, sorted(self.objects))) or 'no object'}."
+                )

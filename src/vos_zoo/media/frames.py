@@ -109,6 +109,11 @@ class VideoReader(abc.ABC):
         return None
 
     @property
+    def has_known_length(self) -> bool:
+        """Whether the number of frames is known before the last one came."""
+        return True
+
+    @property
     def names(self) -> Sequence[str]:
         """Names of the selected frames, in their order."""
         return self.all_names[self._start : self._end : self._every]

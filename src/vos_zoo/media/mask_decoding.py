@@ -66,11 +66,7 @@ def decode_mask(path: Path) -> DecodedMask:
         raise MaskError(f"`{path}` is a pipe or a device. Masks are read more than once; save it as a file first.")
     try:
         with open_image(path) as image:
-            _check_kind(image, path)
-            mode, file_format = image.mode, image.format
-            values = np.array(image)  # a copy: Pillow's own buffer is read-only
-            if mode == "P" and bytes(image.getpalette("RGB") or ()) == _GREYS:
-                mode = "L"  # a grey picture that some tools save with a palette of 256 greys
+            return decode_picture(image, f"Mask `{path}`")
     except MaskError:
         raise
     except PermissionError as error:
@@ -84,21 +80,41 @@ def decode_mask(path: Path) -> DecodedMask:
             f"Mask `{path}` cannot be read: it is {kind.name}, {state} ({error}). "
             "Masks are palette or greyscale PNG files; save or copy it again."
         ) from error
+
+
+def decode_picture(image: Image.Image, name: str) -> DecodedMask:
+    """Read the object ids of an open image as they are stored.
+
+    Args:
+        image: A palette, grey (8 or 16 bit) or 1-bit image.
+        name: What messages call it, such as "Mask `first.png`".
+
+    Returns:
+        The ids, in an array of their own.
+
+    Raises:
+        MaskError: If it has colour or alpha channels, is anti-aliased, or was read from a JPEG file.
+    """
+    _check_kind(image, name)
+    mode = image.mode
+    values = np.array(image)  # a copy: Pillow's own buffer is read-only
+    if mode == "P" and bytes(image.getpalette("RGB") or ()) == _GREYS:
+        mode = "L"  # a grey picture that some tools save with a palette of 256 greys
     if mode == "1":
         return DecodedMask(values.astype(np.uint8), is_black_and_white=False)
     if mode == "P":
         return DecodedMask(values, is_black_and_white=False)
-    return _decode_grey(values, path, is_jpeg=file_format in ("JPEG", "MPO"))
+    return _decode_grey(values, name, is_jpeg=image.format in ("JPEG", "MPO"))
 
 
-def _check_kind(image: Image.Image, path: Path) -> None:
+def _check_kind(image: Image.Image, name: str) -> None:
     """Refuse what cannot be a map of ids, with a hint at what it may have been."""
     pictures = int(getattr(image, "n_frames", 1))
     if pictures > 1:
-        raise MaskError(f"Mask `{path}` holds {pictures} pictures. A mask file holds one; save each on its own.")
+        raise MaskError(f"{name} holds {pictures} pictures. A mask file holds one; save each on its own.")
     if image.mode == "F":
         raise MaskError(
-            f"Mask `{path}` holds fractions. Masks hold one whole object id per pixel; "
+            f"{name} holds fractions. Masks hold one whole object id per pixel; "
             "threshold it and save it as a palette or greyscale PNG."
         )
     if image.mode in _ONE_BAND_MODES:
@@ -114,7 +130,7 @@ def _check_kind(image: Image.Image, path: Path) -> None:
         hint = "Save it with indexed colours (palette), so that every pixel holds the number of its object."
     else:
         found, hint = f"{_bands(bands)} with {len(colours)} colours", "This looks like a picture and not like a mask."
-    raise MaskError(f"Mask `{path}` has {found}. Masks hold one object id per pixel (palette or greyscale PNG). {hint}")
+    raise MaskError(f"{name} has {found}. Masks hold one object id per pixel (palette or greyscale PNG). {hint}")
 
 
 def _bands(bands: tuple[str, ...]) -> str:
@@ -125,28 +141,28 @@ def _bands(bands: tuple[str, ...]) -> str:
     return f"{len(bands)} channels ({''.join(bands)})"
 
 
-def _decode_grey(values: NDArray[Any], path: Path, *, is_jpeg: bool) -> DecodedMask:
+def _decode_grey(values: NDArray[Any], name: str, *, is_jpeg: bool) -> DecodedMask:
     # Counting bytes is several times faster than sorting them.
     levels = (
         np.flatnonzero(np.bincount(values.ravel(), minlength=256)) if values.dtype == np.uint8 else np.unique(values)
     )
     low, high = int(levels[0]), int(levels[-1])
     if low < 0 or high > MAX_ID:
-        raise MaskError(f"Mask `{path}` holds values from {low} to {high}. Object ids go from 0 to {MAX_ID}; renumber.")
+        raise MaskError(f"{name} holds values from {low} to {high}. Object ids go from 0 to {MAX_ID}; renumber.")
     # 16-bit masks are made on purpose, so every value in them is an id; 8-bit ones may be drawings.
     is_drawing = values.dtype == np.uint8
     is_black_and_white = is_drawing and high == 255 and all(level in (0, 255) for level in levels)
     if is_jpeg and len(levels) > 2:
         raise MaskError(
-            f"Mask `{path}` is a JPEG image with {len(levels)} grey levels. JPEG changes pixel values, so its "
+            f"{name} is a JPEG image with {len(levels)} grey levels. JPEG changes pixel values, so its "
             "object ids are lost; save the mask as PNG from its source."
         )
     if is_drawing and len(levels) > 2 and high >= _SMOOTH_FROM:
-        _check_sharp(values, levels, path)
+        _check_sharp(values, levels, name)
     return DecodedMask(values.astype(np.uint8 if high <= 255 else np.int32, copy=False), is_black_and_white, is_drawing)
 
 
-def _check_sharp(values: NDArray[Any], levels: NDArray[Any], path: Path) -> None:
+def _check_sharp(values: NDArray[Any], levels: NDArray[Any], name: str) -> None:
     """Refuse grey masks with smooth edges: every blended level would become an object of its own.
 
     A blended level fills no 3x3 block anywhere, and most of its pixels lie between a darker and a brighter neighbour.
@@ -163,7 +179,7 @@ def _check_sharp(values: NDArray[Any], levels: NDArray[Any], path: Path) -> None
     objects = int((flat_levels > 0).sum())
     if blended > max(2, objects):
         raise MaskError(
-            f"Mask `{path}` has {len(levels)} grey levels, {blended} of them only along edges: it is anti-aliased, or "
+            f"{name} has {len(levels)} grey levels, {blended} of them only along edges: it is anti-aliased, or "
             "was resized smoothly. Masks hold one object id per pixel; save it without smoothing, or threshold it "
             f"(one object: every pixel above {int(levels[-1]) // 2} becomes 1). If all of these "
             "are objects, save it as a palette PNG."

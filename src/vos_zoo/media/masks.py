@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,8 @@ from PIL import Image
 
 from vos_zoo.errors import MaskError, MissingFileError, ShapeError
 from vos_zoo.files import atomic_path, local_path, natural_key, refuse_dangling
+from vos_zoo.media.absences import ABSENT_FILE, read_absences
+from vos_zoo.media.frame_names import FrameNames, some_names
 from vos_zoo.media.mask_decoding import MAX_ID, DecodedMask, Mask, decode_mask
 from vos_zoo.media.mask_values import RIM_VALUE, VoidChoice, check_void, has_void_rims, ids_behind_greys
 
@@ -50,7 +50,9 @@ def davis_palette() -> NDArray[np.uint8]:
     return colours
 
 
-def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, void: VoidChoice = "auto") -> Mask:
+def read_mask(
+    path: str | Path, *, size: tuple[int, int] | None = None, void: VoidChoice = "auto", void_as: int = 0
+) -> Mask:
     """Read a file of object ids.
 
     Palette, grey (8 or 16 bit) and 1-bit images are read. What is not plain is said once through logging: an 8-bit grey
@@ -61,8 +63,9 @@ def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, void: Vo
     Args:
         path: The image file; ``~`` is the home folder.
         size: (H, W) to resample the mask to, nearest neighbour; None keeps its own size.
-        void: The value of pixels without an opinion, which become 0. "auto" takes 255 for it where it rims objects;
-            None takes every value for an id.
+        void: The value of pixels without an opinion. "auto" takes 255 for it where it rims objects; None takes every
+            value for an id.
+        void_as: What these pixels become; 0 makes them background.
 
     Returns:
         Object ids, shape (H, W); uint8 when all ids fit, int32 otherwise.
@@ -74,7 +77,7 @@ def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, void: Vo
     """
     check_void(void)
     path = local_path(path)
-    ids = _named_ids(decode_mask(path), path, void, void_as=0)
+    ids = _named_ids(decode_mask(path), path, void, void_as=void_as)
     return ids if size is None else resize_mask(ids, size)
 
 
@@ -191,6 +194,7 @@ class MaskFolder:
 
     A single file belongs to the first frame. The files of a folder belong to the frames of the same stem; leading
     zeros may differ ("5.png" for frame "00005") as long as only one frame can be meant. Masks are read when asked for.
+    A file ``absent.json`` in the folder says which objects frames do not show, ``{"00012": [3]}``.
 
     Args:
         path: One mask file, or a folder of masks named like the frames.
@@ -203,6 +207,7 @@ class MaskFolder:
     Attributes:
         path: Where the masks are.
         files: Mask file of every annotated frame, by frame name, in the order of the frames.
+        absences: Objects that frames do not show, by frame name.
 
     Raises:
         MissingFileError: If there is no such file or folder, or masks are links to files that are not there.
@@ -240,12 +245,15 @@ class MaskFolder:
         if not self.files:
             raise MaskError(
                 f"None of the masks in `{self.path}` belongs to a frame that is segmented "
-                f"({_some(frame_names)}). Start at a frame with a mask (such as {next(iter(matched))}), or segment all."
+                f"({some_names(frame_names)}). Start at a frame with a mask (such as {next(iter(matched))}), or "
+                "segment all."
             )
+        absences = self.path / ABSENT_FILE
+        self.absences = read_absences(absences, FrameNames(all_names)) if absences.is_file() else {}
         if left_out:
             _logger.warning(
                 "%d of the masks in `%s` belong to frames that are left out: %s.",
-                len(left_out), self.path, _some(left_out),
+                len(left_out), self.path, some_names(left_out),
             )  # fmt: skip
 
     def __len__(self) -> int:
@@ -255,6 +263,24 @@ class MaskFolder:
     def __contains__(self, frame_name: str) -> bool:
         """Tell whether a frame has a mask."""
         return frame_name in self.files
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """Names of the frames that have a mask, in the order of the frames."""
+        return tuple(self.files)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file or folder that is read."""
+        return (self.path,)
+
+    def source(self, frame_name: str) -> str:
+        """Say what messages call the mask of a frame.
+
+        Args:
+            frame_name: The name of a frame that has one.
+        """
+        return f"Mask `{self.files[frame_name]}`"
 
     def get(self, frame_name: str) -> Mask | None:
         """Read the mask of a frame.
@@ -295,30 +321,21 @@ class MaskFolder:
         return {frame_names[0]: self.path}
 
     def _match_folder(self, all_names: Sequence[str]) -> dict[str, Path]:
-        by_number: defaultdict[str, list[str]] = defaultdict(list)
-        for name in all_names:
-            by_number[_without_zeros(name)].append(name)
-        known = set(all_names)
+        names = FrameNames(all_names)
         matched: dict[str, Path] = {}
         strangers: list[str] = []
         for path in _mask_files(self.path):
-            names = [path.stem] if path.stem in known else by_number[_without_zeros(path.stem)]
-            if not names:
+            name = names.find(path.stem, f"Mask `{path}`")
+            if name is None:
                 strangers.append(path.name)
                 continue
-            if len(names) > 1:
-                raise MaskError(
-                    f"Mask `{path}` could belong to frames {_some(names)}. Name it exactly like one of them."
-                )
-            if names[0] in matched:
-                raise MaskError(
-                    f"Frame {names[0]} has two masks, `{matched[names[0]]}` and `{path}`. Remove one of them."
-                )
-            matched[names[0]] = path
+            if name in matched:
+                raise MaskError(f"Frame {name} has two masks, `{matched[name]}` and `{path}`. Remove one of them.")
+            matched[name] = path
         if strangers:
             raise MaskError(
-                f"{len(strangers)} of the masks in `{self.path}` match no frame: {_some(strangers)}. Masks are named "
-                f"like their frames: {_some(all_names)}. Rename or remove them."
+                f"{len(strangers)} of the masks in `{self.path}` match no frame: {some_names(strangers)}. Masks are "
+                f"named like their frames: {some_names(all_names)}. Rename or remove them."
             )
         return matched
 
@@ -332,22 +349,12 @@ def _mask_files(folder: Path) -> list[Path]:
         return masks
     folders = [p.name for p in entries if p.is_dir()]
     if folders:
-        hint = f"It holds folders ({_some(folders)}); give the one with the masks of this video."
+        hint = f"It holds folders ({some_names(folders)}); give the one with the masks of this video."
     elif any(p.suffix.lower() in (".jpg", ".jpeg") for p in entries):
         hint = "It holds JPEG files, which cannot keep object ids; are these the frames?"
     else:
         hint = "Give a folder of palette or greyscale PNG files, named like the frames."
     raise MaskError(f"Folder `{folder}` holds no masks. {hint}")
-
-
-def _without_zeros(stem: str) -> str:
-    return re.sub(r"[0-9]+", lambda digits: digits[0].lstrip("0") or "0", stem)
-
-
-def _some(names: Sequence[str]) -> str:
-    """List a few names: the first three, and the last of many."""
-    shown = list(names[:3])
-    return ", ".join(shown) + (f" … {names[-1]}" if len(names) > len(shown) else "")
 
 
 def _void_value(decoded: DecodedMask, void: VoidChoice) -> int | None:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vos_zoo.errors import ConfigError, OutputExistsError, UsageError
+from vos_zoo.errors import ConfigError, OutputExistsError
 from vos_zoo.files import check_outputs, local_path
-from vos_zoo.media.annotations import Annotations
-from vos_zoo.media.mask_values import VOID
-from vos_zoo.media.masks import MaskFolder
-from vos_zoo.media.reader import open_video
-from vos_zoo.media.source import source_id
 from vos_zoo.run_file import RUN_FILE
+from vos_zoo.segmentation.inputs import open_inputs
 from vos_zoo.segmentation.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from vos_zoo.media.frames import VideoReader
+    from vos_zoo.media.arrays import ColorOrder
+    from vos_zoo.media.given_masks import MaskSource
+    from vos_zoo.media.in_memory import FrameSource
     from vos_zoo.media.levels import LevelsChoice
     from vos_zoo.media.mask_values import VoidChoice
+    from vos_zoo.segmentation.inputs import Inputs
 
 __all__ = ["OVERLAY_FILE", "Outputs", "Plan", "plan_run"]
 
@@ -87,23 +85,21 @@ class Plan:
     """A run whose inputs are open and whose outputs are free.
 
     Attributes:
-        reader: The frames.
-        annotations: The given masks; the first one has been read.
+        inputs: Frames and given masks.
         outputs: Where results go.
         journal: Note of what is finished.
         noted: Frames that the journal of an earlier run, which is to be resumed, says are finished.
     """
 
-    reader: VideoReader
-    annotations: Annotations
+    inputs: Inputs
     outputs: Outputs
     journal: Journal
     noted: int
 
 
 def plan_run(
-    video: str | Path,
-    masks: str | Path,
+    video: FrameSource,
+    masks: MaskSource,
     outputs: Outputs,
     *,
     settings: Mapping[str, Any],
@@ -113,14 +109,15 @@ def plan_run(
     end: int | None,
     every: int,
     levels: LevelsChoice,
+    color: ColorOrder,
     resize_mask: bool,
     void: VoidChoice,
 ) -> Plan:
     """Open what is read, and check what people get wrong most often; nothing is written.
 
     Args:
-        video: A video file, or a folder of frames.
-        masks: A mask file, or a folder of them.
+        video: The frames.
+        masks: The given masks.
         outputs: Where results go.
         settings: The network and how it runs, as JSON data.
         model_folder: Folder of the network's weights; None if it is in memory, or its name means no folder.
@@ -129,25 +126,32 @@ def plan_run(
         end: Frame to stop before.
         every: Take every n-th frame only.
         levels: Which values of frames of more than 8 bits become 0 and 255.
+        color: Order of the colours of frames in memory.
         resize_mask: Whether masks of another size are resampled.
         void: The value of mask pixels without an opinion.
 
     Raises:
         VosZooError: As :func:`vos_zoo.segment_video` says, for everything but the model.
     """
-    for name, path in (("video", video), ("masks", masks)):
-        _check_path(name, path)
-    reader = open_video(video, start=start, end=end, every=every, levels=levels)
-    masks, source = local_path(masks), source_id(video)
-    outputs.check([source, masks, *side_inputs.values(), *filter(None, [model_folder])], reader.names)
-    folder = MaskFolder(masks, reader.names, all_names=reader.all_names, void=void, void_as=VOID)
-    annotations = Annotations(folder, reader.size, resize_mask)
-    annotations.check_first()
+    inputs = open_inputs(
+        video,
+        masks,
+        start=start,
+        end=end,
+        every=every,
+        levels=levels,
+        color=color,
+        resize_mask=resize_mask,
+        void=void,
+    )
+    names = inputs.reader.names
+    read = [*inputs.paths, *side_inputs.values(), *filter(None, [model_folder])]
+    outputs.check(read, names if inputs.reader.has_known_length else ())
     journal = Journal(
         outputs.folder,
         {
-            "video": source,
-            "masks": str(masks.resolve()),
+            "video": inputs.video_id,
+            "masks": inputs.masks_id,
             **settings,
             "start": start,
             "end": end,
@@ -160,14 +164,5 @@ def plan_run(
         },
         outputs.overlay,
     )
-    noted = journal.check(reader.names, annotations.get) if outputs.resume else 0
-    return Plan(reader, annotations, outputs, journal, noted)
-
-
-def _check_path(name: str, path: object) -> None:
-    if not isinstance(path, (str, os.PathLike)):
-        raise UsageError(
-            f"{name} is a {type(path).__name__}. segment_video reads and writes files, so it takes a path. Frames and "
-            "masks in memory go through a VideoSession: `session = VideoSession('rde')`, then "
-            "`session.step(frame, mask).mask` for the first frame and `session.step(frame).mask` for the others."
-        )
+    noted = journal.check(names, inputs.annotations.get) if outputs.resume else 0
+    return Plan(inputs, outputs, journal, noted)

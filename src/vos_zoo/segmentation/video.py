@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from vos_zoo.inference.arithmetic import Precision
     from vos_zoo.inference.geometry import WorkingSize
     from vos_zoo.inference.unwrap import Model
+    from vos_zoo.media.arrays import ColorOrder
     from vos_zoo.media.frames import VideoFrame, VideoReader
+    from vos_zoo.media.given_masks import MaskSource
+    from vos_zoo.media.in_memory import FrameSource
     from vos_zoo.media.levels import LevelsChoice
     from vos_zoo.media.mask_values import VoidChoice
 
@@ -72,8 +75,8 @@ class SegmentationReport:
 
 
 def segment_video(
-    video: str | Path,
-    masks: str | Path,
+    video: FrameSource,
+    masks: MaskSource,
     *,
     out: str | Path,
     model: Model = "rde",
@@ -84,6 +87,7 @@ def segment_video(
     end: int | None = None,
     every: int = 1,
     levels: LevelsChoice = None,
+    color: ColorOrder = "rgb",
     overlay: bool | str | Path = False,
     show: str | None = None,
     side_inputs: Mapping[str, str | Path] | None = None,
@@ -100,9 +104,11 @@ def segment_video(
 
     Args:
         video: A video file, a folder of frames, a file of several images, ``"-"`` for standard input, an address such
-            as ``https://…``, or the number of a camera; see :func:`~vos_zoo.media.reader.open_video`.
-        masks: One mask for the first frame, or a folder of masks named like frames. Objects may enter later, and a
-            mask of a known object corrects it. Frames before the first mask get empty masks.
+            as ``https://…``, or the number of a camera; see :func:`~vos_zoo.media.reader.open_video`. Or frames in
+            memory, as an array, a tensor, or an iterable of frames; see :func:`vos_zoo.segment_frames`.
+        masks: One mask for the first frame, or a folder of masks named like frames; or masks in memory, see
+            :func:`vos_zoo.segment_frames`. Objects may enter later, and a mask of a known object corrects it. Frames
+            before the first mask get empty masks.
         out: Folder for the masks, written as palette PNG under the frames' names (16-bit grey if an id is over 255).
         model: A name for :func:`vos_zoo.load_model`, or a loaded model.
         device: Where the network runs: ``"auto"`` for the best device there is, or a name such as ``"cuda:1"``. None
@@ -116,6 +122,7 @@ def segment_video(
         every: Take every n-th frame only.
         levels: Which values of frames of more than 8 bits per colour become 0 and 255: "clip", "type" or (low, high);
             see :func:`~vos_zoo.media.reader.open_video`.
+        color: Order of the colours of frames in memory: "rgb", or "bgr" as OpenCV reads them.
         overlay: Also write a video with the masks drawn over the frames: True for ``out/overlay.mp4``, or a path. It
             has the times, the shape of pixels and, where MP4 can hold it, the sound of the source.
         show: Also write one of the network's ``views``, as an image per frame in the folder ``out/<show>``, with its
@@ -132,8 +139,7 @@ def segment_video(
         progress: Called with the number of finished frames and the number of all frames, after every frame.
 
     Raises:
-        UsageError: If ``video`` or ``masks`` is no path (frames in memory go through a :class:`vos_zoo.VideoSession`),
-            or ``model`` is no model.
+        UsageError: If ``video``, ``masks`` or ``model`` is nothing that can be one.
         MissingFileError: If the video, the masks or the model do not exist.
         VideoError: If the video cannot be read, has no frames, or is damaged; masks of the frames before the damage
             are written.
@@ -163,17 +169,20 @@ def segment_video(
         end=end,
         every=every,
         levels=levels,
+        color=color,
         resize_mask=resize_mask,
         void=void,
     )
     with folder_lock(plan.outputs.folder):  # before the model takes its time
         writer = MaskWriter(plan.outputs.folder, resume=resume, overwrite=overwrite)
-        overlay_writer = None if plan.outputs.overlay is None else _overlay_writer(plan.outputs.overlay, plan.reader)
+        overlay_writer = (
+            None if plan.outputs.overlay is None else _overlay_writer(plan.outputs.overlay, plan.inputs.reader)
+        )
         network = find_network(model)
         if device is None and isinstance(model, (str, Path)):
             device = "auto"
-        reader, seen = plan.reader, list[str]()  # frames that the session has seen since there are objects
-        needed = reader.names[reader.names.index(plan.annotations.first_frame) + 1 :]
+        reader, seen = plan.inputs.reader, list[str]()  # frames that the session has seen since there are objects
+        needed = reader.names[reader.names.index(plan.inputs.annotations.frames[0]) + 1 :]
         session = VideoSession(
             network,
             size=size,
@@ -206,7 +215,8 @@ def _run(
     progress: Callable[[int, int], None] | None,
 ) -> SegmentationReport:
     """Segment what is not finished, write it, and report."""
-    complete = itertools.takewhile(lambda name: name in writer.done, plan.reader.names[: plan.noted])
+    reader = plan.inputs.reader
+    complete = itertools.takewhile(lambda name: name in writer.done, reader.names[: plan.noted])
     finished = sum(1 for _ in complete)
     if finished == 0:
         plan.journal.begin()
@@ -222,18 +232,18 @@ def _run(
             if overlay_writer is not None:
                 overlay_writer.write(draw_overlay(frame.image, mask), frame.time)
             if progress is not None:
-                progress(done, len(plan.reader))
-    unused = plan.annotations.unused(came)
+                progress(done, len(reader) if reader.has_known_length else done)
+    unused = plan.inputs.annotations.unused(came)
     if unused:
         _logger.warning(
             "%d masks were not used, because their frames did not come: %s.",
-            len(unused), ", ".join(str(file) for file in unused),
+            len(unused), ", ".join(unused),
         )  # fmt: skip
     return SegmentationReport(
         folder=plan.outputs.folder,
         frames=done,
         segmented=done - finished,
-        objects=tuple(sorted(plan.annotations.objects)),
+        objects=tuple(sorted(plan.inputs.annotations.objects)),
         seconds=time.perf_counter() - begin,
         overlay=plan.outputs.overlay,
         views=plan.outputs.views,
@@ -251,8 +261,8 @@ def _segment_frames(
             seen.append(frame.name)
         return session.step(frame.image, given).mask
 
-    for number, frame in enumerate(plan.reader):
-        given = plan.annotations.get(frame.name)
+    for number, frame in enumerate(plan.inputs.reader):
+        given = plan.inputs.annotations.get(frame.name)
         if number < finished:
             plan.journal.pass_over(frame.name, given)
             mask = read_mask(writer.path(frame.name), void=0)  # a void value keeps 255 an id like any other

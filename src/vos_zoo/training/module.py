@@ -54,12 +54,12 @@ _SESSION_PRECISION: dict[str, Precision] = {"bf16-mixed": "bf16", "16-mixed": "f
 class VideoMasks(TypedDict):
     """Predicted masks of a video.
 
-    ``frames`` are the numbers of the frames that were scored, from 0; ``masks`` are their object ids, int32, shape
-    (len(frames), H, W).
+    ``frames`` are the numbers of the frames that were scored, from 0; ``masks`` are their object ids, integers, of
+    shape (len(frames), H, W).
     """
 
     frames: list[int]
-    masks: NDArray[np.int32]
+    masks: NDArray[np.integer[Any]]
 
 
 def resolve_config(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,8 @@ class VideoPrediction:
         self.video = video
         self._new_session = new_session
 
-    def __iter__(self) -> Iterator[tuple[str, NDArray[np.int32]]]:
-        """Segment the video and give the masks that belong to its result; ids int32, shape (H, W)."""
+    def __iter__(self) -> Iterator[tuple[str, NDArray[np.integer[Any]]]]:
+        """Segment the video and give the masks that belong to its result: object ids, shape (H, W)."""
         session = self._new_session()
         for frame in self.video:
             mask = session.step(frame.image, frame.mask).mask

@@ -171,7 +171,8 @@ def _follow(
     size: WorkingSize | Literal["native"],
 ) -> Iterator[tuple[VideoFrame, StoredProposals]]:
     """Segment a video, and propose in every frame around the masks of the one before."""
-    annotations = Annotations(MaskFolder(masks, reader.names, all_names=reader.all_names), reader.size, resize=False)
+    given = MaskFolder(masks, reader.names, all_names=reader.all_names)
+    annotations = Annotations(given, reader.size, resize=False)
     annotations.check_first()
     session = load_model(model, device=device).session(size=size)
     return _propose(reader, annotations.get, session.step)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vos_zoo.layers import FusionBlock, MaskDecoder, ResNetTrunk, object_channels
 from vos_zoo.memory import MemoryBank
 from vos_zoo.models.grouped_memory import MatchingMemory, matching_working_bytes
-from vos_zoo.network import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
+from vos_zoo.network import MemoryCost, MemoryPolicy, Prediction, VOSNetwork, reference_planes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,6 +124,7 @@ class STCNNetwork(VOSNetwork[STCNFeatures, MatchingMemory]):
         memory: MatchingMemory,
         *,
         reference: bool | Sequence[int] = False,
+        prediction: Prediction | None = None,
     ) -> None:
         """Encode the frame's values from its masks (B, O, H, W) and store them."""
         values = self.value_encoder(features.image, features.stride16, probabilities)

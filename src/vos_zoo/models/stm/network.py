@@ -13,7 +13,7 @@ from vos_zoo.layers import KeyValue, KeyValueFeatures, RefineBlock, ResidualBloc
 from vos_zoo.layers.blocks import upsample
 from vos_zoo.memory import MemoryBank
 from vos_zoo.models.grouped_memory import MatchingMemory, matching_working_bytes
-from vos_zoo.network import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
+from vos_zoo.network import MemoryCost, MemoryPolicy, Prediction, VOSNetwork, reference_planes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,6 +135,7 @@ class STMNetwork(VOSNetwork[KeyValueFeatures, MatchingMemory]):
         memory: MatchingMemory,
         *,
         reference: bool | Sequence[int] = False,
+        prediction: Prediction | None = None,
     ) -> None:
         """Encode keys and values of the frame with every object's mask (B, O, H, W) and store them."""
         batch, objects = probabilities.shape[:2]

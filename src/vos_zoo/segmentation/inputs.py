@@ -1,0 +1,85 @@
+"""What a run reads: frames and given masks, opened and held against each other."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vos_zoo.files import local_path
+from vos_zoo.media.annotations import Annotations
+from vos_zoo.media.given_masks import open_given_masks
+from vos_zoo.media.in_memory import open_frames
+from vos_zoo.media.source import source_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vos_zoo.media.arrays import ColorOrder
+    from vos_zoo.media.frames import VideoReader
+    from vos_zoo.media.given_masks import MaskSource
+    from vos_zoo.media.in_memory import FrameSource
+    from vos_zoo.media.levels import LevelsChoice
+    from vos_zoo.media.mask_values import VoidChoice
+
+__all__ = ["Inputs", "open_inputs"]
+
+_MASKS_IN_MEMORY = "masks in memory"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Frames and masks of one video.
+
+    Attributes:
+        reader: The frames.
+        annotations: The given masks; the first one has been read.
+        video_id: What a run notes of the video: the whole path of what is on the disk, else what stands for it.
+        masks_id: The same of the masks.
+        paths: Files and folders that are read, which results must not replace.
+    """
+
+    reader: VideoReader
+    annotations: Annotations
+    video_id: str
+    masks_id: str
+    paths: tuple[str | Path, ...]
+
+
+def open_inputs(
+    video: FrameSource,
+    masks: MaskSource,
+    *,
+    start: int | None,
+    end: int | None,
+    every: int,
+    levels: LevelsChoice,
+    color: ColorOrder = "rgb",
+    resize_mask: bool,
+    void: VoidChoice,
+) -> Inputs:
+    """Open what is read, and check what people get wrong most often.
+
+    Args:
+        video: See :func:`vos_zoo.media.in_memory.open_frames`, also for the selection of frames.
+        masks: See :func:`vos_zoo.media.given_masks.open_given_masks`.
+        start: First frame, counted from 0.
+        end: Frame to stop before.
+        every: Take every n-th frame only.
+        levels: Which values of frames of more than 8 bits become 0 and 255.
+        color: Order of the colours of frames in memory.
+        resize_mask: Whether masks of another size are resampled.
+        void: The value of mask pixels without an opinion.
+
+    Raises:
+        VosZooError: As the two functions say, or if the first mask does not fit or is the only one and empty.
+    """
+    reader = open_frames(video, start=start, end=end, every=every, levels=levels, color=color)
+    given = open_given_masks(masks, reader.names, all_names=reader.all_names, void=void)
+    annotations = Annotations(given, reader.size, resize_mask)
+    annotations.check_first()
+    video_id = source_id(os.fspath(video) if isinstance(video, (str, os.PathLike)) else reader.path)
+    masks_id = (
+        str(local_path(os.fspath(masks)).resolve()) if isinstance(masks, (str, os.PathLike)) else _MASKS_IN_MEMORY
+    )
+    return Inputs(reader, annotations, video_id, masks_id, (video_id, *given.paths))
