@@ -23,6 +23,7 @@ from vos_zoo.cli import (
     publish,
     reproduce,
     segment,
+    segment_many,
 )
 from vos_zoo.cli.output import describe_os_error, print_error
 from vos_zoo.cli.progress import report_event, terminal
@@ -54,6 +55,7 @@ class Command(Protocol):
 _COMMANDS: dict[str, Command] = {
     "segment": segment,
     "export-masks": export_masks,
+    "segment-many": segment_many,
     "proposals": proposals,
     "evaluate": evaluate,
     "reproduce": reproduce,
