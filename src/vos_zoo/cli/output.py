@@ -148,6 +148,26 @@ def void_value(text: str) -> int | Literal["auto"] | None:
     raise argparse.ArgumentTypeError(f"{text!r} is no value of mask pixels; write a number such as 255, auto, or none")
 
 
+def absent_objects(text: str) -> tuple[str, list[int]]:
+    """Read the name of a frame and the objects that it does not show.
+
+    Raises:
+        argparse.ArgumentTypeError: If one of the two is missing, or the objects are no numbers.
+
+    Example:
+        >>> absent_objects("00012:3,5")
+        ('00012', [3, 5])
+    """
+    name, _, ids = text.rpartition(":")
+    try:
+        numbers = [int(part) for part in ids.split(",")]
+    except ValueError:
+        numbers = []
+    if not name or not numbers:
+        raise argparse.ArgumentTypeError(f"{text!r} names no frame and objects; write it like 00012:3 or 00012:3,5")
+    return name, numbers
+
+
 def named_path(text: str) -> tuple[str, Path]:
     """Read a name and a path such as ``proposals=clips/proposals``.
 
