@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from vos_zoo.portable import PortableVerbs
+
 #: Mean and standard deviation of RGB in 0-1 over ImageNet, with which every network's images are normalised.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -82,7 +84,6 @@ class ClipMemory(ABC):
         """Move on to the next frame.
 
         The loop that unrolls a clip calls it once for each frame, before that frame is segmented; nobody else does.
-        What ``segment`` left here about the last frame goes.
         """
         self.clock += 1
         self.frames_since_kept += 1
@@ -143,6 +144,17 @@ class MemoryCost:
     def max_bytes(self) -> int | None:
         """Bytes at most; None if the memory grows with the clip."""
         return None if self.max_frames is None else self.bytes_per_frame * self.max_frames
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network found out about one frame: its logits, and in subclasses what else it can use or show.
+
+    Args:
+        logits: One mask logit per object before aggregation, shape (B, O, H, W).
+    """
+
+    logits: Tensor
 
 
 class View(NamedTuple):
@@ -226,12 +238,12 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
             memory: The clip's memory.
         """
 
-    def view(self, name: str, memory: MemoryT) -> View | None:
-        """Return a view of the frame segmented last; None if that frame was not segmented.
+    def view(self, name: str, prediction: Prediction) -> View:
+        """Return a view of a frame.
 
         Args:
             name: One of ``views``.
-            memory: The clip's memory.
+            prediction: What ``predict`` gave for the frame.
         """
         raise NotImplementedError
 
@@ -243,6 +255,20 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
             side_inputs: What was opened, by its name among ``side_inputs``.
         """
         return policy
+
+    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
+        """Return the verbs as functions of tensors, from which graphs are exported.
+
+        Args:
+            policy: What a session will keep; None means ``default_policy()``.
+
+        Raises:
+            ConfigError: If this network, as it is configured, cannot run as fixed graphs. The message says why.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} cannot be exported: it does not give its verbs as functions of tensors "
+            "(`VOSNetwork.portable`). Choose another model, or let it run in a VideoSession."
+        )
 
     @abstractmethod
     def default_policy(self) -> MemoryPolicy:
@@ -268,8 +294,7 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
     def segment(self, features: FeaturesT, memory: MemoryT) -> Tensor:
         """Segment the current frame.
 
-        The clock and what the memory holds stay as they are, so that a second call gives the same. What belongs to this
-        frame alone, for ``memorize`` or to be looked at, may stay in the memory until the next ``tick``.
+        Nothing else changes: the memory stays as it is, and a second call gives the same.
 
         Returns:
             One mask logit per object before aggregation, shape (B, O, H, W).
@@ -278,9 +303,25 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
             EmptyMemoryError: If no frame has been memorised.
         """
 
+    def predict(self, features: FeaturesT, memory: MemoryT) -> Prediction:
+        """Segment the current frame, and return with its logits what ``memorize`` and ``view`` can use.
+
+        As pure as ``segment``. Networks that find out more than logits override it, and let ``segment`` call it.
+
+        Raises:
+            EmptyMemoryError: If no frame has been memorised.
+        """
+        return Prediction(self.segment(features, memory))
+
     @abstractmethod
     def memorize(
-        self, features: FeaturesT, probabilities: Tensor, memory: MemoryT, *, reference: bool | Sequence[int] = False
+        self,
+        features: FeaturesT,
+        probabilities: Tensor,
+        memory: MemoryT,
+        *,
+        reference: bool | Sequence[int] = False,
+        prediction: Prediction | None = None,
     ) -> None:
         """Add a frame to the memory.
 
@@ -291,6 +332,8 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
             memory: The clip's memory.
             reference: Whether a user annotated this frame: True for all objects, or the planes that were annotated.
                 New objects have to be among them.
+            prediction: What ``predict`` gave for this frame. It saves time and changes nothing: a network that needs
+                it and is not given it predicts the frame itself.
         """
 
     def forward(self, *args: Any, **kwargs: Any) -> NoReturn:

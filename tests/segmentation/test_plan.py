@@ -31,7 +31,9 @@ def place(small_clip, tmp_path, monkeypatch):
     mask[height // 4 : height // 2, width // 4 : width // 2] = 1
     write_mask(tmp_path / "00000.png", mask)
     (tmp_path / "link").symlink_to("given")
-    os.link(tmp_path / "clip.mp4", tmp_path / "Clip.MP4")  # what a system without upper and lower case shows
+    if not (tmp_path / "Clip.MP4").exists():  # what a system shows where upper and lower case are one
+        os.link(tmp_path / "clip.mp4", tmp_path / "Clip.MP4")
+        (tmp_path / "FRAMES").symlink_to("frames")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -45,6 +47,7 @@ CLASHES = {
     "masks into the given masks": ["frames", "given", "--out", "given"],
     "masks into the frames": ["frames", "given", "--out", "frames"],
     "masks into the frames, by another way": ["frames", "given", "--out", "given/../frames"],
+    "masks into the frames, in other letters": ["frames", "given", "--out", "FRAMES"],
     "masks into the given masks, by a link": ["frames", "given", "--out", "link"],
     "masks given by a link": ["frames", "link", "--out", "given"],
     "masks over the one given mask": ["clip.mp4", "00000.png", "--out", "."],

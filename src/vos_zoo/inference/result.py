@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from vos_zoo.inference.geometry import enlarge
+from vos_zoo.inference.objects import id_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
     from torch import Tensor
 
-__all__ = ["FrameResult", "id_type", "label_pixels"]
+__all__ = ["FrameResult", "label_pixels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,21 +52,6 @@ class FrameResult:
         height, width = self.mask.shape
         enlarged = enlarge(self.probabilities, (height, width))
         return enlarged.clone() if enlarged is self.probabilities else enlarged
-
-
-def id_type(ids: Iterable[int]) -> np.dtype[Any]:
-    """Choose the type of masks that hold these ids: uint8, uint16 or int32, the first that fits.
-
-    Example:
-        >>> [id_type(ids).name for ids in ([], [255], [256], [-1], [65536])]
-        ['uint8', 'uint8', 'uint16', 'int32', 'int32']
-    """
-    ids = list(ids)
-    low, high = min(ids, default=0), max(ids, default=0)
-    return next(
-        (np.dtype(kind) for kind in (np.uint8, np.uint16) if low >= 0 and high <= np.iinfo(kind).max),
-        np.dtype(np.int32),
-    )
 
 
 def label_pixels(

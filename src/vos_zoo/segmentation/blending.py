@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from vos_zoo.files import atomic_path, parse_json
-from vos_zoo.inference.result import FrameResult, id_type, label_pixels
+from vos_zoo.inference.objects import id_type
+from vos_zoo.inference.result import FrameResult, label_pixels
 from vos_zoo.media.mask_values import VOID
 from vos_zoo.media.masks import mask_ids
 from vos_zoo.segmentation.passes import nearest

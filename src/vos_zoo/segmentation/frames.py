@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vos_zoo.inference.result import FrameResult
     from vos_zoo.inference.session import VideoSession
     from vos_zoo.inference.unwrap import Model
+    from vos_zoo.interchange.reading import MaskReading
     from vos_zoo.media.absences import AbsentObjects
     from vos_zoo.media.arrays import ColorOrder
     from vos_zoo.media.given_masks import MaskSource
@@ -51,6 +52,7 @@ def segment_frames(
     void: VoidChoice = "auto",
     direction: Direction = "forward",
     absent: AbsentObjects | None = None,
+    mask_reading: MaskReading | None = None,
     memory_budget: int | None = None,
 ) -> Iterator[FrameResult]:
     """Segment objects through a video and give the result of every frame, one at a time; no file is written.
@@ -77,6 +79,7 @@ def segment_frames(
         color: Order of the colours of arrays and tensors: "rgb", or "bgr" as OpenCV reads them.
         resize_mask: Resample masks of another size than their frame instead of refusing them.
         void: The value of mask pixels without an opinion.
+        mask_reading: What decides where given masks can be read in two ways; an error names both then.
         memory_budget: Most bytes that the network's memory may take on the device.
 
     Returns:
@@ -113,6 +116,7 @@ def segment_frames(
         void=void,
         direction=direction,
         absent=absent,
+        reading=mask_reading,
     )
     passes = plan_passes(direction, inputs.annotated, len(inputs.reader))
     sessions = Sessions(model, device=device, size=size, precision=precision, memory_budget=memory_budget)

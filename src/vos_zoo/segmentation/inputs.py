@@ -10,14 +10,15 @@ from vos_zoo.files import local_path
 from vos_zoo.media.absences import name_absences
 from vos_zoo.media.annotations import Annotations
 from vos_zoo.media.frame_names import FrameNames
-from vos_zoo.media.given_masks import open_given_masks
 from vos_zoo.media.in_memory import open_frames
 from vos_zoo.media.source import source_id
+from vos_zoo.prompts.given import open_given
 from vos_zoo.segmentation.passes import check_direction
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vos_zoo.interchange.reading import MaskReading
     from vos_zoo.media.absences import AbsentObjects
     from vos_zoo.media.arrays import ColorOrder
     from vos_zoo.media.frames import VideoReader
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from vos_zoo.media.in_memory import FrameSource
     from vos_zoo.media.levels import LevelsChoice
     from vos_zoo.media.mask_values import VoidChoice
+    from vos_zoo.prompts.given import Prompts
     from vos_zoo.segmentation.passes import Direction
 
 __all__ = ["Inputs", "open_inputs"]
@@ -59,7 +61,7 @@ class Inputs:
 
 def open_inputs(
     video: FrameSource,
-    masks: MaskSource,
+    masks: MaskSource | Prompts,
     *,
     start: int | None,
     end: int | None,
@@ -70,12 +72,13 @@ def open_inputs(
     void: VoidChoice,
     direction: Direction = "forward",
     absent: AbsentObjects | None = None,
+    reading: MaskReading | None = None,
 ) -> Inputs:
     """Open what is read, and check what people get wrong most often.
 
     Args:
         video: See :func:`vos_zoo.media.in_memory.open_frames`, also for the selection of frames.
-        masks: See :func:`vos_zoo.media.given_masks.open_given_masks`.
+        masks: Masks or prompts, see :func:`vos_zoo.prompts.given.open_given`.
         start: First frame, counted from 0.
         end: Frame to stop before.
         every: Take every n-th frame only.
@@ -85,6 +88,7 @@ def open_inputs(
         void: The value of mask pixels without an opinion.
         direction: Where to go from the annotated frames.
         absent: Objects that frames do not show.
+        reading: What decides where masks can be read in two ways.
 
     Raises:
         VosZooError: As the two functions say, or if the first mask does not fit or is the only one and empty, an
@@ -92,7 +96,7 @@ def open_inputs(
     """
     reader = open_frames(video, start=start, end=end, every=every, levels=levels, color=color)
     check_direction(direction, reader)
-    given = open_given_masks(masks, reader.names, all_names=reader.all_names, void=void)
+    given = open_given(masks, reader, void=void, resize=resize_mask, reading=reading)
     named = name_absences(absent, FrameNames(reader.all_names)) if absent else {}
     annotations = Annotations(given, reader.size, resize_mask, named)
     annotations.check_first()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Journal", "given_digest"]
 
+_MASK_SETTINGS = ("masks", "mask_reading")  # what given masks come in
+
 
 class Journal:
     """The file ``run.json``: settings of the run, how many steps are finished, and hashes of the masks given for them.
@@ -123,7 +125,7 @@ class Journal:
                 "redo (`--redo`) out to start one."
             )
         # Whatever the masks come in now, their hashes say what is new.
-        note = self._read(run_file, {key: value for key, value in self._settings.items() if key != "masks"})
+        note = self._read(run_file, {key: value for key, value in self._settings.items() if key not in _MASK_SETTINGS})
         if note.given is None:
             raise ConfigError(
                 f"The run in {self._folder} was made by a version that did not note its given masks, so that changes "
@@ -151,16 +153,16 @@ class Journal:
         self.finished, self._outline = finished, _outline(passes)
         self.given = {}
         for name in dict.fromkeys(names[position] for position in steps):
-            self._add(name, annotations)
+            self._add(name, given_digest(annotations, name))
 
-    def note(self, name: str, annotations: Annotations) -> None:
+    def note(self, name: str, digest: str | None) -> None:
         """Note that the next step is finished.
 
         Args:
             name: Name of its frame.
-            annotations: What the user gave.
+            digest: :func:`given_digest` of what the user gave for it.
         """
-        self._add(name, annotations)
+        self._add(name, digest)
         self.finished += 1
         self._write()
 
@@ -185,11 +187,10 @@ class Journal:
         window = self.pending.pop(0)
         for name in names[window.start : window.stop]:
             self.given.pop(name, None)
-            self._add(name, annotations)
+            self._add(name, given_digest(annotations, name))
         self._write()
 
-    def _add(self, name: str, annotations: Annotations) -> None:
-        digest = given_digest(annotations, name)
+    def _add(self, name: str, digest: str | None) -> None:
         if digest is not None:
             self.given[name] = digest
 

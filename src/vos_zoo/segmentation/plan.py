@@ -17,6 +17,7 @@ from vos_zoo.segmentation.redo import redo_windows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from vos_zoo.interchange.reading import MaskReading
     from vos_zoo.media.absences import AbsentObjects
     from vos_zoo.media.arrays import ColorOrder
     from vos_zoo.media.given_masks import MaskSource
@@ -126,6 +127,7 @@ def plan_run(
     void: VoidChoice,
     direction: Direction,
     absent: AbsentObjects | None,
+    mask_reading: MaskReading | None = None,
 ) -> Plan:
     """Open what is read, and check what people get wrong most often; nothing is written.
 
@@ -145,6 +147,7 @@ def plan_run(
         void: The value of mask pixels without an opinion.
         direction: Where to go from the annotated frames.
         absent: Objects that frames do not show.
+        mask_reading: What decides where given masks can be read in two ways.
 
     Raises:
         VosZooError: As :func:`vos_zoo.segment_video` says, for everything but the model.
@@ -161,6 +164,7 @@ def plan_run(
         void=void,
         direction=direction,
         absent=absent,
+        reading=mask_reading,
     )
     names = inputs.reader.names
     read = [*inputs.paths, *side_inputs.values(), *filter(None, [model_folder])]
@@ -179,6 +183,7 @@ def plan_run(
             "resize_mask": resize_mask,
             "direction": None if direction == "forward" else direction,
             "void": None if void == "auto" else str(void).lower(),
+            "mask_reading": (mask_reading.settings() or None) if mask_reading is not None else None,
             "side_inputs": {name: str(Path(path).resolve()) for name, path in side_inputs.items()},
         },
         outputs.overlay,

@@ -168,13 +168,35 @@ class ModelTester:
             logits = network.segment(features, memory)
             after = contents(memory)
             assert before["clock"] == after["clock"] > 0
-            # What was empty may be filled: stacked tokens, and what belongs to this frame alone.
+            # A cache of what the memory holds may be filled, such as its frames as one tensor.
             held = {path: value for path, value in before.items() if value is not None}
             assert {path for path, value in held.items() if not same(value, after.get(path))} == set()
             network.segment(features, memory)
             again = contents(memory)
             assert {path for path in after | again if not same(after.get(path), again.get(path))} == set()
             network.memorize(features, torch.sigmoid(logits), memory)
+
+    @torch.no_grad()
+    def test_a_prediction_saves_work_and_changes_nothing(self, network: Any) -> None:
+        frames, masks = torch.rand(4, 1, 3, 48, 64), planes(1, 2, (48, 64))
+        first, *others = (network.encode(frame) for frame in frames)
+        runs: list[list[torch.Tensor]] = []
+        for hands_on in (True, False):
+            memory = network.new_memory()
+            network.memorize(first, masks, memory, reference=True)
+            runs.append([])
+            for index, features in enumerate(others):
+                memory.tick()
+                prediction = network.predict(features, memory)
+                assert torch.equal(prediction.logits, network.segment(features, memory))
+                runs[-1].append(prediction.logits)
+                annotated = [1] if index == 1 else False
+                probabilities = torch.sigmoid(prediction.logits)
+                if hands_on:
+                    network.memorize(features, probabilities, memory, reference=annotated, prediction=prediction)
+                else:
+                    network.memorize(features, probabilities, memory, reference=annotated)
+        assert all(torch.equal(handed, again) for handed, again in zip(*runs, strict=True))
 
     def test_features_of_a_frame_can_be_exported(self, network: Any) -> None:
         exported = torch.export.export(Encoder(network), (torch.rand(1, 3, 48, 64),), strict=False)
@@ -247,17 +269,17 @@ class ModelTester:
         height, width = 33, 47  # padded
         session = VideoSession(network, size=None, optimize=False)
         predicted, memorised = [], []
-        segment, memorize = network.segment, network.memorize
+        predict, memorize = network.predict, network.memorize
 
-        def spied_segment(features: Any, memory: Any) -> torch.Tensor:
-            predicted.append(segment(features, memory))
+        def spied_predict(features: Any, memory: Any) -> Any:
+            predicted.append(predict(features, memory))
             return predicted[-1]
 
         def spied_memorize(features: Any, probabilities: torch.Tensor, memory: Any, **options: Any) -> None:
             memorised.append(probabilities)
             memorize(features, probabilities, memory, **options)
 
-        monkeypatch.setattr(network, "segment", spied_segment)
+        monkeypatch.setattr(network, "predict", spied_predict)
         monkeypatch.setattr(network, "memorize", spied_memorize)
         given = {0: (1, 2), 3: (0, 2, 3)}  # object 3 joins and 2 is corrected; 1 is as it was predicted
         for index in range(4):
@@ -268,7 +290,7 @@ class ModelTester:
         exact = torch.zeros(2, tall, wide, dtype=torch.float64)
         for plane, object_id in enumerate((2, 3)):
             exact[plane, top : top + height, left : left + width] = torch.from_numpy(mask == object_id)
-        aggregated = naive_aggregation(predicted[-1][0].double().sigmoid())
+        aggregated = naive_aggregation(predicted[-1].logits[0].double().sigmoid())
         untouched = aggregated[0] * (1 - exact.amax(dim=0))
         expected = naive_aggregation(torch.stack([untouched, exact[0], exact[1]]))
         assert (expected[0] > 0.01).any()

@@ -59,8 +59,9 @@ def propagation_loss(module: VOSModule, frames: list[Any], batch: ClipBatch) -> 
     losses = []
     for time in range(1, len(frames)):
         memory.tick()
-        logits = aggregate_objects(network.segment(frames[time], memory), valid)
+        prediction = network.predict(frames[time], memory)
+        logits = aggregate_objects(prediction.logits, valid)
         losses.append(module.segmentation_loss(logits, masks[:, time], valid))
         if time < len(frames) - 1:
-            network.memorize(frames[time], logits.softmax(dim=1)[:, 1:], memory)
+            network.memorize(frames[time], logits.softmax(dim=1)[:, 1:], memory, prediction=prediction)
     return torch.stack(losses).sum()

@@ -283,12 +283,11 @@ def test_a_correction_touches_the_corrected_object_alone(correction):
     network.memorize(network.encode(torch.rand(1, 3, 64, 64)), torch.rand(1, 2, 64, 64).round(), memory, reference=True)
     features = network.encode(torch.rand(1, 3, 64, 64))
     memory.tick()
-    network.segment(features, memory)
-    prediction = memory.prediction
+    prediction = network.predict(features, memory)
     before = dict(memory.state)
     corrected = torch.zeros(1, 2, 64, 64)
     corrected[:, 1, 20:40, 20:40] = 1
-    network.memorize(features, corrected, memory, reference=[1])
+    network.memorize(features, corrected, memory, reference=[1], prediction=prediction)
     assert torch.equal(memory.state["hidden"][:, 0], prediction.state["hidden"][:, 0])
     assert torch.equal(memory.state["first"][:, 0], before["first"][:, 0])
     restarts = correction == "restart"
@@ -415,18 +414,3 @@ def test_imagenet_weights_leave_the_added_parts_alone():
     assert torch.equal(after["conv1.weight"][:, 3:], before["conv1.weight"][:, 3:])
     assert torch.equal(after["extra_conv.weight"], before["extra_conv.weight"])
     assert (after["layer4.0.conv1.weight"] == 0.5).all()
-
-
-@torch.no_grad()
-def test_a_prediction_that_was_not_memorised_goes_with_the_next_frame():
-    network = tiny().network.eval()
-    memory = network.new_memory()
-    features = network.encode(torch.rand(1, 3, 32, 32))
-    network.memorize(features, torch.rand(1, 1, 32, 32), memory, reference=True)
-    held = memory.nbytes
-    memory.tick()
-    network.segment(features, memory)
-    assert memory.nbytes > held
-    memory.tick()
-    assert memory.prediction is None
-    assert memory.nbytes == held

@@ -36,14 +36,13 @@ def test_a_frame_in_memory_is_left_to_the_pixel_stream():
     network = tiny(top_k=1)
     frame = network.encode(torch.rand(1, 3, 48, 64))
     memory = network.new_memory()
-    assert network.view("routing", memory) is None
     network.memorize(frame, planes(1, 2, (48, 64)), memory, reference=True)
     memory.tick()
-    network.segment(frame, memory)
+    prediction = network.predict(frame, memory)
     # The best match of every position is itself: distance 0.
     expected = torch.sigmoid(torch.tensor(-2.0))
-    torch.testing.assert_close(memory.routing, expected.expand(1, 2, 3, 4))
-    torch.testing.assert_close(network.view("routing", memory).map, expected.expand(1, 3, 4))
+    torch.testing.assert_close(prediction.routing, expected.expand(1, 2, 3, 4))
+    torch.testing.assert_close(network.view("routing", prediction).map, expected.expand(1, 3, 4))
 
 
 @torch.no_grad()

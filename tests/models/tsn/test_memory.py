@@ -39,12 +39,13 @@ def test_a_late_object_does_not_depend_on_earlier_frames():
     network.memorize(frames[1], masks, after, reference=[1])
     network.memorize(frames[1], masks[:, [1, 0]], alone, reference=True)
     after.tick()
-    late = network.segment(frames[2], after)
+    prediction = network.predict(frames[2], after)
+    late, routing = prediction.logits, prediction.routing
     assert len(after.groups) == 2
     alone.tick()
     torch.testing.assert_close(late[:, 1], network.segment(frames[2], alone)[:, 0], atol=1e-5, rtol=1e-5)
-    assert after.routing.shape == (1, 2, 3, 4)
-    assert not torch.equal(after.routing[:, 0], after.routing[:, 1])
+    assert routing.shape == (1, 2, 3, 4)
+    assert not torch.equal(routing[:, 0], routing[:, 1])
 
 
 @torch.no_grad()

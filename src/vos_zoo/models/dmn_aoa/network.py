@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.memory import read_memory
-from vos_zoo.network import MemoryCost, MemoryPolicy, SideInput, VOSNetwork, reference_planes
+from vos_zoo.network import MemoryCost, MemoryPolicy, Prediction, SideInput, VOSNetwork, reference_planes
 
 from .alignment import ObjectAlignment
 from .assignment import keep_assignments, mask_overlap, pad_columns, relaxed_assignment
@@ -164,6 +164,7 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
         memory: DMNMemory,
         *,
         reference: bool | Sequence[int] = False,
+        prediction: Prediction | None = None,
     ) -> None:
         """Update boxes, references and the object memories from the frame's masks."""
         batch, objects = probabilities.shape[:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -112,7 +113,7 @@ class GIELModule(VOSModule):
         for time in range(1, len(frames)):
             memory.tick()
             prediction = network.predict(frames[time], memory)
-            logits = aggregate_log_odds(prediction.log_odds, valid)
+            logits = aggregate_log_odds(prediction.logits, valid)
             losses.append(self._frame_loss(prediction, logits, masks[:, time], valid))
             if time == len(frames) - 1:
                 break
@@ -122,9 +123,9 @@ class GIELModule(VOSModule):
             probabilities = logits.softmax(dim=1)[:, 1:]
             if self.detach_masks:
                 probabilities = probabilities.detach()
-                if memory.saliency is not None:
-                    memory.saliency = memory.saliency.detach()
-            network.memorize(frames[time], probabilities, memory)
+                if prediction.saliency is not None:
+                    prediction = replace(prediction, saliency=prediction.saliency.detach())
+            network.memorize(frames[time], probabilities, memory, prediction=prediction)
         return self.log_loss(torch.stack(losses).mean())
 
     def _frame_loss(self, prediction: GIELPrediction, logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:

@@ -117,7 +117,6 @@ class GIELMemory(ClipMemory):
 
     Attributes:
         frames: Rising in time.
-        saliency: Global logits (B, 1, H, W) of the current frame; None if it was not segmented.
         present: In training, which planes hold an object, shape (B, O); None means all.
     """
 
@@ -133,7 +132,6 @@ class GIELMemory(ClipMemory):
     ) -> None:
         super().__init__(policy)
         self.frames: list[SupportFrame] = []
-        self.saliency: Tensor | None = None
         self.present: Tensor | None = None
         self.differentiable = differentiable
         self._support = support
@@ -141,11 +139,6 @@ class GIELMemory(ClipMemory):
         self._keep_previous = keep_previous
         self._trained_objects = trained_objects
         self._objects = 0
-
-    def tick(self) -> None:
-        """Move on to the next frame; the global logits of the last one go."""
-        super().tick()
-        self.saliency = None
 
     @property
     def is_due(self) -> bool:
@@ -177,7 +170,7 @@ class GIELMemory(ClipMemory):
         kept = [plane for plane in range(self._objects) if plane not in gone]
         self._objects = len(kept)
         if not kept:
-            self.frames, self.saliency = [], None
+            self.frames = []
         self.frames = [frame.select_objects(kept) for frame in self.frames]
 
     def support_frames(self) -> list[SupportFrame]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from vos_zoo.layers import KeyValue, KeyValueFeatures, ResNetTrunk
 from vos_zoo.memory import MemoryTokens, read_memory, similarity_terms
 from vos_zoo.models.giel.log_odds import product_log_odds
 from vos_zoo.models.grouped_memory import matching_working_bytes
-from vos_zoo.network import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
+from vos_zoo.network import MemoryCost, MemoryPolicy, Prediction, VOSNetwork, reference_planes
 
 from .memory import GIELMemory, SupportFrame, stack_tokens
 from .parts import CoarseHead, Decoder, LabelEncoder, TemporalAttention, label_maps
@@ -27,18 +28,18 @@ if TYPE_CHECKING:
     DecodeRows = Callable[[Tensor, "Tensor | None"], Tensor]
 
 
-class GIELPrediction(NamedTuple):
+@dataclass(frozen=True)
+class GIELPrediction(Prediction):
     """What the branches say about a frame.
 
     Args:
+        logits: Log-odds of both branches assembled, before aggregation over objects, shape (B, O, H, W).
         saliency: Logits of the global branch, any object against background, shape (B, 1, H, W); None without it.
         instances: Logits of the instance branch, shape (B, O, H, W).
-        log_odds: Both assembled, before aggregation over objects, shape (B, O, H, W).
     """
 
     saliency: Tensor | None
     instances: Tensor
-    log_odds: Tensor
 
 
 class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
@@ -112,23 +113,21 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
 
     def segment(self, features: KeyValueFeatures, memory: GIELMemory) -> Tensor:
         """Return each object's log-odds (B, O, H, W) on the current frame."""
-        return self.predict(features, memory).log_odds
+        return self.predict(features, memory).logits
 
     def predict(self, features: KeyValueFeatures, memory: GIELMemory) -> GIELPrediction:
-        """Segment the current frame and return both branches; the global one stays in ``memory.saliency``."""
+        """Segment the current frame and return both branches."""
         support = memory.support_frames()
         if not self.config.instance_embedding:
             logits = self._decode_alone(features, support, memory.num_objects)
-            return GIELPrediction(None, logits, logits)
+            return GIELPrediction(logits, None, logits)
         keys = torch.stack([frame.keys[:, 0] for frame in support], dim=1)
         log_weights = self._frame_log_weights(keys, features.key)
         scaled = self._scale_keys(keys, log_weights)
         saliency, instances = self._branches(features, support, scaled, log_weights, memory)
-        if saliency is not None:
-            memory.saliency = saliency if memory.differentiable else saliency.detach()
         is_product = saliency is not None and (self.config.variant == "fast" or self.config.full_uses_global)
         log_odds = product_log_odds(instances, saliency) if is_product and saliency is not None else instances
-        return GIELPrediction(saliency, instances, log_odds)
+        return GIELPrediction(log_odds, saliency, instances)
 
     def memorize(
         self,
@@ -137,6 +136,7 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
         memory: GIELMemory,
         *,
         reference: bool | Sequence[int] = False,
+        prediction: Prediction | None = None,
     ) -> None:
         """Encode the frame with its class-agnostic mask, gate its value per object (masks (B, O, H, W)), store all."""
         objects = probabilities.shape[1]
@@ -147,7 +147,7 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
             keys, values = self._support_tokens(features.image, probabilities)
             gated, kept = None, None
         else:
-            mask = self._class_agnostic_mask(probabilities, background, memory, planes)
+            mask = self._class_agnostic_mask(features, probabilities, background, memory, planes, prediction)
             keys, values = self._support_tokens(features.image, mask)
             gated = self._gate(values[:, 0], label_maps(probabilities, background), memory.present)
             kept = background if memory.differentiable else background.half()
@@ -159,7 +159,13 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
         memory.write(new, [self._extend(frame, len(newcomers)) for frame in memory.frames])
 
     def _class_agnostic_mask(
-        self, probabilities: Tensor, background: Tensor, memory: GIELMemory, annotated: frozenset[int]
+        self,
+        features: KeyValueFeatures,
+        probabilities: Tensor,
+        background: Tensor,
+        memory: GIELMemory,
+        annotated: frozenset[int],
+        prediction: Prediction | None,
     ) -> Tensor:
         """Return the mask (B, 1, H, W) that the support encoder sees.
 
@@ -168,10 +174,12 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
         """
         union = 1 - background
         is_annotated = len(annotated) == probabilities.shape[1]
-        saliency = memory.saliency
-        if is_annotated or self.config.memory_mask == "union" or saliency is None:
+        if is_annotated or self.config.memory_mask == "union":
             return union
-        mask = torch.sigmoid(saliency.float()).to(probabilities.dtype)
+        both = prediction if isinstance(prediction, GIELPrediction) else self.predict(features, memory)
+        if both.saliency is None:
+            return union
+        mask = torch.sigmoid(both.saliency.float()).to(probabilities.dtype)
         if annotated:
             mask = torch.maximum(mask, probabilities[:, sorted(annotated)].sum(dim=1, keepdim=True))
         return mask

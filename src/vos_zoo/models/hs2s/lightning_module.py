@@ -20,7 +20,6 @@ from vos_zoo.training.unroll import object_planes, split_frames
 from .config import HS2SConfig
 from .convert import start_from_giel
 from .losses import LossWeights, balanced_cross_entropy, border_targets, log_jaccard, object_log_jaccard
-from .memory import Prediction
 from .network import HS2SFeatures, HS2SNetwork, StepOutput
 
 if TYPE_CHECKING:
@@ -200,10 +199,9 @@ class HS2SModule(VOSModule):
             terms.append(self.frame_terms(output, targets[time]))
             if time < frames - 1:
                 own = output.logits.sigmoid()
-                memory.prediction = Prediction(output.state, own)
                 is_true = torch.rand(()).item() < self.true_mask_probability(self.current_epoch)
                 fed_back = targets[time] if is_true else own.detach() if self.detach_feedback else own
-                network.advance(features[time], fed_back, memory, frozenset())
+                network.advance(features[time], fed_back, memory, frozenset(), output.state)
         means = {name: torch.stack([term[name] for term in terms]).mean() for name in terms[0]}
         for name, value in means.items():
             self.log(f"train/{name}", value)

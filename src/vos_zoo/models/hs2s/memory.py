@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,35 +20,12 @@ if TYPE_CHECKING:
 ObjectState = dict[str, "Tensor"]
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What ``segment`` computed for a frame and ``memorize`` will keep.
-
-    Args:
-        state: Recurrent states after the frame.
-        probabilities: Every object's own probability, shape (B, O, H, W).
-    """
-
-    state: ObjectState
-    probabilities: Tensor
-
-
 class HS2SMemory(ClipMemory):
-    """Recurrent states, references and previous mask of every object of one clip; constant in the clip's length.
-
-    ``segment`` leaves its result in ``prediction``, and ``memorize`` makes it the state. A frame that is segmented and
-    not memorised therefore changes nothing.
-    """
+    """Recurrent states, references and previous mask of every object of one clip; constant in the clip's length."""
 
     def __init__(self, policy: MemoryPolicy) -> None:
         super().__init__(policy)
         self.state: ObjectState = {}
-        self.prediction: Prediction | None = None
-
-    def tick(self) -> None:
-        """Move on to the next frame; what was predicted of the last one and not memorised goes."""
-        super().tick()
-        self.prediction = None
 
     @property
     def is_due(self) -> bool:
@@ -69,10 +45,7 @@ class HS2SMemory(ClipMemory):
     @property
     def nbytes(self) -> int:
         """Bytes of states, references and masks."""
-        kept = list(self.state.values())
-        if self.prediction is not None:
-            kept += [*self.prediction.state.values(), self.prediction.probabilities]
-        return sum(part.numel() * part.element_size() for part in kept)
+        return sum(part.numel() * part.element_size() for part in self.state.values())
 
     def require(self) -> ObjectState:
         """Return the state.
@@ -123,7 +96,6 @@ class HS2SMemory(ClipMemory):
         """Forget objects; the remaining planes close up in order."""
         gone = set(planes)
         keep = [plane for plane in range(self.num_objects) if plane not in gone]
-        self.prediction = None
         self.state = {name: part[:, keep] for name, part in self.state.items()} if keep else {}
 
 

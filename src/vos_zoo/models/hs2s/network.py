@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vos_zoo.network import MemoryCost, MemoryPolicy, VOSNetwork, reference_planes
+from vos_zoo.network import MemoryCost, MemoryPolicy, Prediction, VOSNetwork, reference_planes
 
 from .decoder import Decoder
 from .encoder import EncoderFeatures, MaskedEncoder
 from .matching import Merge
-from .memory import HS2SMemory, ObjectState, Prediction, replace_objects
+from .memory import HS2SMemory, ObjectState, replace_objects
 from .recurrence import ConvLSTM
 
 if TYPE_CHECKING:
@@ -39,6 +40,20 @@ class HS2SFeatures(NamedTuple):
 
     stem: Tensor
     reference_stem: Tensor
+
+
+@dataclass(frozen=True)
+class HS2SPrediction(Prediction):
+    """Logits of a frame, and what ``memorize`` keeps of it.
+
+    Args:
+        logits: See :class:`~vos_zoo.network.Prediction`.
+        state: Recurrent states after the frame.
+        probabilities: Every object's own probability, shape (B, O, H, W).
+    """
+
+    state: ObjectState
+    probabilities: Tensor
 
 
 class StepOutput(NamedTuple):
@@ -132,9 +147,13 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
 
     def segment(self, features: HS2SFeatures, memory: HS2SMemory) -> Tensor:
         """Return mask logits (B, O, H, W) of the current frame."""
-        logits, _, state = self.step(features, memory.require())
-        memory.prediction = Prediction(state, logits.sigmoid())
-        return _suppress_losers(logits) if self.config.merge == "argmax" else logits
+        return self.predict(features, memory).logits
+
+    def predict(self, features: HS2SFeatures, memory: HS2SMemory) -> HS2SPrediction:
+        """Return the current frame's logits with the recurrent states after it."""
+        own, _, state = self.step(features, memory.require())
+        logits = _suppress_losers(own) if self.config.merge == "argmax" else own
+        return HS2SPrediction(logits, state, own.sigmoid())
 
     def memorize(
         self,
@@ -143,20 +162,24 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
         memory: HS2SMemory,
         *,
         reference: bool | Sequence[int] = False,
+        prediction: Prediction | None = None,
     ) -> None:
-        """Feed the frame's masks back: keep the new states, encode the references.
+        """Feed the frame's masks back: move the recurrent states on, encode the references.
 
         With ``feedback="own"`` the masks of objects that nobody annotated are the network's own probabilities of this
-        frame, without the pixels that were annotated for other objects; the given ones are used where ``segment`` was
-        not called for the frame.
+        frame, without the pixels that were annotated for other objects.
         """
         annotated = reference_planes(reference, probabilities.shape[1])
         memory.check_planes(probabilities.shape[1], annotated)
+        goes_on = memory.num_objects > 0 and len(self._starting(annotated, memory)) < probabilities.shape[1]
+        if not goes_on:
+            self.advance(features, probabilities, memory, annotated)
+            return
+        own = prediction if isinstance(prediction, HS2SPrediction) else self.predict(features, memory)
         masks = probabilities
-        own = memory.prediction
-        if self.config.feedback == "own" and own is not None:
+        if self.config.feedback == "own":
             masks = _merge_feedback(own.probabilities, probabilities, annotated)
-        self.advance(features, masks, memory, annotated)
+        self.advance(features, masks, memory, annotated, own.state)
 
     def step(self, features: HS2SFeatures, state: ObjectState) -> StepOutput:
         """Segment one frame from an object state, without a memory.
@@ -187,23 +210,26 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
             {name: _per_object(part, batch) for name, part in after.items()},
         )
 
-    def advance(self, features: HS2SFeatures, masks: Tensor, memory: HS2SMemory, annotated: frozenset[int]) -> None:
+    def advance(
+        self,
+        features: HS2SFeatures,
+        masks: Tensor,
+        memory: HS2SMemory,
+        annotated: frozenset[int],
+        after: ObjectState | None = None,
+    ) -> None:
         """Make masks (B, O, H, W) the previous ones, whatever the feedback setting; training calls this itself.
 
         Args:
             features: The frame that the masks belong to.
             masks: Values in [0, 1].
             memory: The clip's memory.
-            annotated: Planes that start here.
+            annotated: Planes that a user annotated.
+            after: Recurrent states after the frame; None if every object starts here.
         """
-        objects, known = masks.shape[1], memory.num_objects
-        own = memory.prediction
-        state = dict(memory.state)
-        if own is not None:
-            state |= own.state
-        state["mask"] = masks
-        keeps = self.config.correction == "continue"
-        starting = [plane for plane in range(objects) if plane in annotated and not (keeps and plane < known)]
+        objects = masks.shape[1]
+        state = {**memory.state, **(after or {}), "mask": masks}
+        starting = self._starting(annotated, memory)
         encoded = list(range(objects)) if "previous" in self.reference_names else starting
         if encoded:
             of_frame = self._encode_reference(features, masks[:, encoded])
@@ -220,8 +246,13 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
                     name: replace_objects(state.get(name), part, starting, objects) for name, part in fresh.items()
                 }
         memory.check_budget(state)
-        memory.state, memory.prediction = state, None
+        memory.state = state
         memory.frames_since_kept = 0
+
+    def _starting(self, annotated: frozenset[int], memory: HS2SMemory) -> list[int]:
+        """Return the planes that start with this frame; corrections may go on from the states before."""
+        goes_on = memory.num_objects if self.config.correction == "continue" else 0
+        return sorted(plane for plane in annotated if plane >= goes_on)
 
     def _encode_reference(self, features: HS2SFeatures, masks: Tensor) -> ObjectState:
         """Encode a frame with masks (B, n, H, W): reduced map under "", stride-16 map under "skip_"."""

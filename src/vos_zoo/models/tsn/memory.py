@@ -14,7 +14,7 @@ from vos_zoo.models.grouped_memory import MatchingMemory, ObjectGroup
 from .heads import Heads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -113,23 +113,14 @@ class TSNMemory(MatchingMemory):
         differentiable: Whether the graph is kept, as in training.
 
     Attributes:
-        routing: Routing map of the frame segmented last, shape (B, O, h, w) at stride 16; None without one.
-        first_routing: The same against the first annotated frame alone, if ``compares_first``.
-        compares_first: Whether ``first_routing`` is computed.
+        compares_first: Whether frames are compared with the first annotated one alone, too.
     """
 
     def __init__(self, policy: MemoryPolicy, *, similarity: Similarity, head_size: int, differentiable: bool) -> None:
         new_bank = partial(TwoStreamBank, similarity=similarity, differentiable=differentiable)
         super().__init__(policy, new_bank, differentiable=differentiable)
-        self.routing: Tensor | None = None
-        self.first_routing: Tensor | None = None
         self.compares_first = False
         self._head_bytes = 4 * head_size
-
-    def tick(self) -> None:
-        """Move on to the next frame; the routing maps of the last one go."""
-        super().tick()
-        self.routing = self.first_routing = None
 
     def write_heads(self, heads: Heads) -> None:
         """Remember the heads (T = 1) of the frame that was just written, for all objects."""
@@ -148,11 +139,6 @@ class TSNMemory(MatchingMemory):
                 "The memory is empty. Memorise a reference frame with its masks before segmenting another frame."
             )
         return self._in_order([compute(group) for group in self.groups])
-
-    def remove_objects(self, planes: Iterable[int]) -> None:
-        """Forget objects; the routing maps of the last frame go with them."""
-        super().remove_objects(planes)
-        self.routing = self.first_routing = None
 
     def _new_group(self, keys: Tensor, values: Tensor, planes: list[int]) -> ObjectGroup:
         """Make an empty group whose frames count with their heads."""

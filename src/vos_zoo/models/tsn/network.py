@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +14,7 @@ from vos_zoo.layers.blocks import upsample
 from vos_zoo.memory import read_memory
 from vos_zoo.models.stcn.network import STCNFeatures, STCNNetwork, ValueEncoder
 from vos_zoo.models.tsn.swin import SwinTrunk
-from vos_zoo.network import MemoryCost, MemoryPolicy, View, VOSNetwork, reference_planes
+from vos_zoo.network import MemoryCost, MemoryPolicy, Prediction, View, VOSNetwork, reference_planes
 
 from .instance import InstanceStream, PixelDivision
 from .memory import TSNMemory, bank_of
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
 
     from .config import TSNConfig
     from .heads import Heads
+
+
+@dataclass(frozen=True)
+class TSNPrediction(Prediction):
+    """Logits of a frame, and how its pixels were divided between the streams.
+
+    Args:
+        logits: See :class:`~vos_zoo.network.Prediction`.
+        routing: Weight of the instance stream, 0-1, shape (B, O, h, w) at stride 16; None without a routing map.
+        first_routing: The same against the first annotated frame alone; None unless it is watched.
+    """
+
+    routing: Tensor | None = None
+    first_routing: Tensor | None = None
 
 
 class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
@@ -97,21 +112,24 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
         )
 
     def segment(self, features: STCNFeatures, memory: TSNMemory) -> Tensor:
-        """Return mask logits (B, O, H, W) of the current frame; ``memory.routing`` keeps its routing map."""
+        """Return mask logits (B, O, H, W) of the current frame."""
+        return self.predict(features, memory).logits
+
+    def predict(self, features: STCNFeatures, memory: TSNMemory) -> TSNPrediction:
+        """Return the current frame's logits with its routing map."""
         if self.instance_stream is None:
-            return self._decode(features, self._pixel_embedding(features, self.read(features, memory)))
-        instance = memory.per_group(lambda group: self._instance_embedding(features, group))
+            pixel = self._pixel_embedding(features, self.read(features, memory))
+            return TSNPrediction(self._decode(features, pixel))
+        instance = memory.per_group(lambda group: self._instance_embedding(features, group)).flatten(0, 1)
         if not self.config.has_pixel_stream:
-            return self._decode(features, instance.flatten(0, 1))
+            return TSNPrediction(self._decode(features, instance))
         readout, routing = self._read_both(features, memory)
         pixel = self._pixel_embedding(features, readout)
         if routing is None:
-            return self._decode(features, (pixel + instance.flatten(0, 1)) / 2)
-        memory.routing = routing.detach()
-        if memory.compares_first:
-            memory.first_routing = self._compare_first(features, memory)
+            return TSNPrediction(self._decode(features, (pixel + instance) / 2))
         weight = routing.flatten(0, 1).unsqueeze(1).to(pixel.dtype)
-        return self._decode(features, torch.lerp(pixel, instance.flatten(0, 1).to(pixel.dtype), weight))
+        logits = self._decode(features, torch.lerp(pixel, instance.to(pixel.dtype), weight))
+        return TSNPrediction(logits, routing, self._compare_first(features, memory) if memory.compares_first else None)
 
     def memorize(
         self,
@@ -120,6 +138,7 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
         memory: TSNMemory,
         *,
         reference: bool | Sequence[int] = False,
+        prediction: Prediction | None = None,
     ) -> None:
         """Encode the frame's values from its masks (B, O, H, W), generate its heads, and store both."""
         values = self.value_encoder(features.image, features.stride16, probabilities)
@@ -150,20 +169,18 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
         """Also compare every frame with the first annotated one alone (Figure 6)."""
         memory.compares_first = True
 
-    def view(self, name: str, memory: TSNMemory) -> View | None:
-        """Return the routing map of the frame segmented last, 0-1, and its mean.
+    def view(self, name: str, prediction: Prediction) -> View:
+        """Return a frame's routing map, 0-1, and its mean.
 
-        The map is the mean over objects, which differ only if they joined on different frames. None if the last frame
-        was not segmented because all objects were annotated, and after an object was removed until the next frame.
-        Once watched, the mean against the first annotated frame is there, too.
+        The map is the mean over objects, which differ only if they joined on different frames. Once watched, the mean
+        against the first annotated frame is there, too.
         """
-        routing = memory.routing
-        if routing is None:
-            return None
-        pixels = routing.float().mean(dim=1)
+        assert isinstance(prediction, TSNPrediction)
+        assert prediction.routing is not None
+        pixels = prediction.routing.float().mean(dim=1)
         means = {"memory": float(pixels.mean())}
-        if memory.first_routing is not None:
-            means["first frame"] = float(memory.first_routing.float().mean())
+        if prediction.first_routing is not None:
+            means["first frame"] = float(prediction.first_routing.float().mean())
         return View(pixels, means)
 
     @property
