@@ -80,9 +80,9 @@ class AnnotatedMasks:
                 len(left_out), path, some_names(left_out),
             )  # fmt: skip
         self._absences = {
-            name: frozenset(frame.outside)
+            name: frozenset(numbered.outside)
             for name in frame_names
-            if isinstance(frame := matched.get(name), NumberedFrame) and frame.outside
+            if isinstance(numbered := matched.get(name), NumberedFrame) and numbered.outside
         }
 
     @property
