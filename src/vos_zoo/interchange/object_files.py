@@ -33,9 +33,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class _ObjectsFrame(GivenFrame):
-    """Files of one frame, by the ids of their objects."""
+    """Files of one frame, by the ids of their objects, and ids whose overlap has been said."""
 
     files: dict[int, Path]
+    told: set[int]
 
     def ids(self, size: tuple[int, int]) -> Mask:
         mask: Mask | None = None
@@ -56,9 +57,10 @@ class _ObjectsFrame(GivenFrame):
                     f"same frame {mask.shape[1]}x{mask.shape[0]}. Save all masks in the size of the frame."
                 )
             shared = np.count_nonzero(mask[area != 0])
-            if shared:
+            if shared and object_id not in self.told:
+                self.told.add(object_id)
                 _logger.info(
-                    "%s: %d pixels are in several masks; they are taken as object %d, the highest id.",
+                    "%s: %d pixels are in several masks; they are taken as object %d, the highest id (said once).",
                     self.origin, shared, object_id,
                 )  # fmt: skip
             mask[area != 0] = object_id
@@ -151,10 +153,11 @@ def _add(files: dict[int, Path], object_id: int, file: Path) -> None:
 
 def _frames(frames: dict[str, dict[int, Path]]) -> tuple[list[GivenFrame], dict[int, str]]:
     objects = sorted({object_id for files in frames.values() for object_id in files})
-    found: list[GivenFrame] = [
-        _ObjectsFrame(name=name, origin=f"masks `{next(iter(files.values()))}` and others of its frame", files=files)
-        if len(files) > 1
-        else _ObjectsFrame(name=name, origin=f"mask `{next(iter(files.values()))}`", files=files)
-        for name, files in frames.items()
-    ]
+    told: set[int] = set()
+    found: list[GivenFrame] = []
+    for name, files in frames.items():
+        others = f" and {len(files) - 1} more of its frame" if len(files) > 1 else ""
+        found.append(
+            _ObjectsFrame(name=name, origin=f"mask `{next(iter(files.values()))}`{others}", files=files, told=told)
+        )
     return found, dict.fromkeys(objects, "files of their own")

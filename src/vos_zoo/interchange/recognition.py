@@ -20,6 +20,7 @@ from vos_zoo.interchange.object_files import mask_images, object_folders, object
 from vos_zoo.interchange.object_ids import id_in_name
 from vos_zoo.interchange.yolo import is_yolo, label_files
 from vos_zoo.limits import byte_excess
+from vos_zoo.media.absences import ABSENT_FILE
 
 __all__ = ["Found", "recognise"]
 
@@ -134,7 +135,11 @@ def _described(content: Any) -> str:
 
 
 def _folder(path: Path, wanted: str | None) -> Found:
-    files = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    files = sorted(
+        entry
+        for entry in path.iterdir()
+        if entry.is_file() and not entry.name.startswith(".") and entry.name != ABSENT_FILE
+    )
     images = mask_images(path)
     by_suffix = {suffix: [file for file in files if file.suffix.lower() == suffix] for suffix in (".json", ".xml")}
     if wanted not in _NO_FILES_OF_TOOLS:
