@@ -104,8 +104,8 @@ def number_objects(
     ids = _ids(by, [key for of_frame in keys for key in of_frame], annotations, file)
     table: dict[int, str] = {}
     for annotation, key in zip(annotations, (key for of_frame in keys for key in of_frame), strict=True):
-        name = f"track {annotation.track}" if by == "track" else f"number {key} of its frame" if by == "order" else ""
-        table.setdefault(ids[key], ", ".join(filter(None, (annotation.label, name))) or "object")
+        known_by = f"track {annotation.track}" if by == "track" else f"number {key} of its frame"
+        table.setdefault(ids[key], annotation.label if by == "label" else f"{annotation.label} ({known_by})".lstrip())
     told: set[Hashable] = set()
     frames = [
         NumberedFrame(

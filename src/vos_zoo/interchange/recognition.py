@@ -84,7 +84,7 @@ def _file(path: Path, wanted: str | None) -> Found:
         return _archive_or_array(path, head)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith((b"{", b"[")):
-        return _json(path)
+        return _json(path, wanted)
     if text.startswith(b"<"):
         if kind.name != "an HTML page" and (is_cvat(head) or wanted == "cvat"):
             return Found("cvat", path)
@@ -106,8 +106,13 @@ def _archive_or_array(path: Path, head: bytes) -> Found:
     return Found("arrays", path)
 
 
-def _json(path: Path) -> Found:
-    content = _parsed(path)
+def _json(path: Path, wanted: str | None) -> Found:
+    try:
+        content = _parsed(path)
+    except MaskError:
+        if path.suffix.lower() != ".json" and wanted is None:
+            return Found("ids", path)  # some other text that begins like this
+        raise
     for name, is_format in _JSON_FORMATS.items():
         if is_format(content):
             return Found(name, path, {path: content} if name == "labelme" else content)

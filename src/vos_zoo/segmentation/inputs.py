@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vos_zoo.files import local_path
-from vos_zoo.interchange.opening import open_masks
 from vos_zoo.media.annotations import Annotations
 from vos_zoo.media.in_memory import open_frames
 from vos_zoo.media.source import source_id
+from vos_zoo.prompts.given import open_given
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vos_zoo.media.in_memory import FrameSource
     from vos_zoo.media.levels import LevelsChoice
     from vos_zoo.media.mask_values import VoidChoice
+    from vos_zoo.prompts.given import Prompts
 
 __all__ = ["Inputs", "open_inputs"]
 
@@ -49,7 +50,7 @@ class Inputs:
 
 def open_inputs(
     video: FrameSource,
-    masks: MaskSource,
+    masks: MaskSource | Prompts,
     *,
     start: int | None,
     end: int | None,
@@ -64,7 +65,7 @@ def open_inputs(
 
     Args:
         video: See :func:`vos_zoo.media.in_memory.open_frames`, also for the selection of frames.
-        masks: See :func:`vos_zoo.interchange.opening.open_masks`.
+        masks: Masks or prompts, see :func:`vos_zoo.prompts.given.open_given`.
         start: First frame, counted from 0.
         end: Frame to stop before.
         every: Take every n-th frame only.
@@ -78,15 +79,7 @@ def open_inputs(
         VosZooError: As the two functions say, or if the first mask does not fit or is the only one and empty.
     """
     reader = open_frames(video, start=start, end=end, every=every, levels=levels, color=color)
-    given = open_masks(
-        masks,
-        reader.names,
-        reader.size,
-        all_names=reader.all_names,
-        void=void,
-        resize=resize_mask,
-        reading=reading,
-    )
+    given = open_given(masks, reader, void=void, resize=resize_mask, reading=reading)
     annotations = Annotations(given, reader.size, resize_mask)
     annotations.check_first()
     video_id = source_id(os.fspath(video) if isinstance(video, (str, os.PathLike)) else reader.path)

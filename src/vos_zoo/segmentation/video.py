@@ -157,6 +157,13 @@ def segment_video(
         DataError: If a side input is damaged or belongs to another video.
         UnknownModelError: If there is no such model.
         OutOfMemoryError: If the device has too little memory; the message names settings that would fit.
+
+    Example:
+        >>> from vos_zoo.demo import demo_clip
+        >>> clip = demo_clip()
+        >>> report = segment_video(clip.video, clip.first_mask, out="masks", end=3, size=96, device="cpu")
+        >>> report.frames, sorted(path.name for path in report.folder.glob("*.png"))
+        (3, ['00000.png', '00001.png', '00002.png'])
     """
     side_inputs = side_inputs or {}
     plan = plan_run(
