@@ -19,12 +19,12 @@ from vos_zoo.interchange.object_ids import id_in_name
 from vos_zoo.media.frame_matching import frame_stem
 from vos_zoo.media.frame_names import some_names
 from vos_zoo.media.mask_decoding import decode_mask
-from vos_zoo.media.masks import MASK_SUFFIXES
+from vos_zoo.media.masks import mask_files
 
 if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask
 
-__all__ = ["mask_images", "object_in_name", "read_object_files", "read_object_folders"]
+__all__ = ["object_folders", "object_in_name", "read_object_files", "read_object_folders"]
 
 _OBJECT_LAST = re.compile(r"(?P<frame>.+)[_-](?:obj|object|id)[_-]?(?P<id>[0-9]+)", re.IGNORECASE)
 _OBJECT_FIRST = re.compile(r"(?:obj|object|id)[_-]?(?P<id>[0-9]+)[_-](?P<frame>.+)", re.IGNORECASE)
@@ -80,12 +80,6 @@ def object_in_name(stem: str) -> tuple[str, int] | None:
     return (match["frame"], int(match["id"][-9:])) if match else None
 
 
-def mask_images(folder: Path) -> list[Path]:
-    """List the files of a folder that can be masks, in the order of their names."""
-    files = [path for path in folder.iterdir() if path.suffix.lower() in MASK_SUFFIXES and path.is_file()]
-    return sorted((path for path in files if not path.name.startswith(".")), key=lambda path: natural_key(path.name))
-
-
 def read_object_files(files: Sequence[Path]) -> tuple[list[GivenFrame], dict[int, str]]:
     """Read files whose names say their frame and their object.
 
@@ -129,10 +123,7 @@ def read_object_folders(folder: Path) -> tuple[list[GivenFrame], dict[int, str]]
     for place, one in enumerate(folders, start=1):
         object_id = (stated[place - 1] or place) if is_stated else place
         table[object_id] = f"folder `{one.name}`"
-        files = mask_images(one)
-        if not files:
-            raise MaskError(f"Folder `{one}` holds no masks. Expected masks of one object, named like frames.")
-        for file in files:
+        for file in mask_files(one):
             _add(frames[frame_stem(file.name)], object_id, file)
     return _frames(frames)[0], table
 
