@@ -91,6 +91,17 @@ def test_a_run_that_stopped_gives_what_it_finished(tmp_path, caplog):
     assert "stopped after 5 of 8 frames" in caplog.text
 
 
+def test_a_run_that_went_backwards_is_exported_once_it_is_finished(tmp_path):
+    folder = write_results(tmp_path / "masks", moving_masks(8), write_video(tmp_path / "clip.mp4", clip()), finished=5)
+    note = json.loads((folder / "run.json").read_text())
+    note["settings"]["direction"] = "both"
+    (folder / "run.json").write_text(json.dumps(note))
+    with pytest.raises(ConfigError, match=r"\(direction both\) has not finished"):
+        Results(folder)
+    (folder / "run.json").write_text(json.dumps({**note, "complete": True, "finished": 12}))
+    assert len(Results(folder)) == 8
+
+
 def test_finished_masks_that_are_gone_are_missed(results):
     (results / "00004.png").unlink()
     with pytest.raises(MissingFileError, match=r"1 masks of finished frames.*00004\.png"):

@@ -218,7 +218,10 @@ def _read_run(file: Path) -> _Run | None:
         return None
     try:
         content = parse_json(file.read_text(encoding="utf-8"))
-        settings, finished = content["settings"], content.get("finished")
+        settings = content["settings"]
+        # The steps of a run that went backwards are no first frames: only all of them can be handed on.
+        is_complete, direction = content.get("complete") is True, settings.get("direction")
+        finished = None if is_complete else content.get("finished")
         video = settings.get("video")
         levels = settings.get("levels")
         selection = {key: settings.get(key) for key in ("start", "end")}
@@ -233,6 +236,11 @@ def _read_run(file: Path) -> _Run | None:
             f"`{file}` is damaged ({error!r}), so the video of these masks is not known. Remove it, and give the video "
             "with video=… (`--video`)."
         ) from error
+    if direction is not None and not is_complete:
+        raise ConfigError(
+            f"The run of `{file}` (direction {direction}) has not finished. Finish it with resume=True (`--resume`) "
+            "first."
+        )
     return _Run(video, selection, finished)
 
 
