@@ -16,9 +16,9 @@ def soft_edges(probability: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDA
     """Take opacity from probabilities in a band along the outline of a mask.
 
     A model can be unsure about a whole part of an object, which would show through, or about the ground, which would be
-    haze. So an object is opaque from the width of the band on, one hundredth of the short side, and its surroundings are
-    transparent. Within the band, the opacity is the probability, but no less inside and no more outside than a straight
-    ramp allows.
+    haze. So an object is opaque from the width of the band on, one hundredth of the short side, and its surroundings
+    are transparent. Within the band, the opacity is the probability, but no less inside and no more outside than a
+    straight ramp allows.
 
     Args:
         probability: Of the object, uint8 with 255 for certain, shape (H, W).
