@@ -4,7 +4,8 @@ Give a video and the masks of some objects in one of its frames; get masks for e
 
 Public names load on first use, so that ``import vos_zoo`` needs neither torch nor OpenCV:
 :func:`load_model`, :func:`list_models`, :class:`VideoSession`, :func:`segment_video`, :func:`segment_frames`,
-:func:`export_masks`, :func:`to_detections`, :func:`evaluate`, :func:`read_mask`, :func:`read_frames`, :func:`register`.
+:func:`export_masks`, :func:`to_detections`, :class:`MaskReading`, :func:`evaluate`, :func:`read_mask`,
+:func:`read_frames`, :func:`register`.
 
 Example:
     >>> import vos_zoo
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from vos_zoo.inference.session import VideoSession as VideoSession
     from vos_zoo.interchange.detections import to_detections as to_detections
     from vos_zoo.interchange.export_masks import export_masks as export_masks
+    from vos_zoo.interchange.reading import MaskReading as MaskReading
     from vos_zoo.media.masks import read_mask as read_mask
     from vos_zoo.media.reader import read_frames as read_frames
     from vos_zoo.metrics.evaluation import evaluate as evaluate
@@ -38,6 +40,7 @@ redirect_moved_modules()
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "MaskReading": "vos_zoo.interchange.reading",
         "VideoSession": "vos_zoo.inference.session",
         "evaluate": "vos_zoo.metrics.evaluation",
         "export_masks": "vos_zoo.interchange.export_masks",
@@ -52,6 +55,7 @@ __getattr__, __dir__ = lazy_names(
     },
 )
 __all__ = [
+    "MaskReading",
     "VideoSession",
     "__version__",
     "evaluate",

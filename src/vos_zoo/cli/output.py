@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "aligned",
     "byte_count",
     "check_new_files",
     "describe_os_error",
@@ -196,6 +197,17 @@ def object_label(text: str) -> tuple[int, str]:
     if not re.fullmatch(r"0*[1-9][0-9]*", number) or not name.strip():
         raise argparse.ArgumentTypeError(f"{text!r} names no object; write it like 1=bird")
     return int(number), name.strip()
+
+
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table whose columns are as wide as their widest cell.
+
+    Example:
+        >>> aligned([("NAME", "J&F"), ("rde.small", "75.0")])
+        ['NAME       J&F', 'rde.small  75.0']
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def format_bytes(count: int) -> str:

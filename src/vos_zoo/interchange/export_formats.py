@@ -79,5 +79,11 @@ EXPORT_FORMATS: dict[str, ExportFormat] = {
         "frames and masks in the folders of YouTube-VOS, with meta.json",
         f"{_HERE}.dataset_exporters:YouTubeVosExporter",
     ),
+    "coco": ExportFormat("COCO JSON, run lengths with `track_id`", f"{_HERE}.coco:CocoExporter", (".json",)),
+    "yolo": ExportFormat("YOLO segmentation, a class per object", f"{_HERE}.yolo:YoloExporter"),
+    "cvat": ExportFormat("CVAT for video 1.1, a track per object", f"{_HERE}.cvat:CvatExporter", (".xml",)),
+    "label-studio": ExportFormat(
+        "Label Studio JSON, brush strokes", f"{_HERE}.label_studio:LabelStudioExporter", (".json",)
+    ),
 }
 """Every format by its name on the command line."""

@@ -19,6 +19,7 @@ from PIL import Image
 from vos_zoo.errors import MaskError, MissingFileError, ShapeError
 from vos_zoo.files import atomic_path, local_path, natural_key, refuse_dangling
 from vos_zoo.media.absences import ABSENT_FILE, read_absences
+from vos_zoo.media.frame_matching import find_frames
 from vos_zoo.media.frame_names import FrameNames, some_names
 from vos_zoo.media.mask_decoding import MAX_ID, DecodedMask, Mask, decode_mask
 from vos_zoo.media.mask_values import RIM_VALUE, VoidChoice, check_void, has_void_rims, ids_behind_greys
@@ -74,6 +75,12 @@ def read_mask(
         MissingFileError: If there is no such file.
         MaskError: If the file is no readable image, has colour or alpha channels, is anti-aliased, or JPEG-compressed.
         ConfigError: If ``void`` is no value, "auto" or None.
+
+    Example:
+        >>> from vos_zoo.demo import demo_clip
+        >>> mask = read_mask(demo_clip().first_mask)
+        >>> mask.shape, mask_ids(mask)
+        ((480, 854), [1])
     """
     check_void(void)
     path = local_path(path)
@@ -203,6 +210,8 @@ class MaskFolder:
             Masks of the other frames are left out, which is logged.
         void: The value of pixels without an opinion; see ``read_mask``.
         void_as: What these pixels are given as; 0 makes them background.
+        first_number: The number by which the files call the first frame of the video; None finds out, see
+            :func:`~vos_zoo.media.frame_matching.find_frames`.
 
     Attributes:
         path: Where the masks are.
@@ -224,8 +233,10 @@ class MaskFolder:
         all_names: Sequence[str] | None = None,
         void: VoidChoice = "auto",
         void_as: int = 0,
+        first_number: int | None = None,
     ) -> None:
         check_void(void)
+        self._first_number = first_number
         self.path = local_path(path)
         self._void: VoidChoice = void
         self._void_as = void_as
@@ -321,22 +332,15 @@ class MaskFolder:
         return {frame_names[0]: self.path}
 
     def _match_folder(self, all_names: Sequence[str]) -> dict[str, Path]:
-        names = FrameNames(all_names)
+        files = mask_files(self.path)
+        names = find_frames(
+            [file.stem for file in files], all_names, first_number=self._first_number, what=f"masks in `{self.path}`"
+        )
         matched: dict[str, Path] = {}
-        strangers: list[str] = []
-        for path in mask_files(self.path):
-            name = names.find(path.stem, f"Mask `{path}`")
-            if name is None:
-                strangers.append(path.name)
-                continue
+        for name, file in zip(names, files, strict=True):
             if name in matched:
-                raise MaskError(f"Frame {name} has two masks, `{matched[name]}` and `{path}`. Remove one of them.")
-            matched[name] = path
-        if strangers:
-            raise MaskError(
-                f"{len(strangers)} of the masks in `{self.path}` match no frame: {some_names(strangers)}. Masks are "
-                f"named like their frames: {some_names(all_names)}. Rename or remove them."
-            )
+                raise MaskError(f"Frame {name} has two masks, `{matched[name]}` and `{file}`. Remove one of them.")
+            matched[name] = file
         return matched
 
 
