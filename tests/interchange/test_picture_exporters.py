@@ -22,7 +22,7 @@ def results_with_probabilities(tmp_path, frames=3):
     levels = []
     for number, mask in enumerate(masks):
         planes = np.stack([np.where(mask == 1, 230, 7 * number), np.where(mask == 2, 200, 0)]).astype(np.uint8)
-        ProbabilityWriter(folder).write(f"{number:05d}", [1, 2], planes / 255)
+        ProbabilityWriter(folder).write(f"{number:05d}", zip([1, 2], planes / 255, strict=True))
         levels.append(planes)
     return folder, masks, levels
 

@@ -126,7 +126,7 @@ def test_soft_edges(tmp_path, kind):
     folder = results_of(tmp_path, write_frames(tmp_path / "frames", flat_clip(3)), 3)
     ramp = np.tile(np.linspace(0, 1, 64), (48, 1))
     for number in range(3):
-        ProbabilityWriter(folder).write(f"{number:05d}", [1, 2], np.stack([ramp, np.zeros((48, 64))]))
+        ProbabilityWriter(folder).write(f"{number:05d}", [(1, ramp), (2, np.zeros((48, 64)))])
     out = tmp_path / f"a{ALL[kind]}"
     export_masks(folder, to=kind, out=out, soft=True)
     levels = [expected_opacity(np.rint(255 * ramp), mask > 0) for mask in moving_masks(3)]
