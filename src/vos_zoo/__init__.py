@@ -4,8 +4,8 @@ Give a video and the masks of some objects in one of its frames; get masks for e
 
 Public names load on first use, so that ``import vos_zoo`` needs neither torch nor OpenCV:
 :func:`load_model`, :func:`list_models`, :class:`VideoSession`, :func:`segment_video`, :func:`segment_frames`,
-:func:`export_masks`, :func:`to_detections`, :class:`MaskReading`, :func:`evaluate`, :func:`read_mask`,
-:func:`read_frames`, :func:`register`.
+:func:`segment_many`, :func:`export_masks`, :func:`to_detections`, :class:`MaskReading`, :func:`evaluate`,
+:func:`read_mask`, :func:`read_frames`, :func:`register`.
 
 Example:
     >>> import vos_zoo
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vos_zoo.models.load import load_model as load_model
     from vos_zoo.registry import list_models as list_models
     from vos_zoo.registry import register as register
+    from vos_zoo.scale.many import segment_many as segment_many
     from vos_zoo.segmentation.frames import segment_frames as segment_frames
     from vos_zoo.segmentation.video import segment_video as segment_video
 
@@ -50,6 +51,7 @@ __getattr__, __dir__ = lazy_names(
         "read_mask": "vos_zoo.media.masks",
         "register": "vos_zoo.registry",
         "segment_frames": "vos_zoo.segmentation.frames",
+        "segment_many": "vos_zoo.scale.many",
         "segment_video": "vos_zoo.segmentation.video",
         "to_detections": "vos_zoo.interchange.detections",
     },
@@ -66,6 +68,7 @@ __all__ = [
     "read_mask",
     "register",
     "segment_frames",
+    "segment_many",
     "segment_video",
     "to_detections",
 ]

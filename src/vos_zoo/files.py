@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,10 @@ PARTIAL_SUFFIX = ".part"
 """Ending of files that are still being written; they are hidden and never a result."""
 
 _HEAD_BYTES = 512
+_LOCK_POLL = 0.05  # seconds between two attempts at a lock
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
+# EFBIG is the user's own limit on the size of files, and that of some file systems.
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -108,6 +112,11 @@ def file_kind(path: str | Path) -> FileKind:
         is_html = re.match(rb"(?i)\s*(<!doctype html|<html)", head) is not None
         return FileKind("an HTML page" if is_html else "a text file", "text")
     return FileKind("a binary file of unknown format", "unknown")
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether there is no room left for a file, on the disk or within the user's limits."""
+    return error.errno in _FULL
 
 
 @contextlib.contextmanager
@@ -189,8 +198,7 @@ LOCK_FILE = ".vos_zoo.lock"
 def folder_lock(folder: str | Path) -> Iterator[None]:
     """Keep every other run, of this process too, from writing into a folder as long as the block lasts.
 
-    The system holds the lock for this process and takes it back when the process ends, however it ends. Processes that
-    it forks do not inherit it. Where a file system has no locks, there is none.
+    See :func:`file_lock` for who holds the lock and how long.
 
     Args:
         folder: Where this run will write; it is made if it does not exist.
@@ -207,12 +215,47 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
         raise OutputExistsError(
             f"`{folder}` is a file where an output folder was expected. Choose a new name."
         ) from error
-    path, found, process = folder / LOCK_FILE, folder.stat(), os.getpid()
-    owner = (process, found.st_dev, found.st_ino)
+    with _held(folder / LOCK_FILE, folder):
+        yield
+
+
+@contextlib.contextmanager
+def file_lock(path: str | Path, *, what: str | Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold a lock file of its own as long as the block lasts, for what one process at a time may do.
+
+    The system holds the lock for this process and takes it back when the process ends, however it ends. Processes that
+    it forks do not inherit it. Where a file system has no locks, there is none. The file is gone afterwards.
+
+    Args:
+        path: The lock file, in a folder that exists.
+        what: What is locked, for messages.
+        wait: Seconds to wait until another process leaves it.
+
+    Raises:
+        OutputInUseError: If another process, or another thread of this one, holds the lock.
+        OSError: If nobody can write there.
+    """
+    deadline = time.monotonic() + wait
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(_held(Path(path), Path(what)))
+                break
+            except OutputInUseError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_LOCK_POLL)
+        yield
+
+
+@contextlib.contextmanager
+def _held(path: Path, what: Path) -> Iterator[None]:
+    found, process = path.parent.stat(), os.getpid()
+    owner = (process, found.st_dev, found.st_ino, path.name)
     with _LOCKING:
         if owner in _LOCKED:  # a process gets its own lock twice from the system
-            raise OutputInUseError(_in_use(folder, "this process"))
-        opened = _open_locked(path, folder)
+            raise OutputInUseError(_in_use(what, "this process"))
+        opened = _open_locked(path, what)
         _LOCKED.add(owner)
     try:
         yield
@@ -224,22 +267,28 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
 
 
 _LOCKING = threading.Lock()
-_LOCKED: set[tuple[int, int, int]] = set()  # process, device and number of a folder; a forked process holds nothing
+# Process, device and number of a folder, and name in it; a forked process holds nothing.
+_LOCKED: set[tuple[int, int, int, str]] = set()
+_WITHOUT_LOCKS: set[Path] = set()  # folders that a warning was given for
 
 
-def _open_locked(path: Path, folder: Path) -> int:
+def _open_locked(path: Path, what: Path) -> int:
     while True:
         opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _lock(opened)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                _logger.warning("%s is on a file system without locks; let one run at a time write there.", folder)
+                if path.parent not in _WITHOUT_LOCKS:
+                    _WITHOUT_LOCKS.add(path.parent)
+                    _logger.warning(
+                        "%s is on a file system without locks; let one run at a time write there.", path.parent
+                    )
                 return opened
             other = _read_note(opened)
             os.close(opened)
             if error.errno in _HELD:
-                raise OutputInUseError(_in_use(folder, other or "another process")) from error
+                raise OutputInUseError(_in_use(what, other or "another process")) from error
             raise
         # A run that has ended meanwhile removed the file that was opened here, and the next one would make another.
         if path.exists() and os.path.samestat(os.fstat(opened), path.stat()):

@@ -27,7 +27,7 @@ from vos_zoo.media.masks import (
 
 @pytest.fixture(autouse=True)
 def fresh_notes(monkeypatch):
-    monkeypatch.setattr(masks, "_notes_given", set())
+    monkeypatch.setattr("vos_zoo.media.mask_notes._notes_given", set())
 
 
 def disc(size=(60, 80), value=255, smooth=False):

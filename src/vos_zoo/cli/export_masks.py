@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vos_zoo.cli.output import object_ids, object_label, void_value
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.interchange.export_formats import EXPORT_FORMATS
+from vos_zoo.texts import object_ids, object_label, void_value
 
 SUMMARY = "Write masks in another form: annotations, pictures, arrays, or a video."
 

@@ -17,11 +17,13 @@ from vos_zoo.cli import (
     evaluate,
     export,
     export_masks,
+    export_onnx,
     list_command,
     proposals,
     publish,
     reproduce,
     segment,
+    segment_many,
 )
 from vos_zoo.cli.output import describe_os_error, print_error
 from vos_zoo.cli.progress import report_event, terminal
@@ -53,6 +55,7 @@ class Command(Protocol):
 _COMMANDS: dict[str, Command] = {
     "segment": segment,
     "export-masks": export_masks,
+    "segment-many": segment_many,
     "proposals": proposals,
     "evaluate": evaluate,
     "reproduce": reproduce,
@@ -61,6 +64,7 @@ _COMMANDS: dict[str, Command] = {
     "list": list_command,
     "convert": convert,
     "export": export,
+    "export-onnx": export_onnx,
     "publish": publish,
     "doctor": doctor,
     "benchmark": benchmark,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vos_zoo.cli.mask_reading import add_mask_reading_arguments, mask_reading
-from vos_zoo.cli.output import byte_count, frame_size, levels, named_path, void_value
+from vos_zoo.cli.output import named_path
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.cli.prompts import add_prompt_arguments, prompts_of
 from vos_zoo.errors import VosZooError
+from vos_zoo.texts import byte_count, frame_size, levels, void_value
 from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ import numpy as np
 from vos_zoo.errors import MaskError, UsageError
 from vos_zoo.media.arrays import is_mask, to_mask
 from vos_zoo.media.frame_names import FrameNames, some_names
+from vos_zoo.media.mask_notes import warn_of_void_rims
 from vos_zoo.media.mask_values import RIM_VALUE, VOID, VoidChoice, check_void, has_void_rims
-from vos_zoo.media.masks import MaskFolder, read_mask, warn_of_void_rims
+from vos_zoo.media.masks import MaskFolder, read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
