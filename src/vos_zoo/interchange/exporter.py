@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vos_zoo.interchange.soft_edges import soft_edges
 
-__all__ = ["ExportedVideo", "Exporter", "ResultFrame"]
+__all__ = ["CollectionExporter", "ExportedVideo", "Exporter", "ResultFrame"]
 
 
 @dataclass(frozen=True)
@@ -160,3 +160,30 @@ class Exporter(abc.ABC):
 
     def discard(self) -> None:  # noqa: B027  # most exporters hold nothing open
         """Let go of open files after an error; what was written is removed from outside."""
+
+
+class CollectionExporter(Exporter):
+    """An exporter whose folder can hold several videos, to which further ones can be added."""
+
+    @classmethod
+    @abc.abstractmethod
+    def check_root(cls, root: Path, name: str) -> None:
+        """Make sure that a video can be added; nothing is written.
+
+        Args:
+            root: A folder that exists and holds something.
+            name: Name of the video.
+
+        Raises:
+            OutputExistsError: If the folder is none of this format, or has a video of this name.
+        """
+
+    @classmethod
+    @abc.abstractmethod
+    def add(cls, staged: Path, root: Path) -> None:
+        """Move a finished export of one video into a folder that holds others, wholly or not at all.
+
+        Args:
+            staged: The export.
+            root: A folder for which ``check_root`` has found nothing wrong.
+        """

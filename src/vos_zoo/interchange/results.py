@@ -138,13 +138,21 @@ class Results:
             progress(number)
         return tuple(sorted(objects))
 
-    def describe(self, objects: Sequence[int], labels: Mapping[int, str], fps: float | None = None) -> ExportedVideo:
+    def describe(
+        self,
+        objects: Sequence[int],
+        labels: Mapping[int, str],
+        *,
+        fps: float | None = None,
+        name: str | None = None,
+    ) -> ExportedVideo:
         """Say what is known about the video, after :meth:`check`.
 
         Args:
             objects: Ids of the objects that are exported, rising.
             labels: What they are called, by id.
             fps: Frames per second of a video that does not say it.
+            name: What the video is called; None takes the name of its file or folder.
 
         Raises:
             ConfigError: If ``fps`` is given, and the video says it.
@@ -158,9 +166,12 @@ class Results:
                 f"fps={fps:g} (`--fps`) has no place. Leave it out; it is for folders of frames."
             )
         path = None if reader is None or not isinstance(reader.path, Path) else reader.path
+        if name is None:
+            place = (self.path if path is None else path).resolve()
+            name = place.name if place.is_dir() else place.stem
         files = reader.files if isinstance(reader, FrameFolder) else None
         return ExportedVideo(
-            name=self.path.resolve().name if path is None else path.resolve().name if path.is_dir() else path.stem,
+            name=name,
             size=self._size,
             frame_names=self._names,
             frame_indices=self._indices,
