@@ -14,9 +14,11 @@ from vos_zoo.files import folder_lock
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.inference.side_inputs import open_side_inputs
 from vos_zoo.inference.unwrap import find_network
+from vos_zoo.media.in_memory import VideoInMemory
 from vos_zoo.media.mask_values import VOID
 from vos_zoo.media.masks import mask_ids, read_mask
 from vos_zoo.media.overlay import draw_overlay
+from vos_zoo.media.read_ahead import read_ahead
 from vos_zoo.media.writer import MaskWriter, VideoWriter
 from vos_zoo.segmentation.plan import OVERLAY_FILE, Outputs, Plan, plan_run
 from vos_zoo.segmentation.views import ViewWriter
@@ -261,7 +263,9 @@ def _segment_frames(
             seen.append(frame.name)
         return session.step(frame.image, given).mask
 
-    for number, frame in enumerate(plan.inputs.reader):
+    reader = plan.inputs.reader
+    # Frames in memory are there already, and what makes them may expect to run in this thread.
+    for number, frame in enumerate(reader if isinstance(reader, VideoInMemory) else read_ahead(reader)):
         given = plan.inputs.annotations.get(frame.name)
         if number < finished:
             plan.journal.pass_over(frame.name, given)
