@@ -31,10 +31,9 @@ _WORKER = "--worker"
 
 
 class Idle:
-    """A worker without a network."""
+    """A worker without a network; see ``vos_zoo.scale.worker.JobRunner``."""
 
     def __init__(self, settings):
-        self.store = None
         from vos_zoo.scale.stores import open_store
         from vos_zoo.scale.worker import RunSettings
 
@@ -42,6 +41,7 @@ class Idle:
         self.store = open_store(self.run_settings.out)
 
     def describe(self):
+        """Say who this is."""
         from vos_zoo.version import __version__
 
         return {"version": __version__, "host": platform.node(), "device": "cpu", "devices": 0}
@@ -143,7 +143,6 @@ def measure_list(options):
 
 
 def measure_workers(options):
-    from vos_zoo.scale.local import LocalEngine
     from vos_zoo.scale.many import segment_many
 
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -155,15 +154,13 @@ def measure_workers(options):
             for workers, times in seconds.items():
                 begin: list[float] = []
 
-                class Timed(LocalEngine):
-                    def submit(self, job, begin=begin):
-                        begin.append(time.perf_counter())  # the model is loaded
-                        super().submit(job)
-
                 report = segment_many(
-                    place / "clips", out=place / f"out-{turn}-{workers}", model=options.model, size=options.size,
-                    engine=lambda run, workers=workers, engine=Timed: _ready(engine(run, workers=workers, device="cpu"), workers),
-                )  # fmt: skip
+                    place / "clips",
+                    out=place / f"out-{turn}-{workers}",
+                    model=options.model,
+                    size=options.size,
+                    engine=partial(_ready_engine, workers, begin),
+                )
                 assert report.finished == options.clips, report
                 times.append(time.perf_counter() - begin[0])
     medians = {workers: statistics.median(times) for workers, times in seconds.items()}
@@ -176,9 +173,14 @@ def measure_workers(options):
     }
 
 
-def _ready(engine, workers):
-    while engine.room() < workers:  # both hold a model before the clock starts
+def _ready_engine(workers, begin, run):
+    """Start workers, and the clock once all of them hold a model."""
+    from vos_zoo.scale.local import LocalEngine
+
+    engine = LocalEngine(run, workers=workers, device="cpu")
+    while engine.room() < workers:
         engine.wait(0.1)
+    begin.append(time.perf_counter())
     return engine
 
 
