@@ -29,6 +29,10 @@ class MaskError(VosZooError, ValueError):
     """A mask that is no map of object ids, or does not fit its frame."""
 
 
+class PromptError(VosZooError, ValueError):
+    """A prompt that lies outside its frame, contradicts another one, or leads to no mask."""
+
+
 class MissingFileError(VosZooError, FileNotFoundError):
     """A file or folder that does not exist."""
 

@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import re
+import shutil
 import sys
 import threading
 import time
@@ -144,6 +145,33 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staged_path(path: str | Path) -> Iterator[Path]:
+    """Give a path in a fresh folder beside ``path``; what is there becomes ``path`` when the block ends well.
+
+    For results of several files, or with temporary files: all of it appears at once, or nothing. Missing parent folders
+    are made.
+
+    Args:
+        path: The final path of a file or folder. An older file is replaced; an older folder must be empty.
+
+    Yields:
+        The path to write to. It has the same name, does not exist yet, and lies in a hidden folder whose name ends in
+        ``PARTIAL_SUFFIX``, which is removed with all that is in it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stage = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL_SUFFIX}")
+    stage.mkdir()
+    try:
+        yield stage / path.name
+        if path.is_dir():
+            path.rmdir()
+        (stage / path.name).replace(path)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def parse_json(text: str | bytes, **options: Any) -> Any:

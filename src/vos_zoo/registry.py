@@ -13,9 +13,11 @@ import difflib
 import fnmatch
 import functools
 import importlib
+import json
 import logging
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from vos_zoo.configs import config_to_dict
@@ -24,20 +26,27 @@ from vos_zoo.plugins import GROUP, describe_plugin, load_plugin, plugin_names
 
 __all__ = [
     "ARCHITECTURES",
+    "HELPERS",
+    "HELPER_WEIGHTS",
+    "PINS_FILE",
     "WEIGHTS",
     "Architecture",
     "DataSource",
     "HubRevision",
     "Paper",
     "Score",
+    "StoredNetwork",
     "Variant",
     "Weight",
     "describe_network",
     "find_architecture",
+    "find_helper",
+    "find_stored_network",
     "find_weight",
     "is_architecture",
     "known_architectures",
     "list_models",
+    "read_pins",
     "register",
 ]
 
@@ -70,34 +79,28 @@ class Variant:
     about: str
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """One paper's model.
+@dataclass(frozen=True, kw_only=True)
+class StoredNetwork:
+    """A network that can be rebuilt from a checkpoint folder.
 
     Attributes:
         name: Registry name, lower case.
-        title: Name as the paper writes it.
-        paper: Where it was published.
+        title: Name for people; of a paper's model, the name as the paper writes it.
         config_class: Import path ``module:class`` of the frozen dataclass with all hyper-parameters.
         network_class: Import path of the plain torch network.
         module_class: Import path of the LightningModule.
-        variants: Sizes, the paper's first.
-        converter: Module that knows the authors' released weights, for ``vos-zoo convert``; None if there are none.
 
     The import paths name the files that define the classes, not a package that shows them.
 
     Raises:
-        ConfigError: If the name or an import path has another form, or if there is no variant.
+        ConfigError: If the name or an import path has another form.
     """
 
     name: str
     title: str
-    paper: Paper
     config_class: str
     network_class: str
     module_class: str
-    variants: tuple[Variant, ...]
-    converter: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
@@ -111,8 +114,6 @@ class Architecture:
                     f"Architecture {self.name!r} has {kind}={getattr(self, kind)!r}. Expected an import path "
                     "`package.module:Class`."
                 )
-        if not self.variants:
-            raise ConfigError(f"Architecture {self.name!r} has no variants. Give at least one, the paper's size first.")
 
     def load_class(self, kind: str) -> Any:
         """Import one of the architecture's classes.
@@ -125,6 +126,42 @@ class Architecture:
         """
         return self._load(f"{kind}_class")
 
+    def _load(self, field: str) -> Any:
+        module_name, _, class_name = getattr(self, field).partition(":")
+        try:
+            module = importlib.import_module(module_name)
+            return getattr(module, class_name) if class_name else module
+        except Exception as error:  # code of another package may raise anything
+            if self.name in ARCHITECTURES or self.name in HELPERS:
+                raise
+            raise ConfigError(
+                f"Model {self.name!r} is registered with {field}={getattr(self, field)!r}, which cannot be imported: "
+                f"{type(error).__name__}: {error}. Repair, update or uninstall the package that registers it."
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture(StoredNetwork):
+    """One paper's model.
+
+    Attributes:
+        paper: Where it was published.
+        variants: Sizes, the paper's first.
+        converter: Module that knows the authors' released weights, for ``vos-zoo convert``; None if there are none.
+
+    Raises:
+        ConfigError: If the name or an import path has another form, or if there is no variant.
+    """
+
+    paper: Paper
+    variants: tuple[Variant, ...]
+    converter: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.variants:
+            raise ConfigError(f"Architecture {self.name!r} has no variants. Give at least one, the paper's size first.")
+
     def load_converter(self) -> Any:
         """Import the module that converts the authors' released weights; only if there is one.
 
@@ -132,19 +169,6 @@ class Architecture:
             ConfigError: If another package brings it and it cannot be imported.
         """
         return self._load("converter")
-
-    def _load(self, field: str) -> Any:
-        module_name, _, class_name = getattr(self, field).partition(":")
-        try:
-            module = importlib.import_module(module_name)
-            return getattr(module, class_name) if class_name else module
-        except Exception as error:  # code of another package may raise anything
-            if self.name in ARCHITECTURES:
-                raise
-            raise ConfigError(
-                f"Model {self.name!r} is registered with {field}={getattr(self, field)!r}, which cannot be imported: "
-                f"{type(error).__name__}: {error}. Repair, update or uninstall the package that registers it."
-            ) from error
 
     def new_config(self, variant: str) -> Any:
         """Return the config of one size.
@@ -281,6 +305,36 @@ class Weight:
         places = ["wheel"] if self.in_wheel else ["clone"] if self.folder is not None else []
         return " or ".join([*places, *([f"Hub {self.hub.repo_id}"] if self.hub is not None else [])])
 
+
+#: Where the Hub has the weights below: a JSON object, written by ``vos-zoo publish --all``.
+PINS_FILE = Path(__file__).with_name("hub_pins.json")
+
+
+def read_pins(path: Path = PINS_FILE) -> dict[str, HubRevision]:
+    """Read where the Hub has which weight.
+
+    Args:
+        path: A JSON object with ``repo_id`` and ``revision`` for each name.
+
+    Raises:
+        ConfigError: If the file is none, or a repository is not pinned by a commit.
+    """
+    try:
+        pins = {
+            name: HubRevision(pin["repo_id"], pin["revision"])
+            for name, pin in json.loads(path.read_text(encoding="utf-8")).items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"{path} holds no pins ({type(error).__name__}: {error}). Expected a JSON object with `repo_id` and "
+            "`revision` for each weight, as `vos-zoo publish --all` writes it."
+        ) from error
+    return pins
+
+
+_PINS = read_pins()
 
 _R50 = Variant("r50", "r50", "the paper's size, ResNet-50 keys")
 _SMALL = Variant("small", "small", "ResNet-18 class, at most 10 M parameters")
@@ -499,6 +553,7 @@ def _small_weight(
         variant="small",
         folder=name.replace(".", "-"),
         in_wheel=in_wheel,
+        hub=_PINS.get(name),
         num_bytes=num_bytes,
         sha256=sha256,
         date=date,
@@ -583,6 +638,21 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
 
 #: Architectures of other packages, as far as they are registered or were looked up.
 _FROM_OUTSIDE: dict[str, Architecture] = {}
+
+#: Networks that the package uses beside the models; they follow no objects through videos, so that ``load_model`` and
+#: ``list_models`` do not know them.
+HELPERS: dict[str, StoredNetwork] = {
+    "prompt": StoredNetwork(
+        name="prompt",
+        title="Prompt network",
+        config_class="vos_zoo.prompts.network:PromptConfig",
+        network_class="vos_zoo.prompts.network:PromptNetwork",
+        module_class="vos_zoo.training.prompt_module:PromptModule",
+    ),
+}
+
+#: Their bundled weights.
+HELPER_WEIGHTS: dict[str, Weight] = {}
 
 
 def register(architecture: Architecture) -> None:
@@ -680,6 +750,27 @@ def _warn_once(message: str) -> None:
     _logger.warning(message)
 
 
+def find_helper(name: str) -> StoredNetwork:
+    """Look a helper network up.
+
+    Raises:
+        UnknownModelError: If there is none of this name.
+    """
+    if name in HELPERS:
+        return HELPERS[name]
+    raise UnknownModelError(f"Unknown helper network {name!r}. Known names: {', '.join(HELPERS)}.")
+
+
+def find_stored_network(name: str) -> StoredNetwork:
+    """Look up what a checkpoint may hold: a helper network or an architecture.
+
+    Raises:
+        UnknownModelError: If there is none of this name; the message lists the nearest names.
+        ConfigError: If another package brings it by an entry point that is broken.
+    """
+    return HELPERS[name] if name in HELPERS else find_architecture(name)
+
+
 class Configured(Protocol):
     """A network, as far as the registry has to know: it keeps the dataclass that it was built from."""
 
@@ -698,10 +789,10 @@ def describe_network(network: Configured) -> dict[str, Any]:
     own = type(network)
     # Compared by import path, so that no other paper's code is loaded.
     path = f"{own.__module__}:{own.__qualname__}"
-    for known in (ARCHITECTURES, known_architectures()):
-        for architecture in known.values():
-            if architecture.network_class == path:
-                return {"architecture": architecture.name, "config": config_to_dict(network.config)}
+    for known in (HELPERS, ARCHITECTURES, known_architectures()):
+        for stored in known.values():
+            if stored.network_class == path:
+                return {"architecture": stored.name, "config": config_to_dict(network.config)}
     raise ConfigError(
         f"{own.__name__} is no network that the registry knows. Register its architecture with "
         f"network_class={path!r}; see `vos_zoo.register`."
@@ -740,7 +831,7 @@ def _unpublished(architecture: Architecture, tag: str, published: list[str]) -> 
             f"convert the authors' file with `vos-zoo convert --from {architecture.name} FILE --out DIR` and load DIR"
         )
     if architecture.name in ARCHITECTURES:
-        ways.append(f"train one with `lightning fit --config recipes/{architecture.name}.yaml`")
+        ways.append(f"train one with `lightning fit --config {architecture.name}`")
     else:
         ways.append(f"train one with `lightning fit --model {architecture.module_class.partition(':')[2]}`")
         ways.append("give the folder of a checkpoint, or a repository as `hf-hub:owner/name@revision`")
@@ -749,6 +840,11 @@ def _unpublished(architecture: Architecture, tag: str, published: list[str]) -> 
 
 def _unknown(name: str) -> UnknownModelError:
     """Say that a name is unknown and list the nearest ones."""
+    if name in HELPERS or name in HELPER_WEIGHTS:
+        return UnknownModelError(
+            f"{name!r} is a network that helps beside the models and follows no objects through videos. Expected a "
+            "name of `vos-zoo list`."
+        )
     known = [*WEIGHTS, *_architecture_names()]
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(repr(match) for match in near)}? " if near else ""

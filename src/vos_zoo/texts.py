@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Literal
 
-__all__ = ["byte_count", "frame_size", "levels", "truth", "void_value"]
+__all__ = ["byte_count", "frame_size", "levels", "object_ids", "object_label", "truth", "void_value"]
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -98,3 +98,35 @@ def truth(text: str) -> bool:
         return _TRUTHS[text.strip().lower()]
     except KeyError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false; write true or false") from None
+
+
+def object_ids(text: str) -> list[int]:
+    """Read ids of objects such as ``1,3``.
+
+    Raises:
+        argparse.ArgumentTypeError: If they are no whole numbers above 0.
+
+    Example:
+        >>> object_ids("1,3")
+        [1, 3]
+    """
+    parts = text.split(",")
+    if not all(re.fullmatch(r"\s*0*[1-9][0-9]*\s*", part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} are no ids of objects; write them like 1,3")
+    return [int(part) for part in parts]
+
+
+def object_label(text: str) -> tuple[int, str]:
+    """Read the id of an object and what it is called, such as ``1=bird``.
+
+    Raises:
+        argparse.ArgumentTypeError: If there is no id or no name.
+
+    Example:
+        >>> object_label("1=bird")
+        (1, 'bird')
+    """
+    number, _, name = text.partition("=")
+    if not re.fullmatch(r"0*[1-9][0-9]*", number) or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} names no object; write it like 1=bird")
+    return int(number), name.strip()

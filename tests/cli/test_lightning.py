@@ -81,7 +81,7 @@ def test_words_of_other_programs_get_help(capsys, words):
     message = capsys.readouterr().err
     assert "lightning: error: this `lightning` trains the models of vos_zoo" in message
     assert "fit, validate, test, predict" in message
-    assert "recipes/rde.yaml" in message
+    assert "--config rde`" in message
     if words:
         assert repr(words[0]) in message
 
@@ -92,6 +92,35 @@ def test_a_broken_model_of_another_package_is_left_out(monkeypatch, caplog):
     lightning.import_nameable_classes()
     (record,) = caplog.records
     assert "'toy' is registered with module_class='no_such_package:ToyModule'" in record.getMessage()
+
+
+def test_a_recipe_is_found_by_its_name_from_any_folder(tmp_path):
+    result = run(tmp_path, "fit", "--config", "rde", "--print_config")
+    assert result.returncode == 0, result.stderr
+    assert "class_path: vos_zoo.models.rde" in result.stdout
+    assert "crop_size: 224" in result.stdout
+
+
+def test_a_missing_recipe_is_one_line(tmp_path):
+    result = run(tmp_path, "fit", "--config", "recipes/rde.yaml")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "Did you mean `rde`?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--trainer.max_stepz", "3"], "error: unrecognized arguments: --trainer.max_stepz 3"),
+        (["--trainer.max_steps", "many"], 'Parser key "trainer.max_steps"'),
+    ],
+)
+def test_a_mistake_gets_its_message_and_no_pages_of_options(tmp_path, words, message):
+    result = run(tmp_path, "fit", "--config", "rde", *words)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "lightning fit --help" in result.stderr
+    assert len(result.stderr.splitlines()) <= 5
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from vos_zoo.cli.output import describe_os_error, print_error
+from vos_zoo.cli.recipes import name_recipes
 from vos_zoo.errors import ConfigError, FailedVideosError, RunStoppedError, VosZooError
 from vos_zoo.registry import known_architectures
 
@@ -50,15 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = f"{first!r} is no command of it" if first else "it needs a command"
         print(
             f"lightning: error: this `lightning` trains the models of vos_zoo, and {found}. "
-            f"Commands: {', '.join(_COMMANDS)}; for example `lightning fit --config recipes/rde.yaml`. "
+            f"Commands: {', '.join(_COMMANDS)}; for example `lightning fit --config rde`. "
             "Commands of Lightning's own apps and of its cloud are not part of it.",
             file=sys.stderr,
         )
         return EXIT_BAD_INPUT
     kept = _Kept()
     try:
-        # None lets LightningCLI read the command line itself; it warns if it is given both.
-        _run(None if argv is None else arguments, kept)
+        _run(name_recipes(arguments), kept)
     except RunStoppedError as stop:
         if int(os.environ.get("LOCAL_RANK", "0")) > 0:
             return 0  # the launcher kills the first process, which may still have to write, if another one fails
@@ -119,6 +119,7 @@ def import_nameable_classes() -> None:
     A model of another package that cannot be imported is left out with a warning.
     """
     from vos_zoo import data
+    from vos_zoo.training.prompt_module import PromptModule  # noqa: F401
 
     for name in data.__all__:
         getattr(data, name)
@@ -129,11 +130,11 @@ def import_nameable_classes() -> None:
             _logger.warning("Left a model out. %s", error)
 
 
-def _run(arguments: list[str] | None, kept: _Kept) -> None:
+def _run(arguments: list[str], kept: _Kept) -> None:
     """Build the command line interface and run it; everything heavy is imported here.
 
     Args:
-        arguments: Words of the command line; None takes them from it.
+        arguments: Words of the command line.
         kept: Takes the trainer.
     """
     import torch
@@ -153,6 +154,12 @@ def _run(arguments: list[str] | None, kept: _Kept) -> None:
 
     checkpoint: str | None = None  # that the user named
 
+    class Parser(LightningArgumentParser):
+        """A parser that answers a mistake with its message instead of pages of options."""
+
+        def print_usage(self, file: Any = None) -> None:
+            """Print nothing; the message names ``--help``."""
+
     class ZooCLI(LightningCLI):
         """LightningCLI that writes below ``runs/`` and says so, and lets no checkpoint run code."""
 
@@ -161,7 +168,8 @@ def _run(arguments: list[str] | None, kept: _Kept) -> None:
             parser.add_lightning_class_args(PredictionWriter, "predictions")
 
         def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-            super().parse_arguments(parser, args)
+            # Lightning's own method warns about arguments that are not those of the command line word by word.
+            self.config = parser.parse_args(arguments)
             settings = self.config[self.config.subcommand]
             if settings.weights_only is False:
                 raise ConfigError(
@@ -230,8 +238,8 @@ def _run(arguments: list[str] | None, kept: _Kept) -> None:
             subclass_mode_model=True,
             subclass_mode_data=True,
             trainer_defaults={"callbacks": [SaveOnInterruption()]},
-            args=arguments,
             parser_kwargs={"prog": "lightning"},
+            parser_class=Parser,
         )
     except pickle.UnpicklingError as error:
         raise unpickling_error(error, checkpoint or "The checkpoint") from error

@@ -9,22 +9,18 @@ from typing import TYPE_CHECKING
 
 from vos_zoo.errors import OutputExistsError
 from vos_zoo.files import is_full, printable
-from vos_zoo.texts import byte_count, frame_size, levels, void_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "byte_count",
+    "aligned",
     "check_new_files",
     "describe_os_error",
     "format_bytes",
-    "frame_size",
     "is_full",
-    "levels",
     "named_path",
     "print_error",
-    "void_value",
 ]
 
 
@@ -82,6 +78,17 @@ def named_path(text: str) -> tuple[str, Path]:
     if not name or not path:
         raise argparse.ArgumentTypeError(f"{text!r} names no path; write it like proposals=FOLDER")
     return name, Path(path)
+
+
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table whose columns are as wide as their widest cell.
+
+    Example:
+        >>> aligned([("NAME", "J&F"), ("rde.small", "75.0")])
+        ['NAME       J&F', 'rde.small  75.0']
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def format_bytes(count: int) -> str:
