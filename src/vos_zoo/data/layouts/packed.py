@@ -24,7 +24,7 @@ from vos_zoo.data.layouts.last_read import note_reading
 from vos_zoo.data.layouts.videos import AnnotatedVideo, AnnotatedVideos, Image, TreeVideos
 from vos_zoo.errors import ConfigError, DataError, MissingFileError, OutputExistsError
 from vos_zoo.files import atomic_path, check_outputs, folder_lock, parse_json
-from vos_zoo.media.masks import davis_palette
+from vos_zoo.media.mask_values import davis_palette
 from vos_zoo.run_file import RUN_FILE, changed_settings
 from vos_zoo.version import __version__
 
@@ -88,7 +88,7 @@ def pack_videos(
     if shard_bytes < 1:
         raise ConfigError(f"shard_bytes is {shard_bytes}. Expected at least 1, for example 268435456 (256 MiB).")
     folder = Path(out)
-    check_outputs([folder], [source])
+    check_outputs([folder], [Path(source)])
     order = [int(index) for index in np.random.default_rng(seed).permutation(len(videos))]
     settings = {
         "source": str(Path(source).resolve()),
