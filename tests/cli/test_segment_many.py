@@ -81,6 +81,7 @@ def test_parts_that_are_none(text):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_folder_of_clips_one_of_them_broken(tmp_path, tiny_model, capsys):
+    (tmp_path / "clips").mkdir()
     for number in range(4):
         video = moving_shapes(3, 48, 64, num_objects=1, rng=number)
         write_video(tmp_path / "clips" / f"clip{number}.mp4", list(video.frames))

@@ -249,7 +249,7 @@ def _run(arguments: list[str], kept: _Kept) -> None:
 
 def _devices_to_use(trainer: Trainer, count_videos: Callable[[], int]) -> int:
     """Return no more devices than there are videos, where it is Lightning that starts a process for each."""
-    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if not isinstance(environment, LightningEnvironment):  # torchrun or SLURM has started as many as it was told
