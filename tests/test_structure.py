@@ -17,13 +17,14 @@ TESTS = Path(__file__).parent
 #: Floors from the ground up; a room is a folder or a file of the package. What a room may import lies on lower floors.
 FLOORS = (
     ("attempt", "errors", "version", "lazy", "moved", "waiting"),
-    ("files", "limits", "configs", "cache", "demo", "plugins"),
-    ("registry", "network", "devices", "media", "layers", "memory", "run_file"),
-    ("weights",),
-    ("data", "metrics", "inference"),
+    ("files", "limits", "configs", "cache", "demo", "plugins", "texts"),
+    ("registry", "network", "devices", "media", "layers", "memory", "run_file", "failures"),
+    ("interchange", "weights"),
+    ("data", "metrics", "inference", "prompts"),
     ("training",),
     ("models",),
     ("segmentation", "reproduction"),
+    ("scale",),
     ("cli", "app", "testing"),
 )
 HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

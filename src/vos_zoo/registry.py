@@ -26,6 +26,8 @@ from vos_zoo.plugins import GROUP, describe_plugin, load_plugin, plugin_names
 
 __all__ = [
     "ARCHITECTURES",
+    "HELPERS",
+    "HELPER_WEIGHTS",
     "PINS_FILE",
     "WEIGHTS",
     "Architecture",
@@ -33,10 +35,13 @@ __all__ = [
     "HubRevision",
     "Paper",
     "Score",
+    "StoredNetwork",
     "Variant",
     "Weight",
     "describe_network",
     "find_architecture",
+    "find_helper",
+    "find_stored_network",
     "find_weight",
     "is_architecture",
     "known_architectures",
@@ -74,34 +79,28 @@ class Variant:
     about: str
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """One paper's model.
+@dataclass(frozen=True, kw_only=True)
+class StoredNetwork:
+    """A network that can be rebuilt from a checkpoint folder.
 
     Attributes:
         name: Registry name, lower case.
-        title: Name as the paper writes it.
-        paper: Where it was published.
+        title: Name for people; of a paper's model, the name as the paper writes it.
         config_class: Import path ``module:class`` of the frozen dataclass with all hyper-parameters.
         network_class: Import path of the plain torch network.
         module_class: Import path of the LightningModule.
-        variants: Sizes, the paper's first.
-        converter: Module that knows the authors' released weights, for ``vos-zoo convert``; None if there are none.
 
     The import paths name the files that define the classes, not a package that shows them.
 
     Raises:
-        ConfigError: If the name or an import path has another form, or if there is no variant.
+        ConfigError: If the name or an import path has another form.
     """
 
     name: str
     title: str
-    paper: Paper
     config_class: str
     network_class: str
     module_class: str
-    variants: tuple[Variant, ...]
-    converter: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
@@ -115,8 +114,6 @@ class Architecture:
                     f"Architecture {self.name!r} has {kind}={getattr(self, kind)!r}. Expected an import path "
                     "`package.module:Class`."
                 )
-        if not self.variants:
-            raise ConfigError(f"Architecture {self.name!r} has no variants. Give at least one, the paper's size first.")
 
     def load_class(self, kind: str) -> Any:
         """Import one of the architecture's classes.
@@ -129,6 +126,42 @@ class Architecture:
         """
         return self._load(f"{kind}_class")
 
+    def _load(self, field: str) -> Any:
+        module_name, _, class_name = getattr(self, field).partition(":")
+        try:
+            module = importlib.import_module(module_name)
+            return getattr(module, class_name) if class_name else module
+        except Exception as error:  # code of another package may raise anything
+            if self.name in ARCHITECTURES or self.name in HELPERS:
+                raise
+            raise ConfigError(
+                f"Model {self.name!r} is registered with {field}={getattr(self, field)!r}, which cannot be imported: "
+                f"{type(error).__name__}: {error}. Repair, update or uninstall the package that registers it."
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture(StoredNetwork):
+    """One paper's model.
+
+    Attributes:
+        paper: Where it was published.
+        variants: Sizes, the paper's first.
+        converter: Module that knows the authors' released weights, for ``vos-zoo convert``; None if there are none.
+
+    Raises:
+        ConfigError: If the name or an import path has another form, or if there is no variant.
+    """
+
+    paper: Paper
+    variants: tuple[Variant, ...]
+    converter: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.variants:
+            raise ConfigError(f"Architecture {self.name!r} has no variants. Give at least one, the paper's size first.")
+
     def load_converter(self) -> Any:
         """Import the module that converts the authors' released weights; only if there is one.
 
@@ -136,19 +169,6 @@ class Architecture:
             ConfigError: If another package brings it and it cannot be imported.
         """
         return self._load("converter")
-
-    def _load(self, field: str) -> Any:
-        module_name, _, class_name = getattr(self, field).partition(":")
-        try:
-            module = importlib.import_module(module_name)
-            return getattr(module, class_name) if class_name else module
-        except Exception as error:  # code of another package may raise anything
-            if self.name in ARCHITECTURES:
-                raise
-            raise ConfigError(
-                f"Model {self.name!r} is registered with {field}={getattr(self, field)!r}, which cannot be imported: "
-                f"{type(error).__name__}: {error}. Repair, update or uninstall the package that registers it."
-            ) from error
 
     def new_config(self, variant: str) -> Any:
         """Return the config of one size.
@@ -619,6 +639,21 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
 #: Architectures of other packages, as far as they are registered or were looked up.
 _FROM_OUTSIDE: dict[str, Architecture] = {}
 
+#: Networks that the package uses beside the models; they follow no objects through videos, so that ``load_model`` and
+#: ``list_models`` do not know them.
+HELPERS: dict[str, StoredNetwork] = {
+    "prompt": StoredNetwork(
+        name="prompt",
+        title="Prompt network",
+        config_class="vos_zoo.prompts.network:PromptConfig",
+        network_class="vos_zoo.prompts.network:PromptNetwork",
+        module_class="vos_zoo.training.prompt_module:PromptModule",
+    ),
+}
+
+#: Their bundled weights.
+HELPER_WEIGHTS: dict[str, Weight] = {}
+
 
 def register(architecture: Architecture) -> None:
     """Add the architecture of another package, for as long as this process runs.
@@ -715,6 +750,27 @@ def _warn_once(message: str) -> None:
     _logger.warning(message)
 
 
+def find_helper(name: str) -> StoredNetwork:
+    """Look a helper network up.
+
+    Raises:
+        UnknownModelError: If there is none of this name.
+    """
+    if name in HELPERS:
+        return HELPERS[name]
+    raise UnknownModelError(f"Unknown helper network {name!r}. Known names: {', '.join(HELPERS)}.")
+
+
+def find_stored_network(name: str) -> StoredNetwork:
+    """Look up what a checkpoint may hold: a helper network or an architecture.
+
+    Raises:
+        UnknownModelError: If there is none of this name; the message lists the nearest names.
+        ConfigError: If another package brings it by an entry point that is broken.
+    """
+    return HELPERS[name] if name in HELPERS else find_architecture(name)
+
+
 class Configured(Protocol):
     """A network, as far as the registry has to know: it keeps the dataclass that it was built from."""
 
@@ -733,10 +789,10 @@ def describe_network(network: Configured) -> dict[str, Any]:
     own = type(network)
     # Compared by import path, so that no other paper's code is loaded.
     path = f"{own.__module__}:{own.__qualname__}"
-    for known in (ARCHITECTURES, known_architectures()):
-        for architecture in known.values():
-            if architecture.network_class == path:
-                return {"architecture": architecture.name, "config": config_to_dict(network.config)}
+    for known in (HELPERS, ARCHITECTURES, known_architectures()):
+        for stored in known.values():
+            if stored.network_class == path:
+                return {"architecture": stored.name, "config": config_to_dict(network.config)}
     raise ConfigError(
         f"{own.__name__} is no network that the registry knows. Register its architecture with "
         f"network_class={path!r}; see `vos_zoo.register`."
@@ -784,6 +840,11 @@ def _unpublished(architecture: Architecture, tag: str, published: list[str]) -> 
 
 def _unknown(name: str) -> UnknownModelError:
     """Say that a name is unknown and list the nearest ones."""
+    if name in HELPERS or name in HELPER_WEIGHTS:
+        return UnknownModelError(
+            f"{name!r} is a network that helps beside the models and follows no objects through videos. Expected a "
+            "name of `vos-zoo list`."
+        )
     known = [*WEIGHTS, *_architecture_names()]
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(repr(match) for match in near)}? " if near else ""

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from vos_zoo.errors import VosZooError
-from vos_zoo.registry import WEIGHTS
+from vos_zoo.registry import HELPER_WEIGHTS, WEIGHTS
 from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _video(problems: list[str]) -> Iterator[str]:
 def _weights(problems: list[str]) -> Iterator[str]:
     if not WEIGHTS:
         yield "none in this version"
-    for weight in WEIGHTS.values():
+    for weight in (*WEIGHTS.values(), *HELPER_WEIGHTS.values()):
         yield f"{weight.name}: {_weight_state(weight, problems)}"
 
 

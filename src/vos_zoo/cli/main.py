@@ -16,11 +16,14 @@ from vos_zoo.cli import (
     doctor,
     evaluate,
     export,
+    export_masks,
+    export_onnx,
     list_command,
     proposals,
     publish,
     reproduce,
     segment,
+    segment_many,
 )
 from vos_zoo.cli.output import describe_os_error, print_error
 from vos_zoo.cli.progress import report_event, terminal
@@ -51,6 +54,8 @@ class Command(Protocol):
 
 _COMMANDS: dict[str, Command] = {
     "segment": segment,
+    "export-masks": export_masks,
+    "segment-many": segment_many,
     "proposals": proposals,
     "evaluate": evaluate,
     "reproduce": reproduce,
@@ -59,6 +64,7 @@ _COMMANDS: dict[str, Command] = {
     "list": list_command,
     "convert": convert,
     "export": export,
+    "export-onnx": export_onnx,
     "publish": publish,
     "doctor": doctor,
     "benchmark": benchmark,
@@ -120,6 +126,8 @@ def _discard_output() -> None:
 class _Parser(argparse.ArgumentParser):
     """A parser that knows ``~`` in paths, and says which file it took for an option."""
 
+    #: Name of the last positional argument, where it may be left out.
+    optional: str | None = None
     _words: Sequence[str] = ()
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -129,7 +137,12 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as always, and remember the words."""
         self._words = sys.argv[1:] if args is None else args
-        return super().parse_known_args(args, namespace)
+        found, rest = super().parse_known_args(args, namespace)
+        # Before Python 3.13, argparse takes no word for such an argument behind an option.
+        if self.optional and rest and not rest[0].startswith("-") and getattr(found, self.optional) is None:
+            setattr(found, self.optional, local_path(rest[0]))
+            rest = rest[1:]
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
         """Name files whose names begin with a dash beside what is wrong."""

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vos_zoo.errors import ConfigError, ShapeError
 from vos_zoo.files import atomic_path
-from vos_zoo.media.masks import davis_palette
+from vos_zoo.media.mask_values import davis_palette
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of the image files that can be written."""
@@ -169,14 +169,23 @@ def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
     """
     path = Path(path)
     _check_image(image)
+    check_image_name(path)
     suffix = path.suffix.lower()
-    if suffix not in IMAGE_SUFFIXES:
-        raise ConfigError(f"Image `{path}` must end in one of {', '.join(IMAGE_SUFFIXES)}. Rename it.")
     kind = {".png": "PNG", ".webp": "WEBP"}.get(suffix, "JPEG")
     content = io.BytesIO()  # Pillow writing to a full disk does not say that it is full
     Image.fromarray(np.ascontiguousarray(image)).save(content, format=kind, quality=92)
     with atomic_path(path) as partial:
         partial.write_bytes(content.getbuffer())
+
+
+def check_image_name(path: Path) -> None:
+    """Refuse a name that no image can be written under, before there is one.
+
+    Raises:
+        ConfigError: If it has another ending than ``IMAGE_SUFFIXES``.
+    """
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise ConfigError(f"Image `{path}` must end in one of {', '.join(IMAGE_SUFFIXES)}. Rename it.")
 
 
 def _object_colours(mask: NDArray[Any], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:

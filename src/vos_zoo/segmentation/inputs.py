@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 
 from vos_zoo.files import local_path
 from vos_zoo.media.annotations import Annotations
-from vos_zoo.media.given_masks import open_given_masks
 from vos_zoo.media.in_memory import open_frames
 from vos_zoo.media.source import source_id
+from vos_zoo.prompts.given import open_given
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vos_zoo.interchange.reading import MaskReading
     from vos_zoo.media.arrays import ColorOrder
     from vos_zoo.media.frames import VideoReader
     from vos_zoo.media.given_masks import MaskSource
     from vos_zoo.media.in_memory import FrameSource
     from vos_zoo.media.levels import LevelsChoice
     from vos_zoo.media.mask_values import VoidChoice
+    from vos_zoo.prompts.given import Prompts
 
 __all__ = ["Inputs", "open_inputs"]
 
@@ -48,7 +50,7 @@ class Inputs:
 
 def open_inputs(
     video: FrameSource,
-    masks: MaskSource,
+    masks: MaskSource | Prompts,
     *,
     start: int | None,
     end: int | None,
@@ -57,12 +59,13 @@ def open_inputs(
     color: ColorOrder = "rgb",
     resize_mask: bool,
     void: VoidChoice,
+    reading: MaskReading | None = None,
 ) -> Inputs:
     """Open what is read, and check what people get wrong most often.
 
     Args:
         video: See :func:`vos_zoo.media.in_memory.open_frames`, also for the selection of frames.
-        masks: See :func:`vos_zoo.media.given_masks.open_given_masks`.
+        masks: Masks or prompts, see :func:`vos_zoo.prompts.given.open_given`.
         start: First frame, counted from 0.
         end: Frame to stop before.
         every: Take every n-th frame only.
@@ -70,12 +73,13 @@ def open_inputs(
         color: Order of the colours of frames in memory.
         resize_mask: Whether masks of another size are resampled.
         void: The value of mask pixels without an opinion.
+        reading: What decides where masks can be read in two ways.
 
     Raises:
         VosZooError: As the two functions say, or if the first mask does not fit or is the only one and empty.
     """
     reader = open_frames(video, start=start, end=end, every=every, levels=levels, color=color)
-    given = open_given_masks(masks, reader.names, all_names=reader.all_names, void=void)
+    given = open_given(masks, reader, void=void, resize=resize_mask, reading=reading)
     annotations = Annotations(given, reader.size, resize_mask)
     annotations.check_first()
     video_id = source_id(os.fspath(video) if isinstance(video, (str, os.PathLike)) else reader.path)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from vos_zoo.registry import Architecture
+    from vos_zoo.registry import StoredNetwork
 
 _LOGGER = logging.getLogger(__name__)
 _LIGHTNING_SUFFIX = ".ckpt"
@@ -142,7 +142,7 @@ def _read_trunk(path: Path) -> dict[str, Tensor]:
     )
 
 
-def describe_source(source: str) -> tuple[Architecture, Any]:
+def describe_source(source: str) -> tuple[StoredNetwork, Any]:
     """Tell which network initial weights belong to.
 
     Args:

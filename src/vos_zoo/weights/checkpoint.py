@@ -6,7 +6,7 @@ import contextlib
 import json
 import reprlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from safetensors.torch import save
@@ -22,7 +22,7 @@ from vos_zoo.errors import (
 )
 from vos_zoo.files import atomic_path, parse_json
 from vos_zoo.limits import byte_excess
-from vos_zoo.registry import describe_network, find_architecture
+from vos_zoo.registry import StoredNetwork, describe_network, find_architecture
 from vos_zoo.version import __version__
 from vos_zoo.weights.tensors import (
     TensorFile,
@@ -35,12 +35,11 @@ from vos_zoo.weights.tensors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from vos_zoo.network import VOSNetwork
-    from vos_zoo.registry import Architecture
+    from vos_zoo.registry import Architecture, Configured
 
 __all__ = [
     "CARD_FILE",
@@ -58,14 +57,19 @@ CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
 FORMAT_VERSION = 1
 
+StoredT = TypeVar("StoredT", bound=StoredNetwork)
 
-def read_model(folder: Path, kind: str, *, file: str = WEIGHTS_FILE) -> Any:
+
+def read_model(
+    folder: Path, kind: str, *, file: str = WEIGHTS_FILE, find: Callable[[str], StoredNetwork] = find_architecture
+) -> Any:
     """Build what a checkpoint folder describes, fill it, and return it on the CPU, in float32 and eval mode.
 
     Args:
         folder: Folder with the tensors and ``config.json``.
         kind: ``network`` or ``module``.
         file: Name of the file with the tensors.
+        find: Looks the name in ``config.json`` up.
 
     Raises:
         MissingFileError: If the folder or one of the two files is missing.
@@ -78,7 +82,7 @@ def read_model(folder: Path, kind: str, *, file: str = WEIGHTS_FILE) -> Any:
                 f"{path} does not exist. A checkpoint is a folder with {file} and {CONFIG_FILE}. "
                 "Check the path, or write one with `vos-zoo convert`."
             )
-    architecture, config = read_config(folder / CONFIG_FILE)
+    architecture, config = _read_config(folder / CONFIG_FILE, find)
     tensors = TensorFile(folder / file)
     with _float32_on_cpu():
         check_fits(architecture, config, folder / CONFIG_FILE, shapes_of(tensors), folder / file)
@@ -95,6 +99,10 @@ def read_config(path: Path) -> tuple[Architecture, Any]:
         ConfigError: If it is no JSON, has unknown or missing keys, wrong types, or a newer format.
         UnknownModelError: If the registry does not hold the architecture.
     """
+    return _read_config(path, find_architecture)
+
+
+def _read_config(path: Path, find: Callable[[str], StoredT]) -> tuple[StoredT, Any]:
     try:
         data = parse_json(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except ValueError as error:  # also a wrong encoding
@@ -117,14 +125,14 @@ def read_config(path: Path) -> tuple[Architecture, Any]:
         raise ConfigError(f"{path} has unknown key {unknown[0]!r}. Remove it; hyper-parameters belong under 'config'.")
     name = data.get("architecture")
     try:
-        architecture = find_architecture(name if isinstance(name, str) else type(name).__name__)
+        architecture = find(name if isinstance(name, str) else type(name).__name__)
     except UnknownModelError as error:
         raise UnknownModelError(f"{path} needs a newer vos_zoo, or the package of its model: {error}") from error
     return architecture, config_from_dict(architecture.load_class("config"), data["config"], where=f"{path}: config")
 
 
 def check_fits(
-    architecture: Architecture, config: Any, config_path: Path, shapes: Mapping[str, tuple[int, ...]], path: Path
+    architecture: StoredNetwork, config: Any, config_path: Path, shapes: Mapping[str, tuple[int, ...]], path: Path
 ) -> None:
     """Make sure that a configuration describes the network whose tensors a file has, before it takes any memory.
 
@@ -156,7 +164,7 @@ def check_fits(
     check_shapes(network, shapes, path)
 
 
-def build(architecture: Architecture, kind: str, config: Any, path: Path) -> Any:
+def build(architecture: StoredNetwork, kind: str, config: Any, path: Path) -> Any:
     """Build a class of the architecture; a configuration of impossible values is the fault of the file at ``path``."""
     try:
         return architecture.load_class(kind)(config)
@@ -168,11 +176,11 @@ def build(architecture: Architecture, kind: str, config: Any, path: Path) -> Any
         ) from error
 
 
-def save_checkpoint_folder(network: VOSNetwork[Any, Any], folder: str | Path, *, card: str, half: bool = True) -> Path:
+def save_checkpoint_folder(network: nn.Module, folder: str | Path, *, card: str, half: bool = True) -> Path:
     """Write a network as a checkpoint folder that :func:`vos_zoo.load_model` accepts.
 
     Args:
-        network: The network; its ``config`` is stored beside its tensors.
+        network: A network that the registry knows; its ``config`` is stored beside its tensors.
         folder: Where to write. It is made if it does not exist.
         card: Text of the model card.
         half: Store floating-point tensors as float16, half the bytes. Batch normalisation statistics stay float32,
@@ -196,7 +204,7 @@ def save_checkpoint_folder(network: VOSNetwork[Any, Any], folder: str | Path, *,
     _write(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
     config = {
         "format_version": FORMAT_VERSION,
-        **describe_network(network),
+        **describe_network(cast("Configured", network)),
         "weights": {"dtype": "float16" if half else "float32"},
         "vos_zoo_version": __version__,
     }

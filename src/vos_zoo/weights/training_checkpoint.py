@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vos_zoo.configs import config_from_dict
 from vos_zoo.errors import CheckpointError, MissingFileError
-from vos_zoo.registry import find_architecture
+from vos_zoo.registry import find_stored_network
 from vos_zoo.weights.checkpoint import check_fits
 from vos_zoo.weights.tensors import shapes_of
 from vos_zoo.weights.torch_files import plain_tensors, read_torch_file
@@ -17,7 +17,7 @@ from vos_zoo.weights.torch_files import plain_tensors, read_torch_file
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vos_zoo.registry import Architecture
+    from vos_zoo.registry import StoredNetwork
 
 __all__ = ["TrainingCheckpoint", "read_training_checkpoint"]
 
@@ -36,7 +36,7 @@ class TrainingCheckpoint:
         iterations: Optimiser steps done.
     """
 
-    architecture: Architecture
+    architecture: StoredNetwork
     config: Any
     tensors: dict[str, Tensor]
     iterations: int
@@ -74,7 +74,7 @@ def read_training_checkpoint(path: str | Path) -> TrainingCheckpoint:
         )
     own = {key: state[key] for key in state if isinstance(key, str) and key.startswith(_PREFIX)}
     tensors = {key.removeprefix(_PREFIX): tensor for key, tensor in plain_tensors(own, path).items()}
-    architecture = find_architecture(name)
+    architecture = find_stored_network(name)
     config = config_from_dict(architecture.load_class("config"), values, where=f"{path}: config")
     check_fits(architecture, config, path, shapes_of(tensors), path)
     return TrainingCheckpoint(architecture, config, tensors, iterations)

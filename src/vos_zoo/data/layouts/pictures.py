@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import abc
 import csv
+import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -61,6 +62,7 @@ class ImageMaskPairs(LabelledPictures):
         masks: Folder that holds the masks; None means beside the pictures.
         sources: Keep only pairs of these sources (the ``source`` column, or the first folder of the name); None keeps
             all.
+        held_back: Number of pairs to leave out, for measuring; :func:`held_back_keys` says which.
 
     Raises:
         MissingFileError: If ``root`` does not exist.
@@ -73,6 +75,7 @@ class ImageMaskPairs(LabelledPictures):
         *,
         masks: str | os.PathLike[str] | None = None,
         sources: Sequence[str] | None = None,
+        held_back: int = 0,
     ) -> None:
         self._files = FileTree(root)
         self._masks = self._files if masks is None else FileTree(masks)
@@ -84,6 +87,8 @@ class ImageMaskPairs(LabelledPictures):
         keys = [
             key for key in (pictures if listed is None else listed) if key in pictures and f"{key}.png" in self._masks
         ]
+        kept_back = held_back_keys(keys, held_back)  # of all sources, so that no choice of sources trains on them
+        keys = [key for key in keys if key not in kept_back]
         if sources is not None:
             keys = [key for key in keys if (listed or {}).get(key, key.split("/")[0]) in sources]
         if not keys:
@@ -109,6 +114,23 @@ class ImageMaskPairs(LabelledPictures):
             return None
         rows = csv.DictReader(io.StringIO(self._files.read("index.csv").decode()))
         return {row["key"]: row.get("source") or row["key"].split("/")[0] for row in rows if row.get("key")}
+
+
+def held_back_keys(keys: Iterable[str], count: int) -> frozenset[str]:
+    """Choose pictures by their names alone, the same ones on every machine.
+
+    Args:
+        keys: Names of all pictures.
+        count: How many to choose, at most.
+
+    Returns:
+        Those whose names have the smallest SHA-256.
+
+    Example:
+        >>> sorted(held_back_keys(["bird", "boat", "bus"], 2))
+        ['bird', 'boat']
+    """
+    return frozenset(sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())[:count])
 
 
 class CocoInstances(LabelledPictures):

@@ -10,7 +10,7 @@ from vos_zoo.data.clips.dataset import ClipSource
 from vos_zoo.data.clips.from_pictures import StaticImageClips
 from vos_zoo.data.clips.motion import CHAINED_STATIC, PAPER_STATIC, MotionRange
 from vos_zoo.data.layouts.pictures import ImageMaskPairs
-from vos_zoo.data.modules.base import ClipDataModule
+from vos_zoo.data.modules.base import ClipDataModule, check_least
 from vos_zoo.data.modules.options import check_repeats, existing_root, paste_settings
 from vos_zoo.data.modules.sets import PictureSet
 from vos_zoo.errors import ConfigError
@@ -28,6 +28,7 @@ class StaticImagesDataModule(ClipDataModule):
             papers.
         motion: How far frames move; null means the ranges of STCN and RDE-VOS, or steps alike with ``is_chained``.
         pair_sources: Sources of the pairs to use, as in their index; null means all.
+        held_back: Number of pairs that are never trained on, chosen by their names, so that they can measure.
         options: Arguments of :class:`ClipDataModule`.
 
     Raises:
@@ -43,24 +44,30 @@ class StaticImagesDataModule(ClipDataModule):
         is_chained: bool = True,
         motion: MotionRange | None = None,
         pair_sources: list[str] | None = None,
+        held_back: int = 0,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         check_repeats([entry.repeat for entry in sets or []])
-        if sets is not None and pair_sources is not None:
-            raise ConfigError("Both sets and pair_sources are given. Expected one: pair_sources chooses among pairs.")
+        if sets is not None and (pair_sources is not None or held_back):
+            name = "held_back" if pair_sources is None else "pair_sources"
+            raise ConfigError(f"Both sets and {name} are given. Expected one: {name} chooses among pairs.")
+        check_least("held_back", held_back, 0)
         self.root = Path(root)
         self.sets = sets
         self.paste = paste_settings(paste)
         self.motion = motion or (CHAINED_STATIC if is_chained else PAPER_STATIC)
         self.pair_sources = pair_sources
+        self.held_back = held_back
 
     def clip_sources(self) -> list[tuple[ClipSource, float]]:
         """The sets, each weighted by its number of pictures and its ``repeat``."""
         folder = existing_root(self.root)
         if self.sets is None:
             pairs = ImageMaskPairs(
-                folder / "pairs" if (folder / "pairs").exists() else folder, sources=self.pair_sources
+                folder / "pairs" if (folder / "pairs").exists() else folder,
+                sources=self.pair_sources,
+                held_back=self.held_back,
             )
             return [(StaticImageClips(pairs, self.motion, paste=self.paste), 1.0)]
         opened = [(entry.open(folder), entry.repeat) for entry in self.sets]

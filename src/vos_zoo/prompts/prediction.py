@@ -1,0 +1,136 @@
+"""Masks from prompts by the prompt network."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vos_zoo.network import IMAGENET_MEAN, IMAGENET_STD
+from vos_zoo.weights.helpers import load_helper
+
+from .maps import draw_maps
+from .window import Extent, Window, extent_of_mask, extent_of_points, join_extents
+
+if TYPE_CHECKING:
+    from .check import ObjectPrompts
+    from .network import PromptNetwork
+
+__all__ = ["bundled_network", "segment_by_network"]
+
+WEIGHT = "prompt.small"
+
+_MARGIN = 1.5
+_INSIDE = 128  # of 255
+_LEAST_AREA = 4  # pixels of the crop; fewer say nothing about where the object ends
+
+
+@functools.cache
+def bundled_network() -> PromptNetwork:
+    """Return the bundled prompt network, which is read once.
+
+    Raises:
+        VosZooError: If its file is missing, changed or damaged.
+    """
+    network: PromptNetwork = load_helper(WEIGHT)
+    return network
+
+
+def segment_by_network(
+    network: PromptNetwork, frame: NDArray[np.uint8], prompts: ObjectPrompts, base: NDArray[np.bool_] | None
+) -> tuple[Window, NDArray[np.uint8]]:
+    """Let the network find an object.
+
+    A box or a mask to be corrected says where to look. Points alone do not: then the network first looks at a square of
+    the frame's short side, or at the whole frame if the object goes beyond, and once more, closer, at what it found.
+
+    Args:
+        network: The network, in eval mode.
+        frame: RGB, shape (H, W, 3).
+        prompts: Of one object, within the frame.
+        base: Mask to be corrected, shape (H, W), not empty; None if there is none.
+
+    Returns:
+        The window that was looked at, and how sure the network is of each of its pixels, 0-255, shape (window's
+        height, width).
+    """
+    size = frame.shape[0], frame.shape[1]
+    lines = [point for line in (*prompts.positive, *prompts.negative) for point in line]
+    known = [extent_of_points(lines)] if lines else []
+    if base is not None:
+        window = _window(network, join_extents(extent_of_mask(base), *known), size)
+        return window, window.enlarge(_look(network, frame, window, prompts, window.cut_mask(base)))
+    if prompts.box is not None:
+        window = _window(network, join_extents((*prompts.box.points[0], *prompts.box.points[1]), *known), size)
+        return window, window.enlarge(_look(network, frame, window, prompts, None))
+    window, found = _search(network, frame, prompts, join_extents(*known))
+    inside = np.zeros(size, bool)
+    inside[window.slices] = window.enlarge(found) >= _INSIDE
+    if (found >= _INSIDE).sum() < _LEAST_AREA or not inside.any():
+        return window, window.enlarge(found)
+    closer = _window(network, join_extents(extent_of_mask(inside), *known), size)
+    return closer, closer.enlarge(_look(network, frame, closer, prompts, closer.cut_mask(inside)))
+
+
+def _search(
+    network: PromptNetwork, frame: NDArray[np.uint8], prompts: ObjectPrompts, known: Extent
+) -> tuple[Window, NDArray[np.uint8]]:
+    height, width = frame.shape[:2]
+    side = max(min(height, width), _MARGIN * (known[2] - known[0]), _MARGIN * (known[3] - known[1]))
+    x, y = (known[0] + known[2]) / 2, (known[1] + known[3]) / 2
+    square = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
+    window = Window.around(square, (height, width), margin=1.0, long_side=network.config.crop_size)
+    found = _look(network, frame, window, prompts, None)
+    if not _is_cut_off(found >= _INSIDE, window, (height, width)):
+        return window, found
+    window = Window.around((0, 0, width, height), (height, width), margin=1.0, long_side=network.config.crop_size)
+    return window, _look(network, frame, window, prompts, None)
+
+
+def _is_cut_off(inside: NDArray[np.bool_], window: Window, size: tuple[int, int]) -> bool:
+    """Tell whether an object reaches a side of the window beyond which the frame goes on."""
+    ends = window.top + window.height < size[0], window.left + window.width < size[1]
+    sides = (
+        (window.top > 0, inside[0]),
+        (ends[0], inside[-1]),
+        (window.left > 0, inside[:, 0]),
+        (ends[1], inside[:, -1]),
+    )
+    return any(bool(goes_on and side.any()) for goes_on, side in sides)
+
+
+def _window(network: PromptNetwork, extent: Extent, size: tuple[int, int]) -> Window:
+    return Window.around(extent, size, margin=_MARGIN, long_side=network.config.crop_size)
+
+
+def _look(
+    network: PromptNetwork,
+    frame: NDArray[np.uint8],
+    window: Window,
+    prompts: ObjectPrompts,
+    base: NDArray[np.bool_] | None,
+) -> NDArray[np.uint8]:
+    """Run the network on a window; returns its sureness 0-255 in the pixels of the crop."""
+    height, width = window.crop_size
+    maps = draw_maps(
+        (height, width),
+        box=None if prompts.box is None else window.place_extent((*prompts.box.points[0], *prompts.box.points[1])),
+        positive=[window.place(line) for line in prompts.positive],
+        negative=[window.place(line) for line in prompts.negative],
+        previous=base,
+    )
+    bottom, right = -height % network.stride, -width % network.stride
+    image = cv2.copyMakeBorder(window.cut(frame), 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    scaled = (image.astype(np.float32) / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    pixels = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32))
+    drawn = torch.from_numpy(np.pad(maps, ((0, 0), (0, bottom), (0, right))))
+    # The picture and its mirror image, of which the mean is more often right.
+    with torch.inference_mode():
+        logits = network(torch.stack([pixels, pixels.flip(-1)]), torch.stack([drawn, drawn.flip(-1)]))[:, 0]
+        sureness = (logits[0] + logits[1].flip(-1)).div(2).sigmoid()[:height, :width]
+        found: NDArray[np.uint8] = sureness.mul(255).round().to(torch.uint8).numpy()
+    return found
