@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory-budget", type=byte_count, metavar="BYTES", help="most bytes of the network's memory, e.g. 2GiB"
     )
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="go on where an earlier run in DIR stopped")
+    existing.add_argument("--resume", action="store_true", help="continue an earlier run in DIR where it stopped")
     existing.add_argument("--overwrite", action="store_true", help="replace masks in DIR")
     add_prompt_arguments(parser)
     add_progress_argument(parser)
@@ -178,4 +178,4 @@ def _summary(report: SegmentationReport) -> str:
 def _say_what_is_kept(folder: Path, finished: tuple[int, int]) -> None:
     done, total = finished
     if done:
-        print(f"vos-zoo: {done} of {total} masks are in {folder}; go on with `--resume`.", file=sys.stderr)
+        print(f"vos-zoo: {done} of {total} masks are in {folder}; continue with `--resume`.", file=sys.stderr)

@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if arguments.debug:
             raise
-        print(f"vos-zoo: stopped. What is finished is in {arguments.out}; the same command goes on.", file=sys.stderr)
+        print(f"vos-zoo: stopped. What is finished is in {arguments.out}; repeat the command to resume.", file=sys.stderr)
         return EXIT_INTERRUPTED
     print(_summary(report))
     return EXIT_FAILED if report.failures else 0
