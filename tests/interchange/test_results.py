@@ -114,7 +114,8 @@ def test_a_run_that_stopped_gives_what_it_finished(tmp_path, caplog):
 )
 def test_frames_of_several_passes_are_finished_by_the_last_one(results, passes, finished, expected):
     file = results / "run.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"passes": passes, "finished": finished, "complete": False}))
+    note = json.loads(file.read_text()) | {"passes": passes, "finished": finished, "complete": False}
+    file.write_text(json.dumps(note))
     if expected:
         assert [frame.index for frame in frames_of(Results(results))] == expected
     else:
