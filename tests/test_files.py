@@ -28,6 +28,7 @@ from vos_zoo.files import (
     natural_key,
     parse_json,
     printable,
+    staged_path,
 )
 
 KINDS = {
@@ -85,6 +86,48 @@ def test_atomic_path_replaces_only_after_success(tmp_path):
         fail()
     assert path.read_text() == "one"
     assert [entry.name for entry in path.parent.iterdir()] == ["result.txt"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_staged_appears_as_a_whole_or_not_at_all(tmp_path, kind):
+    path = tmp_path / "new" / "result"
+
+    def make(staged):
+        (staged.parent / "temporary").write_bytes(b"aside")
+        if kind == "file":
+            staged.write_bytes(b"content")
+        else:
+            (staged / "inside").mkdir(parents=True)
+
+    def stop():
+        with staged_path(path) as staged:
+            make(staged)
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        stop()
+    assert not list(path.parent.iterdir())
+    with staged_path(path) as staged:
+        make(staged)
+        assert staged.name == path.name
+        assert not path.exists()
+    assert list(path.parent.iterdir()) == [path]
+    assert path.read_bytes() == b"content" if kind == "file" else (path / "inside").is_dir()
+
+
+def test_what_is_staged_replaces_a_file_or_an_empty_folder_only(tmp_path):
+    (tmp_path / "a").write_bytes(b"older")
+    with staged_path(tmp_path / "a") as staged:
+        staged.write_bytes(b"newer")
+    assert (tmp_path / "a").read_bytes() == b"newer"
+    for name in ("empty", "full/file"):
+        (tmp_path / name).mkdir(parents=True)
+    with staged_path(tmp_path / "empty") as staged:
+        (staged / "inside").mkdir(parents=True)
+    assert (tmp_path / "empty" / "inside").is_dir()
+    with pytest.raises(OSError, match="not empty"), staged_path(tmp_path / "full") as staged:
+        staged.mkdir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "empty", "full"]
 
 
 def test_a_full_disk_is_told_by_the_final_name(tmp_path):

@@ -35,7 +35,7 @@ def test_setup_cfg_names_every_package_on_disk():
     listed = set(setup_cfg()["options"]["packages"].split())
     source = ROOT / "src"
     on_disk = {".".join(file.parent.relative_to(source).parts) for file in source.rglob("__init__.py")}
-    assert listed == on_disk | {"vos_zoo.checkpoints"}
+    assert listed == on_disk | {"vos_zoo.checkpoints", "vos_zoo.recipes"}
     # Modules without an __init__.py beside them would be left out of the wheel.
     assert {".".join(file.parent.relative_to(source).parts) for file in source.rglob("*.py")} == on_disk
 
@@ -81,6 +81,13 @@ def test_the_wheel_brings_the_weights_that_the_registry_says():
     assert sum(path.stat().st_size for path in files) <= 55 * 2**20  # the wheel may have 60 MiB; the rest of it has 3
     for weight in vos_zoo.registry.WEIGHTS.values():  # the licence notes of weights that stay behind, too
         assert {ROOT / "checkpoints" / weight.folder / name for name in ("README.md", "config.json")} <= set(files)
+
+
+@needs_source_tree
+def test_the_wheel_brings_every_recipe():
+    patterns = setup_cfg()["options.package_data"]["vos_zoo.recipes"].split("\n")
+    files = {path for pattern in patterns if pattern for path in (ROOT / "recipes").glob(pattern)}
+    assert files == {path for path in (ROOT / "recipes").rglob("*") if path.is_file()}
 
 
 @needs_source_tree

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("fresh_notes")
 
 @pytest.fixture
 def fresh_notes(monkeypatch):
-    monkeypatch.setattr(masks_module, "_notes_given", set())
+    monkeypatch.setattr("vos_zoo.media.mask_notes._notes_given", set())
 
 
 @pytest.fixture

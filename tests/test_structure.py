@@ -17,13 +17,14 @@ TESTS = Path(__file__).parent
 #: Floors from the ground up; a room is a folder or a file of the package. What a room may import lies on lower floors.
 FLOORS = (
     ("attempt", "errors", "version", "lazy", "moved", "waiting"),
-    ("files", "limits", "configs", "cache", "demo", "plugins"),
-    ("registry", "network", "devices", "media", "layers", "memory", "run_file"),
-    ("weights",),
+    ("files", "limits", "configs", "cache", "demo", "plugins", "texts"),
+    ("registry", "network", "devices", "media", "layers", "memory", "run_file", "failures"),
+    ("interchange", "weights"),
     ("data", "metrics", "inference", "prompts"),
     ("training",),
     ("models",),
     ("segmentation", "reproduction"),
+    ("scale",),
     ("cli", "app", "testing"),
 )
 HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -77,6 +78,7 @@ WITHOUT_SOURCE = {
         "test_docs.py",
         "test_doctests.py",
         "test_package.py",
+        "test_readme.py",
         "test_results.py",
         "test_structure.py",
     ),

@@ -13,9 +13,11 @@ import difflib
 import fnmatch
 import functools
 import importlib
+import json
 import logging
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from vos_zoo.configs import config_to_dict
@@ -26,6 +28,7 @@ __all__ = [
     "ARCHITECTURES",
     "HELPERS",
     "HELPER_WEIGHTS",
+    "PINS_FILE",
     "WEIGHTS",
     "Architecture",
     "DataSource",
@@ -43,6 +46,7 @@ __all__ = [
     "is_architecture",
     "known_architectures",
     "list_models",
+    "read_pins",
     "register",
 ]
 
@@ -302,6 +306,36 @@ class Weight:
         return " or ".join([*places, *([f"Hub {self.hub.repo_id}"] if self.hub is not None else [])])
 
 
+#: Where the Hub has the weights below: a JSON object, written by ``vos-zoo publish --all``.
+PINS_FILE = Path(__file__).with_name("hub_pins.json")
+
+
+def read_pins(path: Path = PINS_FILE) -> dict[str, HubRevision]:
+    """Read where the Hub has which weight.
+
+    Args:
+        path: A JSON object with ``repo_id`` and ``revision`` for each name.
+
+    Raises:
+        ConfigError: If the file is none, or a repository is not pinned by a commit.
+    """
+    try:
+        pins = {
+            name: HubRevision(pin["repo_id"], pin["revision"])
+            for name, pin in json.loads(path.read_text(encoding="utf-8")).items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"{path} holds no pins ({type(error).__name__}: {error}). Expected a JSON object with `repo_id` and "
+            "`revision` for each weight, as `vos-zoo publish --all` writes it."
+        ) from error
+    return pins
+
+
+_PINS = read_pins()
+
 _R50 = Variant("r50", "r50", "the paper's size, ResNet-50 keys")
 _SMALL = Variant("small", "small", "ResNet-18 class, at most 10 M parameters")
 _TINY = Variant("tiny", "tiny", "for tests and examples, untrained")
@@ -519,6 +553,7 @@ def _small_weight(
         variant="small",
         folder=name.replace(".", "-"),
         in_wheel=in_wheel,
+        hub=_PINS.get(name),
         num_bytes=num_bytes,
         sha256=sha256,
         date=date,
@@ -796,7 +831,7 @@ def _unpublished(architecture: Architecture, tag: str, published: list[str]) -> 
             f"convert the authors' file with `vos-zoo convert --from {architecture.name} FILE --out DIR` and load DIR"
         )
     if architecture.name in ARCHITECTURES:
-        ways.append(f"train one with `lightning fit --config recipes/{architecture.name}.yaml`")
+        ways.append(f"train one with `lightning fit --config {architecture.name}`")
     else:
         ways.append(f"train one with `lightning fit --model {architecture.module_class.partition(':')[2]}`")
         ways.append("give the folder of a checkpoint, or a repository as `hf-hub:owner/name@revision`")

@@ -29,7 +29,7 @@ def configs_of(recipe: str) -> list[str]:
         return [recipe]
     command = re.search(r"lightning fit (.*)", (REPOSITORY / recipe).read_text())
     assert command, f"{recipe} shows no command"
-    return re.findall(r"--config (\S+)", command.group(1))
+    return [f"recipes/{name}.yaml" for name in re.findall(r"--config (\S+)", command.group(1))]
 
 
 def load_yaml(path: str) -> dict[str, Any]:

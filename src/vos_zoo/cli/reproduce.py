@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import frame_size
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.errors import ConfigError
 from vos_zoo.files import folder_lock
+from vos_zoo.texts import frame_size
 from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:

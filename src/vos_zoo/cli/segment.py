@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import byte_count, frame_size, levels, named_path, void_value
+from vos_zoo.cli.mask_reading import add_mask_reading_arguments, mask_reading
+from vos_zoo.cli.output import named_path
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.cli.prompts import add_prompt_arguments, prompts_of
 from vos_zoo.errors import VosZooError
+from vos_zoo.texts import byte_count, frame_size, levels, void_value
 from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
@@ -37,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="MASKS",
-        help="palette or grey PNG for the first frame, or folder of masks named like frames; not needed with prompts, "
-        "which correct the mask of their frame if it has one",
+        help="palette or grey PNG for the first frame, folder of masks named like frames, or annotations of COCO, "
+        "labelme, CVAT, YOLO or Label Studio; not needed with prompts, which correct the mask of their frame if it has "
+        "one",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the masks")
     parser.add_argument(
@@ -95,6 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="value of mask pixels without an opinion, such as 255; none if every value is an object; auto (default) "
         "takes 255 for it where it rims objects",
     )
+    add_mask_reading_arguments(parser)
     parser.add_argument(
         "--memory-budget", type=byte_count, metavar="BYTES", help="most bytes of the network's memory, e.g. 2GiB"
     )
@@ -137,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
                 side_inputs=dict(arguments.side_input),
                 resize_mask=arguments.resize_mask,
                 void=arguments.void,
+                mask_reading=mask_reading(arguments),
                 memory_budget=arguments.memory_budget,
                 resume=arguments.resume,
                 overwrite=arguments.overwrite,

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vos_zoo.inference.objects import id_type
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from vos_zoo.inference.geometry import FrameGeometry
 
-__all__ = ["FrameResult", "id_type", "label_pixels"]
+__all__ = ["FrameResult", "label_pixels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,21 +56,6 @@ class FrameResult:
         if self.probabilities.shape[-2:] == size:
             return self.probabilities.clone()
         return F.interpolate(self.probabilities[None], size, mode="bilinear", align_corners=False)[0]
-
-
-def id_type(ids: Iterable[int]) -> np.dtype[Any]:
-    """Choose the type of masks that hold these ids: uint8, uint16 or int32, the first that fits.
-
-    Example:
-        >>> [id_type(ids).name for ids in ([], [255], [256], [-1], [65536])]
-        ['uint8', 'uint8', 'uint16', 'int32', 'int32']
-    """
-    ids = list(ids)
-    low, high = min(ids, default=0), max(ids, default=0)
-    return next(
-        (np.dtype(kind) for kind in (np.uint8, np.uint16) if low >= 0 and high <= np.iinfo(kind).max),
-        np.dtype(np.int32),
-    )
 
 
 def label_pixels(

@@ -174,6 +174,9 @@ class FrameFolder(VideoReader):
         every: Read every n-th frame.
         levels: Which values of frames of more than 8 bits become 0 and 255, see :func:`~vos_zoo.media.open_video`.
 
+    Attributes:
+        files: The images, of all frames.
+
     Raises:
         MissingFileError: If there is no such folder, or frames in it are links to files that are not there.
         VideoError: If it holds no frames, two frames of one name, or its first frame cannot be read.
@@ -190,9 +193,9 @@ class FrameFolder(VideoReader):
         levels: LevelsChoice = None,
     ) -> None:
         path = local_path(path)
-        self._files = frame_files(path)
-        size = load_picture(self._files[0]).shape[:2]
-        names = [file.stem for file in self._files]
+        self.files = frame_files(path)
+        size = load_picture(self.files[0]).shape[:2]
+        names = [file.stem for file in self.files]
         gaps = _gaps(names)
         if gaps:
             _logger.warning(
@@ -203,7 +206,7 @@ class FrameFolder(VideoReader):
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Read the selected frames, holding one at a time."""
-        for index in range(*slice(self._start, self._end, self._every).indices(len(self._files))):
+        for index in range(*slice(self._start, self._end, self._every).indices(len(self.files))):
             yield self.read(index)
 
     def read(self, index: int) -> VideoFrame:
@@ -216,13 +219,13 @@ class FrameFolder(VideoReader):
             VideoError: If it is damaged, or has another size than the first one.
             MissingFileError: If it is no longer there.
         """
-        file = self._files[index]
+        file = self.files[index]
         image = self._to_8_bits(load_picture(file))
         self._check_size(image, f"Frame `{file}`")
         return VideoFrame(index, file.stem, image)
 
     def _samples(self) -> Iterator[NDArray[Any]]:
-        return (load_picture(self._files[index]) for index in self._spread())
+        return (load_picture(self.files[index]) for index in self._spread())
 
 
 class PictureStack(VideoReader):

@@ -129,6 +129,11 @@ def read_frames(
         MissingFileError: If there is no such video.
         VideoError: If it cannot be read; a video that is damaged on its way raises it after the frames before that.
         ConfigError: If an argument is out of range.
+
+    Example:
+        >>> from vos_zoo.demo import demo_clip
+        >>> [frame.shape for frame in read_frames(demo_clip().video, end=2)]
+        [(480, 854, 3), (480, 854, 3)]
     """
     reader = open_video(video, start=start, end=end, every=every, levels=levels)
     return (frame.image for frame in reader)

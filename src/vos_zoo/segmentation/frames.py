@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vos_zoo.inference.geometry import WorkingSize
     from vos_zoo.inference.result import FrameResult
     from vos_zoo.inference.unwrap import Model
+    from vos_zoo.interchange.reading import MaskReading
     from vos_zoo.media.arrays import ColorOrder
     from vos_zoo.media.given_masks import MaskSource
     from vos_zoo.media.in_memory import FrameSource
@@ -44,6 +45,7 @@ def segment_frames(
     color: ColorOrder = "rgb",
     resize_mask: bool = False,
     void: VoidChoice = "auto",
+    mask_reading: MaskReading | None = None,
     memory_budget: int | None = None,
 ) -> Iterator[FrameResult]:
     """Segment objects through a video and give the result of every frame, one at a time; no file is written.
@@ -67,6 +69,7 @@ def segment_frames(
         color: Order of the colours of arrays and tensors: "rgb", or "bgr" as OpenCV reads them.
         resize_mask: Resample masks of another size than their frame instead of refusing them.
         void: The value of mask pixels without an opinion.
+        mask_reading: What decides where given masks can be read in two ways; an error names both then.
         memory_budget: Most bytes that the network's memory may take on the device.
 
     Returns:
@@ -95,6 +98,7 @@ def segment_frames(
         color=color,
         resize_mask=resize_mask,
         void=void,
+        reading=mask_reading,
     )
     if device is None and isinstance(model, (str, Path)):
         device = "auto"

@@ -15,6 +15,7 @@ from vos_zoo.prompts.given import open_given
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vos_zoo.interchange.reading import MaskReading
     from vos_zoo.media.arrays import ColorOrder
     from vos_zoo.media.frames import VideoReader
     from vos_zoo.media.given_masks import MaskSource
@@ -58,6 +59,7 @@ def open_inputs(
     color: ColorOrder = "rgb",
     resize_mask: bool,
     void: VoidChoice,
+    reading: MaskReading | None = None,
 ) -> Inputs:
     """Open what is read, and check what people get wrong most often.
 
@@ -71,12 +73,13 @@ def open_inputs(
         color: Order of the colours of frames in memory.
         resize_mask: Whether masks of another size are resampled.
         void: The value of mask pixels without an opinion.
+        reading: What decides where masks can be read in two ways.
 
     Raises:
         VosZooError: As the two functions say, or if the first mask does not fit or is the only one and empty.
     """
     reader = open_frames(video, start=start, end=end, every=every, levels=levels, color=color)
-    given = open_given(masks, reader, void=void)
+    given = open_given(masks, reader, void=void, resize=resize_mask, reading=reading)
     annotations = Annotations(given, reader.size, resize_mask)
     annotations.check_first()
     video_id = source_id(os.fspath(video) if isinstance(video, (str, os.PathLike)) else reader.path)

@@ -15,6 +15,7 @@ from vos_zoo.segmentation.journal import Journal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from vos_zoo.interchange.reading import MaskReading
     from vos_zoo.media.arrays import ColorOrder
     from vos_zoo.media.given_masks import MaskSource
     from vos_zoo.media.in_memory import FrameSource
@@ -112,6 +113,7 @@ def plan_run(
     color: ColorOrder,
     resize_mask: bool,
     void: VoidChoice,
+    mask_reading: MaskReading | None = None,
 ) -> Plan:
     """Open what is read, and check what people get wrong most often; nothing is written.
 
@@ -129,6 +131,7 @@ def plan_run(
         color: Order of the colours of frames in memory.
         resize_mask: Whether masks of another size are resampled.
         void: The value of mask pixels without an opinion.
+        mask_reading: What decides where given masks can be read in two ways.
 
     Raises:
         VosZooError: As :func:`vos_zoo.segment_video` says, for everything but the model.
@@ -143,6 +146,7 @@ def plan_run(
         color=color,
         resize_mask=resize_mask,
         void=void,
+        reading=mask_reading,
     )
     names = inputs.reader.names
     read = [*inputs.paths, *side_inputs.values(), *filter(None, [model_folder])]
@@ -160,6 +164,7 @@ def plan_run(
             "levels": list(levels) if isinstance(levels, tuple) else levels,
             "resize_mask": resize_mask,
             "void": None if void == "auto" else str(void).lower(),
+            "mask_reading": (mask_reading.settings() or None) if mask_reading is not None else None,
             "side_inputs": {name: str(Path(path).resolve()) for name, path in side_inputs.items()},
         },
         outputs.overlay,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vos_zoo.inference.arithmetic import Precision
     from vos_zoo.inference.geometry import WorkingSize
     from vos_zoo.inference.unwrap import Model
+    from vos_zoo.interchange.reading import MaskReading
     from vos_zoo.media.arrays import ColorOrder
     from vos_zoo.media.frames import VideoFrame, VideoReader
     from vos_zoo.media.given_masks import MaskSource
@@ -93,6 +94,7 @@ def segment_video(
     side_inputs: Mapping[str, str | Path] | None = None,
     resize_mask: bool = False,
     void: VoidChoice = "auto",
+    mask_reading: MaskReading | None = None,
     memory_budget: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -106,7 +108,8 @@ def segment_video(
         video: A video file, a folder of frames, a file of several images, ``"-"`` for standard input, an address such
             as ``https://…``, or the number of a camera; see :func:`~vos_zoo.media.reader.open_video`. Or frames in
             memory, as an array, a tensor, or an iterable of frames; see :func:`vos_zoo.segment_frames`.
-        masks: One mask for the first frame, or a folder of masks named like frames; or masks in memory, see
+        masks: One mask for the first frame, or a folder of masks named like frames; a file or folder of an annotation
+            tool, see ``vos_zoo.interchange.reading.MASK_FORMATS``; or masks in memory, see
             :func:`vos_zoo.segment_frames`. Objects may enter later, and a mask of a known object corrects it. Frames
             before the first mask get empty masks.
         out: Folder for the masks, written as palette PNG under the frames' names (16-bit grey if an id is over 255).
@@ -132,6 +135,7 @@ def segment_video(
         resize_mask: Resample masks of another size than their frame instead of refusing them.
         void: The value of mask pixels without an opinion, where objects are segmented as if nothing had been given.
             "auto" takes 255 for it where it rims objects; None takes every value for an object.
+        mask_reading: What decides where given masks can be read in two ways; an error names both then.
         memory_budget: Most bytes that the network's memory may take on the device.
         resume: Go on where an earlier run with the same settings stopped. The memory is built anew from the annotated
             frames and the last finished one, so that masks may differ slightly from those of an uninterrupted run.
@@ -143,7 +147,8 @@ def segment_video(
         MissingFileError: If the video, the masks or the model do not exist.
         VideoError: If the video cannot be read, has no frames, or is damaged; masks of the frames before the damage
             are written.
-        MaskError: If a mask is no map of ids, does not fit its frame, belongs to no frame, or names no object.
+        MaskError: If a mask is no map of ids, does not fit its frame, belongs to no frame, or names no object; or if
+            what is given can be read in two ways.
         OutputExistsError: If ``out`` holds files and neither ``resume`` nor ``overwrite`` is given, or, whatever is
             given, if results would replace the video, a given mask or another input.
         OutputInUseError: If another run writes into ``out`` at this moment.
@@ -152,6 +157,13 @@ def segment_video(
         DataError: If a side input is damaged or belongs to another video.
         UnknownModelError: If there is no such model.
         OutOfMemoryError: If the device has too little memory; the message names settings that would fit.
+
+    Example:
+        >>> from vos_zoo.demo import demo_clip
+        >>> clip = demo_clip()
+        >>> report = segment_video(clip.video, clip.first_mask, out="masks", end=3, size=96, device="cpu")
+        >>> report.frames, sorted(path.name for path in report.folder.glob("*.png"))
+        (3, ['00000.png', '00001.png', '00002.png'])
     """
     side_inputs = side_inputs or {}
     plan = plan_run(
@@ -172,6 +184,7 @@ def segment_video(
         color=color,
         resize_mask=resize_mask,
         void=void,
+        mask_reading=mask_reading,
     )
     with folder_lock(plan.outputs.folder):  # before the model takes its time
         writer = MaskWriter(plan.outputs.folder, resume=resume, overwrite=overwrite)

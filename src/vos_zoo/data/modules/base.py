@@ -16,9 +16,8 @@ from vos_zoo.data.layouts.videos import AnnotatedVideos
 from vos_zoo.data.modules.loader import NamingLoader
 from vos_zoo.data.modules.prediction import (
     PredictionVideo,
-    StoredVideos,
     ValidationAsPrediction,
-    layout_of,
+    opened_videos,
     prediction_loader,
 )
 from vos_zoo.data.modules.validation import GeneratedVideos, VideoItem, WholeVideos, single_video
@@ -154,7 +153,7 @@ class ClipDataModule(pl.LightningDataModule):
         assert self._validation is not None, "setup comes first"
         if self._validation_videos is None:
             return prediction_loader(ValidationAsPrediction(self._validation))
-        return prediction_loader(StoredVideos(self._validation_videos, layout_of(self._validation_videos)))
+        return prediction_loader(opened_videos(self._validation_videos))
 
     def gap_of(self, epoch: int, batch: int, batches: int) -> int:
         """Largest frame gap of the clips of a batch: ``max_gap``, unless a schedule was set.

@@ -1,0 +1,146 @@
+"""Handing masks on in any form: ``export_masks``, the loop around an exporter."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vos_zoo.errors import ConfigError, MaskError, OutputExistsError
+from vos_zoo.files import check_outputs, local_path, staged_path
+from vos_zoo.interchange.export_formats import EXPORT_FORMATS, ExportFormat
+from vos_zoo.interchange.results import Results
+from vos_zoo.media.mask_values import VoidChoice
+
+__all__ = ["ExportReport", "export_masks"]
+
+_FASTEST = 1000  # frames per second
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export wrote.
+
+    Attributes:
+        path: The file or folder.
+        frames: Number of frames.
+        objects: Ids of the exported objects, rising.
+    """
+
+    path: Path
+    frames: int
+    objects: tuple[int, ...]
+
+
+def export_masks(
+    results: str | Path,
+    *,
+    to: str,
+    out: str | Path,
+    video: str | Path | None = None,
+    objects: Collection[int] | None = None,
+    labels: Mapping[int, str] | None = None,
+    fps: float | None = None,
+    soft: bool = False,
+    void: VoidChoice = "auto",
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> ExportReport:
+    """Write the masks of a video in another form: as annotations, pictures, arrays, or a video.
+
+    All masks are read and checked before anything is written. The result appears as a whole when it is finished, or not
+    at all. One frame is held at a time, whatever the length of the video.
+
+    Args:
+        results: A folder that :func:`vos_zoo.segment_video` wrote, or any folder of masks named like the frames.
+        to: Name of the format, one of ``vos_zoo.interchange.export_formats.EXPORT_FORMATS``.
+        out: The file or folder to write.
+        video: The video that was segmented. None takes the one that the results name; formats without pictures also do
+            without it.
+        objects: Ids of the objects to export; None means all.
+        labels: What objects are called, by id, in formats with names of classes.
+        fps: Frames per second of a video that does not say it, such as a folder of frames; None means 24.
+        soft: Take opacity from the probabilities that ``segment_video(save_probabilities=True)`` wrote, so that edges
+            are soft.
+        void: The value of mask pixels without an opinion, see :func:`vos_zoo.read_mask`.
+        overwrite: Replace an older file. Folders are never replaced.
+        progress: Called with the number of finished steps and the number of all steps, two per frame: one for the
+            check, one for the export.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ConfigError: If there is no such format, it has no soft edges, ``out`` has another ending than its files, or
+            ``fps`` is out of range or given for a video that has its own.
+        MissingFileError: If the results, the video or the probabilities are not there.
+        OutputExistsError: If ``out`` exists and must stay: it is an input, a folder that is not empty, or a file and
+            ``overwrite`` is off.
+        MaskError: If a mask cannot be read, does not fit the video, or is none that the format can hold; or if an
+            object of ``objects`` or ``labels`` is in no mask.
+        VideoError: If the video cannot be read, or no encoder is there for a video format.
+    """
+    found = _find_format(to)
+    if soft and not found.has_soft_edges:
+        fitting = ", ".join(name for name, other in EXPORT_FORMATS.items() if other.has_soft_edges)
+        raise ConfigError(f"Format {to} has no soft edges. Export without soft edges, or to one of {fitting}.")
+    if fps is not None and not 0 < fps <= _FASTEST:
+        raise ConfigError(f"fps is {fps}. Expected frames per second above 0 and up to {_FASTEST}.")
+    path = local_path(out)
+    _check_place(path, to, found, overwrite=overwrite)
+    exporter_class = found.load()
+    opened = Results(results, video=video, needs_video=exporter_class.needs_images, void=void)
+    check_outputs([path], opened.inputs)
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, 2 * len(opened))
+
+    known = opened.check(report)
+    chosen = known if objects is None else tuple(sorted(set(objects)))
+    _check_objects({*chosen, *(labels or {})}, known, opened.path)
+    description = opened.describe(chosen, labels or {}, fps)
+    with staged_path(path) as staged, exporter_class(staged, description) as exporter:
+        for number, frame in enumerate(
+            opened.frames(chosen, with_images=exporter_class.needs_images, soft=soft), start=1
+        ):
+            exporter.write(frame)
+            report(len(opened) + number)
+    return ExportReport(path, len(opened), chosen)
+
+
+def _find_format(name: str) -> ExportFormat:
+    found = EXPORT_FORMATS.get(name)
+    if found is None:
+        near = difflib.get_close_matches(name, EXPORT_FORMATS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"There is no export format {name!r}.{hint} There are: {', '.join(EXPORT_FORMATS)}.")
+    return found
+
+
+def _check_place(path: Path, name: str, kind: ExportFormat, *, overwrite: bool) -> None:
+    if kind.suffixes and path.suffix.lower() not in kind.suffixes:
+        raise ConfigError(
+            f"`{path}` must end in {' or '.join(kind.suffixes)}, as files of format {name} do. Choose such a name."
+        )
+    if path.is_dir():
+        if kind.suffixes or any(path.iterdir()):
+            what = "a folder" if kind.suffixes else "a folder with files in it"
+            raise OutputExistsError(f"`{path}` is {what}. Choose a new name; folders are never replaced.")
+    elif path.exists() or path.is_symlink():
+        if not kind.suffixes:
+            raise OutputExistsError(f"`{path}` is a file, and format {name} makes a folder. Choose a new name.")
+        if not overwrite:
+            raise OutputExistsError(
+                f"`{path}` exists. Choose a new name, or replace it: overwrite=True (`--overwrite`)."
+            )
+
+
+def _check_objects(asked: Collection[int], known: Collection[int], folder: Path) -> None:
+    unknown = sorted(set(asked) - set(known))
+    if unknown:
+        there = ", ".join(map(str, known)) or "none"
+        raise MaskError(
+            f"Object {unknown[0]} is in no mask of `{folder}`. Objects that are there: {there}. Ask for one of these."
+        )
