@@ -27,7 +27,7 @@ Seven annotated clips that no weight was trained on: five held-out DAVIS 2016 tr
 follow the DAVIS 2017 protocol, which excludes the first and the last frame. The clips were used during development
 (working sizes were chosen on them), so scores on new videos may be lower.
 
-Every model runs at its session's default size, in float32 on {threads} CPU {cores} with torch {torch}. Frames per second
+Every model runs at its session's default size, in float32 on {threads} CPU {cores} with torch {torch}. Frames a second
 include all of a session's work and depend on the machine and its load: compare columns, not pages. Memory is what the
 session holds of the video after its last frame.
 
