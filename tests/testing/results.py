@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from vos_zoo.media.masks import write_mask
 from vos_zoo.segmentation.journal import Journal
@@ -63,3 +64,10 @@ def over_chequers(rgba: np.ndarray) -> np.ndarray:
     ground = np.where((rows // 4 + columns // 4) % 2, 200, 100)[..., None]
     opacity = rgba[..., 3:].astype(float) / 255
     return opacity * rgba[..., :3] + (1 - opacity) * ground
+
+
+def expected_opacity(level: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The opacity that soft edges have in frames of up to 250 pixels, where they reach two pixels far."""
+    depth, height = distance_transform_edt(inside), distance_transform_edt(~inside)
+    ramp = np.where(inside, np.maximum(level, 255 * (depth - 1) / 2), np.minimum(level, 255 * (3 - height) / 2))
+    return np.rint(np.clip(ramp, 0, 255)).astype(np.uint8)
