@@ -15,11 +15,14 @@ from testing.annotations import (
     export,
     masks_in,
     named_errors,
+    names,
     opened,
     random_clips,
 )
 from vos_zoo.errors import MaskError
 from vos_zoo.interchange.cvat import CvatExporter
+from vos_zoo.interchange.opening import open_masks
+from vos_zoo.segmentation.frames import segment_frames
 
 BOX = "<box frame='0' xtl='0' ytl='0' xbr='1' ybr='1'/>"
 IMAGE = '<image id="0" name="frame_000000" width="40" height="24">{}</image>'
@@ -65,6 +68,29 @@ def test_a_track_that_left_is_said_to_be_outside(written):
     given = opened(written(body))
     assert given.frames == ("00000", "00001")
     assert given.absences == {"00002": {5}}
+
+
+def test_a_track_whose_areas_are_left_out_is_not_absent(written):
+    """With `--start 1`, only the second object is there, and the first cannot be missing."""
+    shape = "<polygon frame='{}' keyframe='1' outside='{}' points='{}'/>"
+    first = "".join(shape.format(frame, frame // 2, "1,1;5,1;5,5") for frame in (0, 1, 2))
+    second = "".join(shape.format(frame, 0, "9,1;15,1;15,5") for frame in (0, 1, 2))
+    path = written(f"<track id='0' label='dog'>{first}</track><track id='1' label='cat'>{second}</track>")
+    assert open_masks(path, names(3), SIZE).absences == {"00002": {1}}
+    assert open_masks(path, names(3)[2:], SIZE, all_names=names(3)).absences == {}
+
+
+def test_tracks_are_followed_and_said_to_be_gone(written, tiny_model):
+    """A video from such a file: the object that left is nowhere, and its track does not end."""
+    shape = "<box frame='{}' keyframe='1' outside='{}' xtl='{}' ytl='2' xbr='{}' ybr='20'/>"
+    gone = "".join(shape.format(frame, outside, 2, 14) for frame, outside in ((0, 0), (1, 1), (3, 0)))
+    late = "".join(shape.format(frame, outside, 20, 32) for frame, outside in ((0, 1), (2, 0), (3, 0)))
+    path = written(f"<track id='0' label='a'>{gone}</track><track id='1' label='b'>{late}</track>")
+    video = np.random.default_rng(0).integers(0, 255, (4, *SIZE, 3), dtype=np.uint8)
+    masks = [result.mask for result in segment_frames(video, path, model=tiny_model)]
+    assert set(masks[0].ravel()) == {0, 1}
+    assert 1 not in masks[1]
+    assert {1, 2} <= set(masks[3].ravel())
 
 
 def test_what_was_drawn_on_one_frame_alone_has_not_left(written):
