@@ -16,7 +16,19 @@ from vos_zoo.interchange.polygons import fill_polygon
 if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask
 
-__all__ = ["AnnotatedFrame", "Annotation", "AnnotationFile", "FileFrame", "GivenFrame", "Paint", "paint_polygons"]
+__all__ = [
+    "BOXES",
+    "AnnotatedFrame",
+    "Annotation",
+    "AnnotationFile",
+    "FileFrame",
+    "GivenFrame",
+    "Paint",
+    "paint_polygons",
+]
+
+BOXES = "boxes, which do not say which pixels belong to an object"
+"""What messages call boxes that are left out."""
 
 Paint = Callable[[tuple[int, int]], NDArray[np.bool_]]
 """Paints an area: takes the size (H, W) of the frame, gives what belongs to it. It raises ValueError, with a clause as
