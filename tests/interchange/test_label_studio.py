@@ -126,6 +126,11 @@ def test_the_name_of_a_picture_is_found(written, image, frame):
     assert list(masks_in(written(task(region(), image=image)))) == [frame]
 
 
+def test_only_uploaded_pictures_have_eight_characters_in_front(written):
+    path = written(task(region(), image="s3://bucket/20240101-00001.jpg"))
+    assert opened(path, all_names=["20240101-00000", "20240101-00001"]).frames == ("20240101-00001",)
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [

@@ -101,7 +101,7 @@ def _picture(task: Fields) -> str:
     address, _, query = pictures[0].partition("?")
     on_disk = re.search(r"(?:^|&)d=([^&]+)", query)
     name = re.split(r"[/\\]", unquote(on_disk[1] if on_disk else address))[-1]
-    return re.sub(r"^[0-9a-f]{8}-(?=.)", "", name)
+    return re.sub(r"^[0-9a-f]{8}-(?=.)", "", name) if "/upload/" in address else name
 
 
 def _regions(task: Fields) -> list[Fields]:
