@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -148,7 +148,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def staged_path(path: str | Path) -> Iterator[Path]:
+def staged_path(path: str | Path, place: Callable[[Path, Path], None] | None = None) -> Iterator[Path]:
     """Give a path in a fresh folder beside ``path``; what is there becomes ``path`` when the block ends well.
 
     For results of several files, or with temporary files: all of it appears at once, or nothing. Missing parent folders
@@ -156,6 +156,7 @@ def staged_path(path: str | Path) -> Iterator[Path]:
 
     Args:
         path: The final path of a file or folder. An older file is replaced; an older folder must be empty.
+        place: Puts what is staged, its first argument, at the final path, its second; None renames it.
 
     Yields:
         The path to write to. It has the same name, does not exist yet, and lies in a hidden folder whose name ends in
@@ -167,11 +168,15 @@ def staged_path(path: str | Path) -> Iterator[Path]:
     stage.mkdir()
     try:
         yield stage / path.name
-        if path.is_dir():
-            path.rmdir()
-        (stage / path.name).replace(path)
+        (_rename if place is None else place)(stage / path.name, path)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _rename(staged: Path, path: Path) -> None:
+    if path.is_dir():
+        path.rmdir()
+    staged.replace(path)
 
 
 def parse_json(text: str | bytes, **options: Any) -> Any:

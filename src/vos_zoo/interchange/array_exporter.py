@@ -21,7 +21,8 @@ class ArrayExporter(Exporter):
 
     It holds ``masks`` (T, H, W) of object ids, uint8 where they fit, else uint16 or int32; ``frames``, the names of the
     frames; ``indices``, their positions in the whole video; ``objects``, the ids; ``labels``, what they are called; and
-    with soft edges ``probabilities`` (T, O, H, W), uint8 with 255 for certain, in the order of ``objects``.
+    with soft edges ``probabilities`` (T, O, H, W) as the model gave them, uint8 with 255 for certain, in the order of
+    ``objects``.
     """
 
     def __init__(self, path: Path, video: ExportedVideo) -> None:
@@ -49,8 +50,9 @@ class ArrayExporter(Exporter):
             return
         if self._waiting is None:
             self._waiting = gzip.open(self._waiting_path, "wb", compresslevel=1)  # noqa: SIM115  # closed in `discard`
+        nothing = np.zeros(self.video.size, np.uint8)
         for object_id in self.video.objects:
-            self._waiting.write(_bytes(frame.opacity(object_id), np.dtype(np.uint8)))
+            self._waiting.write(_bytes(frame.probabilities.get(object_id, nothing), nothing.dtype))
 
     def close(self) -> None:
         """Finish the file."""
