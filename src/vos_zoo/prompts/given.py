@@ -19,7 +19,7 @@ from vos_zoo.media.mask_values import VOID
 from vos_zoo.waiting import announced
 
 from .mask import Method, prompt_mask
-from .prompt import Box, Points, Polygon, Prompt, Scribbles
+from .prompt import Box, Brush, Points, Polygon, Prompt, Scribbles
 
 if TYPE_CHECKING:
     from vos_zoo.media.frames import VideoFrame, VideoReader
@@ -157,7 +157,7 @@ def open_given(masks: MaskSource | Prompts, reader: VideoReader, *, void: VoidCh
     return open_given_masks(masks, reader.names, all_names=reader.all_names, void=void)
 
 
-_KINDS = (Box, Polygon, Points, Scribbles)
+_KINDS = (Box, Polygon, Points, Scribbles, Brush)
 
 
 def _as_prompts(masks: Any, reader: VideoReader) -> Prompts | None:
