@@ -47,9 +47,8 @@ class ReplayReport:
     runs: int
 
 
-@dataclass(frozen=True)
 class _Stop(Exception):  # noqa: N818  # no error: what ends a run early
-    steps: int
+    """Raised after a step that is to be the last."""
 
 
 class ProjectReplay:
@@ -179,7 +178,7 @@ class ProjectReplay:
             if progress is not None:
                 progress(done, total)
             if done < total and (done == run.steps or should_stop()):
-                raise _Stop(done)
+                raise _Stop
 
         before = self._given, self._edited, self._settings
         is_redo, overwrite = run.settings == self._settings, self._may_replace
@@ -203,8 +202,8 @@ class ProjectReplay:
                 progress=count,
                 on_frame=on_frame,
             )
-        except _Stop as stop:
-            return stop.steps
+        except _Stop:
+            return self.steps
         finally:
             if self.steps == 0:  # nothing is different from before
                 self._given, self._edited, self._settings = before
