@@ -22,14 +22,14 @@ HEAD = """# Results of the bundled weights
 
 <!-- Written by `python benchmarks/results_page.py` from `benchmarks/results/score.json`; edits here are lost. -->
 
-Seven annotated clips that no weight was trained on: five DAVIS 2016 training sequences that were held out, DAVIS 2017
-`schoolgirls`, and one YouTube-VOS clip. Masks of objects are given on the frame where they first appear; J, F and J&F
-follow the DAVIS 2017 protocol, which leaves out the first and the last frame. The clips were looked at while the
-weights were made (working sizes were chosen on them), so new videos may come out lower.
+Seven annotated clips that no weight was trained on: five held-out DAVIS 2016 training sequences, DAVIS 2017
+`schoolgirls`, and one YouTube-VOS clip. Each object's mask is given on the frame where it first appears; J, F and J&F
+follow the DAVIS 2017 protocol, which excludes the first and the last frame. The clips were used during development
+(working sizes were chosen on them), so scores on new videos may be lower.
 
-Every model runs at the size its session takes by default, in float32 on {threads} CPU {cores} with torch {torch}.
-Frames per second include all of a session's work and depend on the machine and on what else it does: compare columns,
-not pages. Memory is what the session remembers of the video after its last frame.
+Every model runs at its session's default size, in float32 on {threads} CPU {cores} with torch {torch}. Frames a second
+include all of a session's work and depend on the machine and its load: compare columns, not pages. Memory is what the
+session holds of the video after its last frame.
 
 *Repeat first mask* leaves every object where it was first seen. *Training-free propagation* copies labels along the
 cosine similarity of an ImageNet ResNet-18's features, at a short side of {size} pixels.

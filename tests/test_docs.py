@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 import shlex
 import shutil
@@ -9,17 +11,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import vos_zoo
 from testing.videos import clip, write_video
 from vos_zoo.cli.main import build_parser
+from vos_zoo.cli.recipes import list_recipes
 from vos_zoo.inference import unwrap
 from vos_zoo.media.masks import write_mask
 from vos_zoo.models.load import load_model
+from vos_zoo.registry import ARCHITECTURES, WEIGHTS
+from vos_zoo.reproduction.tables import paper_tables
 from vos_zoo.weights import load_network
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Pages that are made are not kept in git: their texts are those of the repository's own files.
+MADE = {"changelog.md", "code_of_conduct.md", "contributing.md", "papers.md", "security.md"}
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "SECURITY.md")),
+    ROOT / "examples" / "README.md",
+    *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in MADE),
+]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -46,7 +58,9 @@ def test_a_command_of_the_documentation_parses(words):
 @pytest.mark.parametrize("words", commands("lightning"))
 def test_a_training_command_names_an_existing_recipe(words):
     assert words[0] in {"fit", "validate", "test", "predict"}
-    assert (ROOT / words[words.index("--config") + 1]).is_file()
+    recipes = [value for option, value in itertools.pairwise(words) if option == "--config"]
+    assert recipes
+    assert set(recipes) <= list_recipes().keys()
 
 
 def test_commands_are_found():
@@ -58,6 +72,7 @@ def snippets() -> list:
     return [
         pytest.param(block, id=f"{page.name}-{number}")
         for page in PAGES
+        if page.name != "README.md"  # test_readme.py runs it as a whole
         for number, block in enumerate(blocks(page, "python"))
     ]
 
@@ -68,8 +83,10 @@ def place(tmp_path, monkeypatch, tiny_model):
     pictures = clip()
     mask = np.zeros((48, 64), np.uint8)
     mask[12:24, 0:16] = 1
-    write_video(tmp_path / "clip.mp4", pictures)
-    write_mask(tmp_path / "first.png", mask)
+    for folder, name in ((tmp_path, "clip.mp4"), (tmp_path / "vos-zoo-demo", "bird.mp4")):
+        folder.mkdir(exist_ok=True)
+        write_video(folder / name, pictures)
+        write_mask(folder / "first.png", mask)
     monkeypatch.chdir(tmp_path)
 
     def check(name):
@@ -107,3 +124,83 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), target
+
+
+@pytest.fixture(scope="module")
+def site_pages():
+    """The maker of pages, which lies beside them and is not installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "docs")
+        import site_pages
+
+        return site_pages
+
+
+def test_the_tables_of_models_are_those_of_the_registry(site_pages):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert site_pages.renew_tables(readme) == readme, "Run `python docs/site_pages.py`."
+    assert all(f"`{name}`" in readme for name in (*vos_zoo.list_models(), *vos_zoo.list_models(pretrained=True)))
+
+
+def test_every_model_has_a_page_with_its_readme_its_weights_and_their_cards(site_pages, tmp_path):
+    site_pages.write_pages(tmp_path)
+    assert {page.stem for page in (tmp_path / "models").iterdir()} == {"index", *ARCHITECTURES}
+    for architecture in ARCHITECTURES.values():
+        page = (tmp_path / "models" / f"{architecture.name}.md").read_text(encoding="utf-8")
+        assert page.startswith(f"# {architecture.title}\n")
+        assert page.count("\n# ") - sum(block.count("\n# ") for block in re.findall(r"```.*?```", page, re.DOTALL)) == 0
+        weights = [weight for weight in WEIGHTS.values() if weight.architecture == architecture.name]
+        assert all(f"(card-{weight.folder})=\n## {weight.name}\n" in page for weight in weights)
+        assert all(weight.date in page for weight in weights)
+
+
+def test_every_table_of_a_paper_is_on_the_page(site_pages):
+    page = site_pages.papers_page()
+    tables = paper_tables()
+    assert all(f"### `{name}`: " in page for name in tables)
+    assert all(f"| {row.label} |" in page for table in tables.values() for row in table.rows if "|" not in row.label)
+
+
+def test_a_link_out_of_the_site_is_refused(site_pages):
+    with pytest.raises(ValueError, match="no page of the site"):
+        site_pages.site_links("[a](../setup.cfg)", ROOT / "docs")
+    assert site_pages.site_links("[a](../SECURITY.md#x)", ROOT / "docs") == "[a](/security.md#x)"
+    assert site_pages.site_links("[a](https://example.org)", ROOT / "docs") == "[a](https://example.org)"
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_has_no_outputs_in_git(notebook):
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert f"({notebook.name})" in (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_page_is_in_a_table_of_contents():
+    listed = re.findall(
+        r"^```\{toctree\}\n(.*?)^```$", (ROOT / "docs" / "index.md").read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    names = {line for entry in listed for line in entry.splitlines() if line and not line.startswith(":")}
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert pages <= names, f"{pages - names} is in no toctree of docs/index.md."
+
+
+def test_every_public_name_is_in_the_reference():
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\.\. auto(?:function|class):: ([\w.]+)$", reference, flags=re.MULTILINE))
+    assert {f"vos_zoo.{name}" for name in vos_zoo.__all__ if not name.startswith("__")} <= shown
+    assert not [name for name in shown if name.rpartition(".")[2].startswith("_")]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=lambda architecture: architecture.name)
+def test_every_paper_can_be_cited(architecture):
+    citations = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    (entry,) = [entry for entry in citations["references"] if entry["title"] == architecture.paper.title]
+    authors = ", ".join(f"{author['given-names']} {author['family-names']}" for author in entry["authors"])
+    assert (authors, entry["year"], entry["url"]) == (
+        architecture.paper.authors,
+        architecture.paper.year,
+        architecture.paper.url,
+    )
+    assert citations["version"] == vos_zoo.__version__

@@ -23,11 +23,14 @@ from vos_zoo.files import (
     atomic_path,
     check_outputs,
     file_kind,
+    file_lock,
     folder_lock,
+    is_full,
     missing_bytes,
     natural_key,
     parse_json,
     printable,
+    staged_path,
 )
 
 KINDS = {
@@ -85,6 +88,48 @@ def test_atomic_path_replaces_only_after_success(tmp_path):
         fail()
     assert path.read_text() == "one"
     assert [entry.name for entry in path.parent.iterdir()] == ["result.txt"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_staged_appears_as_a_whole_or_not_at_all(tmp_path, kind):
+    path = tmp_path / "new" / "result"
+
+    def make(staged):
+        (staged.parent / "temporary").write_bytes(b"aside")
+        if kind == "file":
+            staged.write_bytes(b"content")
+        else:
+            (staged / "inside").mkdir(parents=True)
+
+    def stop():
+        with staged_path(path) as staged:
+            make(staged)
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        stop()
+    assert not list(path.parent.iterdir())
+    with staged_path(path) as staged:
+        make(staged)
+        assert staged.name == path.name
+        assert not path.exists()
+    assert list(path.parent.iterdir()) == [path]
+    assert path.read_bytes() == b"content" if kind == "file" else (path / "inside").is_dir()
+
+
+def test_what_is_staged_replaces_a_file_or_an_empty_folder_only(tmp_path):
+    (tmp_path / "a").write_bytes(b"older")
+    with staged_path(tmp_path / "a") as staged:
+        staged.write_bytes(b"newer")
+    assert (tmp_path / "a").read_bytes() == b"newer"
+    for name in ("empty", "full/file"):
+        (tmp_path / name).mkdir(parents=True)
+    with staged_path(tmp_path / "empty") as staged:
+        (staged / "inside").mkdir(parents=True)
+    assert (tmp_path / "empty" / "inside").is_dir()
+    with pytest.raises(OSError, match="not empty"), staged_path(tmp_path / "full") as staged:
+        staged.mkdir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "empty", "full"]
 
 
 def test_a_full_disk_is_told_by_the_final_name(tmp_path):
@@ -334,3 +379,52 @@ def test_printable_text_does_nothing_on_a_terminal(text):
     assert shown.encode().isascii() or not text.isascii()
     if text.isprintable():
         assert shown == text
+
+
+# One process at a time for other work
+
+
+def test_a_lock_of_a_file_is_one_among_others_in_its_folder(tmp_path):
+    with file_lock(tmp_path / ".a.lock", what="video a"):
+        with file_lock(tmp_path / ".b.lock", what="video b"), folder_lock(tmp_path):
+            assert len(list(tmp_path.iterdir())) == 3
+        with (
+            pytest.raises(OutputInUseError, match=r"video a \(this process\)"),
+            file_lock(tmp_path / ".a.lock", what="video a"),
+        ):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_can_be_waited_for(tmp_path):
+    path = tmp_path / ".a.lock"
+    is_held, may_go = threading.Event(), threading.Event()
+
+    def hold():
+        with file_lock(path, what="a"):
+            is_held.set()
+            may_go.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert is_held.wait(60)
+    threading.Timer(0.2, may_go.set).start()
+    with file_lock(path, what="a", wait=60):
+        assert may_go.is_set()
+    thread.join()
+
+
+def test_without_locks_a_folder_is_warned_of_once(tmp_path, monkeypatch, caplog):
+    def no_locks(opened):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files, "_lock", no_locks)
+    for name in ("a", "b"):
+        with file_lock(tmp_path / f".{name}.lock", what=name):
+            pass
+    assert caplog.text.count("without locks") == 1
+
+
+@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, True), (errno.EFBIG, True), (errno.EIO, False)])
+def test_a_full_disk_is_told_from_other_trouble(number, expected):
+    assert is_full(OSError(number, "")) is expected

@@ -175,8 +175,8 @@ def test_unknown_names_list_the_nearest(one_weight, name, words):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("rde.r50", ["RDE-VOS in size 'r50'", "use 'rde.small'", "vos-zoo convert --from rde", "recipes/rde.yaml"]),
-        ("stm", ["No published weight for STM", "vos-zoo convert --from stm", "recipes/stm.yaml"]),
+        ("rde.r50", ["RDE-VOS in size 'r50'", "use 'rde.small'", "vos-zoo convert --from rde", "--config rde`"]),
+        ("stm", ["No published weight for STM", "vos-zoo convert --from stm", "--config stm`"]),
         ("rde.tiny", ["in size 'tiny'", "use 'rde.small'"]),
     ],
 )
@@ -359,3 +359,24 @@ def test_a_model_of_another_package_without_a_weight_says_what_can_be_done(outsi
     register(TOY)
     with pytest.raises(UnknownModelError, match=r"No published weight for Toy.*--model STMModule.*hf-hub:owner/name"):
         find_weight(name)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "holds no pins"),
+        ("{", "holds no pins"),
+        ('{"rde.small": {"repo_id": "owner/name"}}', "revision"),
+        ('{"rde.small": {"repo_id": "owner/name", "revision": "main"}}', "commit of 40 hexadecimal digits"),
+    ],
+)
+def test_pins_are_commits(tmp_path, content, message):
+    path = tmp_path / "pins.json"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        registry.read_pins(path)
+
+
+def test_every_pin_is_of_a_weight():
+    assert registry.read_pins().keys() <= registry.WEIGHTS.keys()
+    assert all(weight.hub == registry.read_pins().get(weight.name) for weight in registry.WEIGHTS.values())

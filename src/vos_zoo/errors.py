@@ -77,6 +77,14 @@ class EvaluationError(VosZooError, ValueError):
     """Results and annotations that cannot be compared."""
 
 
+class ManifestError(VosZooError, ValueError):
+    """A list of videos with rows that name no work, or the same work twice."""
+
+
+class StoreError(VosZooError, OSError):
+    """A store of files, such as a bucket, that cannot be reached or refuses."""
+
+
 class OutOfMemoryError(VosZooError, MemoryError):
     """The device ran out of memory; the session that raised it stays usable."""
 
@@ -96,6 +104,10 @@ class RunStoppedError(VosZooError, RuntimeError):
     def __init__(self, message: str, *, signal_number: int) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+
+class FailedVideosError(VosZooError, RuntimeError):
+    """Some of many videos could not be segmented; the others are finished."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,9 +9,11 @@ import logging
 import os
 import platform
 import re
+import shutil
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,7 +31,10 @@ PARTIAL_SUFFIX = ".part"
 """Ending of files that are still being written; they are hidden and never a result."""
 
 _HEAD_BYTES = 512
+_LOCK_POLL = 0.05  # seconds between two attempts at a lock
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
+# EFBIG is the user's own limit on the size of files, and that of some file systems.
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -109,6 +114,11 @@ def file_kind(path: str | Path) -> FileKind:
     return FileKind("a binary file of unknown format", "unknown")
 
 
+def is_full(error: OSError) -> bool:
+    """Tell whether there is no room left for a file, on the disk or within the user's limits."""
+    return error.errno in _FULL
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the same folder, which becomes ``path`` when the block ends well.
@@ -137,6 +147,38 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def staged_path(path: str | Path, place: Callable[[Path, Path], None] | None = None) -> Iterator[Path]:
+    """Give a path in a fresh folder beside ``path``; what is there becomes ``path`` when the block ends well.
+
+    For results of several files, or with temporary files: all of it appears at once, or nothing. Missing parent folders
+    are made.
+
+    Args:
+        path: The final path of a file or folder. An older file is replaced; an older folder must be empty.
+        place: Puts what is staged, its first argument, at the final path, its second; None renames it.
+
+    Yields:
+        The path to write to. It has the same name, does not exist yet, and lies in a hidden folder whose name ends in
+        ``PARTIAL_SUFFIX``, which is removed with all that is in it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stage = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL_SUFFIX}")
+    stage.mkdir()
+    try:
+        yield stage / path.name
+        (_rename if place is None else place)(stage / path.name, path)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _rename(staged: Path, path: Path) -> None:
+    if path.is_dir():
+        path.rmdir()
+    staged.replace(path)
+
+
 def parse_json(text: str | bytes, **options: Any) -> Any:
     """Read JSON of any origin.
 
@@ -161,8 +203,7 @@ LOCK_FILE = ".vos_zoo.lock"
 def folder_lock(folder: str | Path) -> Iterator[None]:
     """Keep every other run, of this process too, from writing into a folder as long as the block lasts.
 
-    The system holds the lock for this process and takes it back when the process ends, however it ends. Processes that
-    it forks do not inherit it. Where a file system has no locks, there is none.
+    See :func:`file_lock` for who holds the lock and how long.
 
     Args:
         folder: Where this run will write; it is made if it does not exist.
@@ -179,12 +220,47 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
         raise OutputExistsError(
             f"`{folder}` is a file where an output folder was expected. Choose a new name."
         ) from error
-    path, found, process = folder / LOCK_FILE, folder.stat(), os.getpid()
-    owner = (process, found.st_dev, found.st_ino)
+    with _held(folder / LOCK_FILE, folder):
+        yield
+
+
+@contextlib.contextmanager
+def file_lock(path: str | Path, *, what: str | Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold a lock file of its own as long as the block lasts, for what one process at a time may do.
+
+    The system holds the lock for this process and takes it back when the process ends, however it ends. Processes that
+    it forks do not inherit it. Where a file system has no locks, there is none. The file is gone afterwards.
+
+    Args:
+        path: The lock file, in a folder that exists.
+        what: What is locked, for messages.
+        wait: Seconds to wait until another process leaves it.
+
+    Raises:
+        OutputInUseError: If another process, or another thread of this one, holds the lock.
+        OSError: If nobody can write there.
+    """
+    deadline = time.monotonic() + wait
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(_held(Path(path), Path(what)))
+                break
+            except OutputInUseError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_LOCK_POLL)
+        yield
+
+
+@contextlib.contextmanager
+def _held(path: Path, what: Path) -> Iterator[None]:
+    found, process = path.parent.stat(), os.getpid()
+    owner = (process, found.st_dev, found.st_ino, path.name)
     with _LOCKING:
         if owner in _LOCKED:  # a process gets its own lock twice from the system
-            raise OutputInUseError(_in_use(folder, "this process"))
-        opened = _open_locked(path, folder)
+            raise OutputInUseError(_in_use(what, "this process"))
+        opened = _open_locked(path, what)
         _LOCKED.add(owner)
     try:
         yield
@@ -196,22 +272,28 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
 
 
 _LOCKING = threading.Lock()
-_LOCKED: set[tuple[int, int, int]] = set()  # process, device and number of a folder; a forked process holds nothing
+# Process, device and number of a folder, and name in it; a forked process holds nothing.
+_LOCKED: set[tuple[int, int, int, str]] = set()
+_WITHOUT_LOCKS: set[Path] = set()  # folders that a warning was given for
 
 
-def _open_locked(path: Path, folder: Path) -> int:
+def _open_locked(path: Path, what: Path) -> int:
     while True:
         opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _lock(opened)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                _logger.warning("%s is on a file system without locks; let one run at a time write there.", folder)
+                if path.parent not in _WITHOUT_LOCKS:
+                    _WITHOUT_LOCKS.add(path.parent)
+                    _logger.warning(
+                        "%s is on a file system without locks; let one run at a time write there.", path.parent
+                    )
                 return opened
             other = _read_note(opened)
             os.close(opened)
             if error.errno in _HELD:
-                raise OutputInUseError(_in_use(folder, other or "another process")) from error
+                raise OutputInUseError(_in_use(what, other or "another process")) from error
             raise
         # A run that has ended meanwhile removed the file that was opened here, and the next one would make another.
         if path.exists() and os.path.samestat(os.fstat(opened), path.stat()):

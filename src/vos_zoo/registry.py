@@ -13,9 +13,11 @@ import difflib
 import fnmatch
 import functools
 import importlib
+import json
 import logging
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from vos_zoo.configs import config_to_dict
@@ -26,6 +28,7 @@ __all__ = [
     "ARCHITECTURES",
     "HELPERS",
     "HELPER_WEIGHTS",
+    "PINS_FILE",
     "WEIGHTS",
     "Architecture",
     "DataSource",
@@ -43,6 +46,7 @@ __all__ = [
     "is_architecture",
     "known_architectures",
     "list_models",
+    "read_pins",
     "register",
 ]
 
@@ -302,6 +306,36 @@ class Weight:
         return " or ".join([*places, *([f"Hub {self.hub.repo_id}"] if self.hub is not None else [])])
 
 
+#: Where the Hub has the weights below: a JSON object, written by ``vos-zoo publish --all``.
+PINS_FILE = Path(__file__).with_name("hub_pins.json")
+
+
+def read_pins(path: Path = PINS_FILE) -> dict[str, HubRevision]:
+    """Read where the Hub has which weight.
+
+    Args:
+        path: A JSON object with ``repo_id`` and ``revision`` for each name.
+
+    Raises:
+        ConfigError: If the file is none, or a repository is not pinned by a commit.
+    """
+    try:
+        pins = {
+            name: HubRevision(pin["repo_id"], pin["revision"])
+            for name, pin in json.loads(path.read_text(encoding="utf-8")).items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"{path} holds no pins ({type(error).__name__}: {error}). Expected a JSON object with `repo_id` and "
+            "`revision` for each weight, as `vos-zoo publish --all` writes it."
+        ) from error
+    return pins
+
+
+_PINS = read_pins()
+
 _R50 = Variant("r50", "r50", "the paper's size, ResNet-50 keys")
 _SMALL = Variant("small", "small", "ResNet-18 class, at most 10 M parameters")
 _TINY = Variant("tiny", "tiny", "for tests and examples, untrained")
@@ -448,34 +482,34 @@ _SMALL_DATA = (
         "CC BY 4.0 by its README, CC BY-NC 4.0 by its terms of use",
         "https://davischallenge.org",
     ),
-    DataSource("PASCAL-S, 849 pictures", "research use", "https://github.com/frankLeo123/Saliency_Matlab"),
+    DataSource("PASCAL-S, 849 images", "research use", "https://github.com/frankLeo123/Saliency_Matlab"),
     DataSource(
-        "Oxford-IIIT Pet, 640 pictures", "CC BY-SA 4.0", "https://github.com/Mohammed14324/Pet-image-segmentation"
+        "Oxford-IIIT Pet, 640 images", "CC BY-SA 4.0", "https://github.com/Mohammed14324/Pet-image-segmentation"
     ),
     DataSource(
-        "feral cats, 430 pictures",
+        "feral cats, 430 images",
         "public domain",
         "https://github.com/pcashman21/feral-cat-segmentation-dataset-and-model",
     ),
     DataSource(
-        "human segmentation, 290 pictures",
+        "human segmentation, 290 images",
         "none stated",
         "https://github.com/VikramShenoy97/Human-Segmentation-Dataset",
     ),
-    DataSource("Clothing Co-Parsing, 260 pictures", "Apache-2.0", "https://github.com/bearpaw/clothing-co-parsing"),
+    DataSource("Clothing Co-Parsing, 260 images", "Apache-2.0", "https://github.com/bearpaw/clothing-co-parsing"),
     DataSource(
-        "cut-outs, 177 pictures", "none stated", "https://github.com/alexppppp/synthetic-dataset-object-detection"
+        "cut-outs, 177 images", "none stated", "https://github.com/alexppppp/synthetic-dataset-object-detection"
     ),
-    DataSource("Penn-Fudan pedestrians, 170 pictures", "none stated", "https://github.com/gmguarino/PennFudan"),
-    DataSource("hands, 60 pictures", "none stated", "https://github.com/phuongttn/Hand-Segmentation-Dataset"),
-    DataSource("food, 54 pictures", "none stated", "https://github.com/SasiCm/Pytorch-UNet"),
+    DataSource("Penn-Fudan pedestrians, 170 images", "none stated", "https://github.com/gmguarino/PennFudan"),
+    DataSource("hands, 60 images", "none stated", "https://github.com/phuongttn/Hand-Segmentation-Dataset"),
+    DataSource("food, 54 images", "none stated", "https://github.com/SasiCm/Pytorch-UNet"),
     DataSource(
-        "MSRC cows, 30 pictures",
+        "MSRC cows, 30 images",
         "research use",
         "https://github.com/shenjianbing/Interactive-Cosegmentation-Using-Global-and-Local-Energy-Optimization",
     ),
-    DataSource("AM-2k examples, 13 pictures", "MIT (AM-2k agreement)", "https://github.com/JizhiziLi/GFM"),
-    DataSource("FSS-1000 examples, 5 pictures", "none stated", "https://github.com/moallafatmaocto/FSS-1000"),
+    DataSource("AM-2k examples, 13 images", "MIT (AM-2k agreement)", "https://github.com/JizhiziLi/GFM"),
+    DataSource("FSS-1000 examples, 5 images", "none stated", "https://github.com/moallafatmaocto/FSS-1000"),
     DataSource("ImageNet ResNet-18 (torchvision IMAGENET1K_V1)", "BSD-3-Clause", "https://pytorch.org/vision"),
 )
 # What recipes/stcn/small.yaml and recipes/rde/small.yaml use beside it.
@@ -519,6 +553,7 @@ def _small_weight(
         variant="small",
         folder=name.replace(".", "-"),
         in_wheel=in_wheel,
+        hub=_PINS.get(name),
         num_bytes=num_bytes,
         sha256=sha256,
         date=date,
@@ -796,7 +831,7 @@ def _unpublished(architecture: Architecture, tag: str, published: list[str]) -> 
             f"convert the authors' file with `vos-zoo convert --from {architecture.name} FILE --out DIR` and load DIR"
         )
     if architecture.name in ARCHITECTURES:
-        ways.append(f"train one with `lightning fit --config recipes/{architecture.name}.yaml`")
+        ways.append(f"train one with `lightning fit --config {architecture.name}`")
     else:
         ways.append(f"train one with `lightning fit --model {architecture.module_class.partition(':')[2]}`")
         ways.append("give the folder of a checkpoint, or a repository as `hf-hub:owner/name@revision`")

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from vos_zoo import registry
 from vos_zoo.cli import lightning
+from vos_zoo.training import PredictionWriter
 
 RECIPE = """
 seed_everything: 3
@@ -78,7 +81,7 @@ def test_words_of_other_programs_get_help(capsys, words):
     message = capsys.readouterr().err
     assert "lightning: error: this `lightning` trains the models of vos_zoo" in message
     assert "fit, validate, test, predict" in message
-    assert "recipes/rde.yaml" in message
+    assert "--config rde`" in message
     if words:
         assert repr(words[0]) in message
 
@@ -89,3 +92,71 @@ def test_a_broken_model_of_another_package_is_left_out(monkeypatch, caplog):
     lightning.import_nameable_classes()
     (record,) = caplog.records
     assert "'toy' is registered with module_class='no_such_package:ToyModule'" in record.getMessage()
+
+
+def test_a_recipe_is_found_by_its_name_from_any_folder(tmp_path):
+    result = run(tmp_path, "fit", "--config", "rde", "--print_config")
+    assert result.returncode == 0, result.stderr
+    assert "class_path: vos_zoo.models.rde" in result.stdout
+    assert "crop_size: 224" in result.stdout
+
+
+def test_a_missing_recipe_is_one_line(tmp_path):
+    result = run(tmp_path, "fit", "--config", "recipes/rde.yaml")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "Did you mean `rde`?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--trainer.max_stepz", "3"], "error: unrecognized arguments: --trainer.max_stepz 3"),
+        (["--trainer.max_steps", "many"], 'Parser key "trainer.max_steps"'),
+    ],
+)
+def test_a_mistake_gets_its_message_and_no_pages_of_options(tmp_path, words, message):
+    result = run(tmp_path, "fit", "--config", "rde", *words)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "lightning fit --help" in result.stderr
+    assert len(result.stderr.splitlines()) <= 5
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "the system refused something: Input/output error"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "Connection refused"),
+        (OSError("no errno at all"), "no errno at all"),
+        (OSError(errno.ENOSPC, "No space left on device"), "no space is left on the disk"),
+    ],
+)
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_what_the_system_refuses_is_one_line_that_says_what_survived(
+    monkeypatch, capsys, error, said, has_checkpoint, tmp_path
+):
+    writer = PredictionWriter()
+    writer.root = tmp_path
+
+    def failing(arguments, kept):
+        keeper = SimpleNamespace(last_model_path="", best_model_path="runs/last.ckpt") if has_checkpoint else None
+        kept.trainer = SimpleNamespace(checkpoint_callback=keeper, callbacks=[writer])
+        raise error
+
+    monkeypatch.setattr(lightning, "_run", failing)
+    assert lightning.main(["fit"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lightning: error: ")
+    assert said in line
+    assert "What is finished is kept" in line
+    assert ("The last checkpoint is runs/last.ckpt" if has_checkpoint else f"Finished videos are in {tmp_path}") in line
+
+
+def test_what_the_system_refuses_before_there_is_a_trainer_is_one_line(monkeypatch, capsys):
+    def failing(arguments, kept):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(lightning, "_run", failing)
+    assert lightning.main(["fit"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +12,19 @@ import vos_zoo
 from vos_zoo.cli import main as cli
 from vos_zoo.cli import segment
 from vos_zoo.cli.main import build_parser, main
+from vos_zoo.demo import demo_clip
 from vos_zoo.errors import VideoError
 
-COMMANDS = ["segment", "proposals", "evaluate", "demo", "list", "convert", "doctor"]
+# A file of the commands' package is a command if it says what it is for; one that the program forgot fails below.
+COMMANDS = sorted(
+    path.stem.removesuffix("_command").replace("_", "-")
+    for path in Path(cli.__file__).parent.glob("*.py")
+    if re.search(r"^SUMMARY = ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+)
+
+
+def test_every_command_is_known_to_the_program():
+    assert sorted(cli._COMMANDS) == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -26,8 +38,8 @@ def test_every_command_explains_itself(capsys, command):
 def test_the_help_lists_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    printed = capsys.readouterr().out
-    assert all(command in printed for command in COMMANDS)
+    listed = re.findall(r"^    ([\w-]+)(?: |$)", capsys.readouterr().out, flags=re.MULTILINE)
+    assert sorted(listed) == COMMANDS
 
 
 def test_the_version_is_printed(capsys):
@@ -96,7 +108,7 @@ def test_ablations_are_listed_with_their_commands(capsys):
     lines = capsys.readouterr().out.splitlines()
     row = next(line for line in lines if line.startswith("  S2S*"))
     assert "J 59.1" in row
-    stage, overlay = "recipes/hs2s/video.yaml", "recipes/hs2s/ablations/s2s_star.yaml"
+    stage, overlay = "hs2s/video", "hs2s/ablations/s2s_star"
     assert row.endswith(f"lightning fit --config {stage} --config {overlay} --data.root ROOT")
     assert any(line.endswith("vos-zoo reproduce rde.table5 --data ROOT --rows first-latest") for line in lines)
     assert main(["list", "--ablations", "--json"]) == 0
@@ -150,7 +162,7 @@ def test_an_interrupted_segment_says_what_is_kept(monkeypatch, capsys, small_cli
     arguments = ["segment", str(small_clip.frames), str(small_clip.first), "--out", str(tmp_path / "out")]
     arguments += ["--model", str(tiny_model), "--device", "cpu", "--size", "32"]
     assert main(arguments) == segment.EXIT_INTERRUPTED == 130
-    assert f"3 of 8 masks are in {tmp_path / 'out'}; go on with `--resume`" in capsys.readouterr().err
+    assert f"3 of 8 masks are in {tmp_path / 'out'}; continue with `--resume`" in capsys.readouterr().err
     assert len(list((tmp_path / "out").glob("*.png"))) == 3
 
 
@@ -178,6 +190,8 @@ def test_demo_shows_everything(capsys, tiny_model, tmp_path):
     assert len(list((out / "masks").glob("*.png"))) == 4
     assert (out / "overlay.mp4").stat().st_size > 0
     assert (out / "contact_sheet.png").stat().st_size > 0
+    for file in (demo_clip().video, demo_clip().first_mask):
+        assert (out / file.name).read_bytes() == file.read_bytes()
     assert main(arguments) == 0  # a second time is no mistake
 
 

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from vos_zoo.cli import progress
+from vos_zoo import waiting
 from vos_zoo.cli.main import main
 from vos_zoo.cli.progress import progress_bar, report_event, terminal
 
@@ -20,7 +20,7 @@ from vos_zoo.cli.progress import progress_bar, report_event, terminal
 def clock(monkeypatch):
     """Time that passes when a test says so."""
     now = [1000.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
     return now
 
 

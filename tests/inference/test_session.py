@@ -847,6 +847,6 @@ def test_long_strips_are_bounded_and_said(network, caplog):
 
 
 def test_grey_levels_of_the_palette_are_named(network, caplog, monkeypatch):
-    monkeypatch.setattr("vos_zoo.media.masks._notes_given", set())
+    monkeypatch.setattr("vos_zoo.media.mask_notes._notes_given", set())
     VideoSession(network, size=SIZE).step(FRAMES[0], boxes([38, 75]))
     assert "The mask of frame 0 holds the grey levels of palette colours" in caplog.text

@@ -13,7 +13,6 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageDraw
 
 from vos_zoo.errors import ConfigError, MaskError, MissingFileError, ShapeError
-from vos_zoo.media import masks
 from vos_zoo.media.masks import (
     MaskFolder,
     check_mask_size,
@@ -27,7 +26,7 @@ from vos_zoo.media.masks import (
 
 @pytest.fixture(autouse=True)
 def fresh_notes(monkeypatch):
-    monkeypatch.setattr(masks, "_notes_given", set())
+    monkeypatch.setattr("vos_zoo.media.mask_notes._notes_given", set())
 
 
 def disc(size=(60, 80), value=255, smooth=False):
@@ -412,9 +411,10 @@ def test_exact_names_win_over_numbers(tmp_path):
         (
             ["00000.png", "00099.png"],
             FRAMES,
-            r"1 of the masks .* match no frame: 00099\.png.* 00000, 00001, 00002 … 00011",
+            r"1 of the masks .* match no frame: 00099\..* 00000, 00001, 00002 … 00011",
         ),
-        (["frame_00000.png"], FRAMES, "match no frame: frame_00000"),
+        (["frame_a.png"], FRAMES, "match no frame: frame_a"),
+        (["frame_00003.png"], FRAMES, "two ways.*--first-frame-number"),
         (["1.png"], ["01", "001"], "could belong to frames 01, 001"),
         (["1.png", "00001.png"], FRAMES, "Frame 00001 has two masks"),
         (["2.png", "02.png"], FRAMES, "Frame 00002 has two masks"),

@@ -3,9 +3,11 @@ from __future__ import annotations
 from fractions import Fraction
 
 import av
+import numpy as np
 import pytest
 
 from testing.videos import clip, write_with_sound
+from vos_zoo.media.encodings import PRORES_4444, VP9_ALPHA
 from vos_zoo.media.reader import open_video
 from vos_zoo.media.sound import SoundCopy
 from vos_zoo.media.writer import VideoWriter
@@ -112,7 +114,7 @@ def test_times_that_fall_are_left_out(tmp_path):
 def test_sound_that_breaks_the_header_costs_the_sound_alone(tmp_path, monkeypatch, caplog):
     source = write_with_sound(tmp_path / "source.mkv", clip(10), "aac")
 
-    def refuse(self, path, output, begin):
+    def refuse(self, path, output, begin, **options):
         raise av.error.ArgumentError(22, "Invalid argument")
 
     monkeypatch.setattr(SoundCopy, "__init__", refuse)
@@ -134,3 +136,34 @@ def test_sound_of_a_transport_stream(tmp_path):
         heard = [float(frame.time) for frame in container.decode(audio=0)]
     assert 0 <= heard[0] < 0.05
     assert heard[-1] == pytest.approx(1.2, abs=0.05)
+
+
+def heard(path):
+    """Decode sound to mono samples at 48 kHz, and the time of the first one."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler("s16", "mono", 48000)
+        frames = [part for frame in container.decode(stream) for part in resampler.resample(frame)]
+        return float(frames[0].pts * frames[0].time_base), np.concatenate([f.to_ndarray()[0] for f in frames])
+
+
+@pytest.mark.parametrize(
+    ("codec", "kind"), [("aac", "webm"), ("libmp3lame", "webm"), ("pcm_s16le", "webm"), ("libopus", "mov")]
+)
+def test_sound_that_does_not_fit_is_encoded_where_that_is_known(tmp_path, codec, kind):
+    source = write_with_sound(tmp_path / "source.mkv", clip(50), codec)
+    encoding = VP9_ALPHA if kind == "webm" else PRORES_4444
+    with VideoWriter(tmp_path / f"a.{kind}", (48, 64), fps=25, sound=source, encoding=encoding) as writer:
+        for frame in open_video(source, start=10):
+            writer.write(np.dstack([frame.image, np.full((48, 64), 255, np.uint8)]), frame.time)
+    with av.open(str(tmp_path / f"a.{kind}")) as container:
+        assert container.streams.audio[0].codec_context.name == ("opus" if kind == "webm" else "pcm_s16le")
+    (begin, samples), (begin_before, before) = heard(tmp_path / f"a.{kind}"), heard(source)
+    assert begin + len(samples) / 48000 == pytest.approx(1.6, abs=0.05)
+    # The rising tone tells how the two lie in time: a tenth of a second, looked for within 20 ms.
+    at = round((0.8 - begin_before) * 48000)
+    tone = before[at : at + 4800].astype(float)
+    place = round((0.4 - begin) * 48000)
+    scores = [tone @ samples[place + shift : place + shift + 4800].astype(float) for shift in range(-960, 961)]
+    assert abs(int(np.argmax(scores)) - 960) < 0.003 * 48000
+    assert max(scores) > 0.9 * (tone @ tone)

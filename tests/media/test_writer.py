@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from testing.results import read_transparent
 from testing.videos import clip
 from vos_zoo.errors import ConfigError, MaskError, MissingExtraError, OutputExistsError, ShapeError, VideoError
 from vos_zoo.media import writer as writer_module
-from vos_zoo.media.masks import davis_palette, read_mask
+from vos_zoo.media.encodings import H264, PRORES_4444, VP9_ALPHA
+from vos_zoo.media.mask_values import davis_palette
+from vos_zoo.media.masks import read_mask
 from vos_zoo.media.reader import open_video
 from vos_zoo.media.writer import MaskWriter, VideoWriter
 
@@ -235,13 +239,81 @@ def test_without_pyav(tmp_path, monkeypatch):
         VideoWriter(tmp_path / "a.mp4", (4, 4), fps=25)
 
 
-def test_without_an_encoder(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer_module, "_ENCODERS", ("no_such_encoder",))
-    with pytest.raises(VideoError, match=r"no H\.264 encoder"):
-        VideoWriter(tmp_path / "a.mp4", (4, 4), fps=25)
+def test_without_an_encoder_what_there_is_is_named(tmp_path):
+    encoding = replace(VP9_ALPHA, encoders=("no_such_encoder",))
+    with pytest.raises(VideoError, match=r"no VP9 with alpha encoder.*no_such_encoder.*H\.264 \(.*ProRes 4444 \("):
+        VideoWriter(tmp_path / "a.webm", (4, 4), fps=25, encoding=encoding)
 
 
-def test_encoders_without_a_quality_mode_get_a_bit_rate(tmp_path, monkeypatch):
+def test_encoders_without_a_quality_mode_get_a_bit_rate(tmp_path):
     # "h264" names x264 too here, but not by the name for which the quality is set.
-    monkeypatch.setattr(writer_module, "_ENCODERS", ("h264",))
-    assert len(list(open_video(write(tmp_path / "a.mp4", clip(3))))) == 3
+    encoding = replace(H264, encoders=("no_such_encoder", "h264"))
+    assert len(list(open_video(write(tmp_path / "a.mp4", clip(3), encoding=encoding)))) == 3
+
+
+# Videos with transparency
+
+TRANSPARENT = {"webm": (VP9_ALPHA, "a.webm"), "prores": (PRORES_4444, "a.mov")}
+
+
+def transparent_clip(frames, size, colour=(200, 60, 30)):
+    """One colour, of which a half with a soft edge is seen; the edge moves."""
+    pictures = np.full((frames, *size, 4), (*colour, 0), np.uint8)
+    columns = np.arange(size[1])
+    for number, picture in enumerate(pictures):
+        picture[..., 3] = np.clip(128 + 64 * (number + size[1] // 3 - columns), 0, 255)
+    return pictures
+
+
+@pytest.mark.parametrize("kind", TRANSPARENT)
+@pytest.mark.parametrize("size", [(48, 64), (49, 63), (1, 1), (17, 2)])
+def test_opacity_and_colours_survive(tmp_path, kind, size):
+    encoding, name = TRANSPARENT[kind]
+    pictures = transparent_clip(3, size)
+    found, _ = read_transparent(write(tmp_path / name, pictures, encoding=encoding))
+    assert len(found) == 3
+    for picture, got in zip(pictures, found, strict=True):
+        assert got.shape == picture.shape
+        difference = np.abs(got.astype(int) - picture)
+        # ProRes stores opacity without loss, here in 10 bits; colours of both go through limited-range YUV.
+        assert difference[..., 3].max() <= (1 if kind == "prores" else 8)
+        assert difference[..., :3].max() <= 3
+
+
+def test_opacity_of_large_frames_is_right_everywhere(tmp_path):
+    """Conversion by several threads leaves wrong pixels where a thread's share begins, in one of some five frames."""
+    pictures = np.zeros((20, 480, 854, 4), np.uint8)
+    for number, picture in enumerate(pictures):
+        picture[100:300, 200 + number : 500] = (90, 60, 200, 255)
+    found, _ = read_transparent(write(tmp_path / "a.mov", list(pictures), encoding=PRORES_4444))
+    np.testing.assert_array_equal([picture[..., 3] for picture in found], pictures[..., 3])
+
+
+@pytest.mark.parametrize("kind", TRANSPARENT)
+def test_transparent_videos_keep_times_and_the_shape_of_pixels(tmp_path, kind):
+    encoding, name = TRANSPARENT[kind]
+    times = [Fraction(t, 1000) for t in (500, 533, 566, 2500, 2533, 6500)]
+    aspect = Fraction(4, 3)
+    with VideoWriter(tmp_path / name, (48, 66), fps=1000, encoding=encoding, pixel_aspect=aspect) as writer:
+        for picture, time in zip(transparent_clip(6, (48, 66)), times, strict=True):
+            writer.write(picture, time)
+    found, shown = read_transparent(tmp_path / name)
+    assert len(found) == 6
+    assert shown == pytest.approx([0, 0.033, 0.066, 2, 2.033, 6], abs=1e-3)
+    with av.open(str(tmp_path / name)) as container:
+        stream = container.streams.video[0]
+        assert stream.sample_aspect_ratio == aspect
+        colours = stream.codec_context
+        assert (colours.color_range, colours.colorspace, colours.color_primaries, colours.color_trc) == (1, 1, 1, 1)
+        if kind == "webm":
+            assert {key.lower(): value for key, value in stream.metadata.items()}["alpha_mode"] == "1"
+
+
+def test_transparent_videos_take_opacity(tmp_path):
+    writer = VideoWriter(tmp_path / "a.webm", (4, 4), fps=25, encoding=VP9_ALPHA)
+    with pytest.raises(ShapeError, match=r"takes uint8 \(4, 4, 4\)"):
+        writer.write(np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(ConfigError, match=r"must end in one of \.webm"):
+        VideoWriter(tmp_path / "a.mp4", (4, 4), fps=25, encoding=VP9_ALPHA)
+    with pytest.raises(ConfigError, match="quality from 0 to 63"):
+        VideoWriter(tmp_path / "a.webm", (4, 4), fps=25, encoding=VP9_ALPHA, quality=64)

@@ -18,7 +18,7 @@ from testing.recipes import RECIPES, REPOSITORY, configs_of, load_recipe
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.layers import ResNetTrunk
 from vos_zoo.media.masks import write_mask
-from vos_zoo.registry import find_architecture
+from vos_zoo.registry import WEIGHTS, find_architecture
 from vos_zoo.training.module import resolve_config
 from vos_zoo.weights import save_checkpoint_folder
 
@@ -120,9 +120,9 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("checkpoints")
 
     def write(recipe: str, name: str) -> Path:
-        # A bundled weight is named like its architecture; the stage before is one of the recipe's own network.
-        is_bundled = name.startswith("checkpoints/")
-        architecture = find_architecture(Path(name).name.partition("-")[0] if is_bundled else Path(recipe).parts[1])
+        # A bundled weight is one of the registry; the stage before is one of the recipe's own network.
+        is_bundled = name in WEIGHTS
+        architecture = find_architecture(WEIGHTS[name].architecture if is_bundled else Path(recipe).parts[1])
         overrides = {} if is_bundled else load_recipe(recipe)["model"]["init_args"].get("overrides", {})
         path = folder / "-".join([architecture.name, *(f"{key}={value}" for key, value in overrides.items())])
         if not path.exists():

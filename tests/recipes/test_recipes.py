@@ -116,6 +116,12 @@ def test_the_papers_follow_small_objects_too(recipe):
     assert load_recipe(recipe)["data"]["init_args"]["min_object_area"] == 0
 
 
+def test_the_detector_is_tuned_with_the_papers_batch_and_rate():
+    recipe = load_recipe("recipes/dmn_aoa/detector.yaml")
+    assert recipe["model"]["init_args"]["learning_rate"] == 1e-6
+    assert recipe["data"]["init_args"]["batch_size"] * recipe["trainer"]["accumulate_grad_batches"] == 8
+
+
 def leaves(settings, path=""):
     """All settings by their dotted names; a list is one, since an overlay replaces it whole."""
     if not isinstance(settings, dict):

@@ -48,7 +48,7 @@ def test_the_text_has_three_lines_per_row():
     assert ["paper", "83.8", "82.8", "78.4", "17.2"] in lines
     assert ["difference", "-3.8", "-3.8", "+2.6", "-14.9"] in lines
     assert "Our speed is that of a CPU." in text
-    recipes = "--config recipes/tsn/2-main.yaml --config recipes/tsn/ablations/pixel_only.yaml"
+    recipes = "--config tsn/2-main --config tsn/ablations/pixel_only"
     assert f"lightning fit {recipes} --data.root ROOT" in text
     assert "--weights pixel=FOLDER" in text
     assert "server has to score" in text

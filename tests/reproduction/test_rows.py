@@ -20,13 +20,13 @@ TABLES = [*paper_tables().values(), *long_video_figures().values()]
 ROWS = [pytest.param(row, id=f"{table.name}:{row.name}") for table in TABLES for row in table.rows]
 # Where the paper's own numbers come from one weight, rows that need no training of their own share it.
 DEFAULT = {
-    "dmn_aoa": "recipes/dmn_aoa/2-main.yaml",
-    "giel": "recipes/giel/full.yaml",
-    "hs2s": "recipes/hs2s/video.yaml",
-    "rde": "recipes/rde/3-main.yaml",
-    "stcn": "recipes/stcn/3-main.yaml",
-    "stm": "recipes/stm/2-main.yaml",
-    "tsn": "recipes/tsn/2-main.yaml",
+    "dmn_aoa": "dmn_aoa/2-main",
+    "giel": "giel/full",
+    "hs2s": "hs2s/video",
+    "rde": "rde/3-main",
+    "stcn": "stcn/3-main",
+    "stm": "stm/2-main",
+    "tsn": "tsn/2-main",
 }
 
 
@@ -46,7 +46,7 @@ def settings(words):
     found: dict = {}
     for option, value in zip(words[1::2], words[2::2], strict=True):
         if option == "--config":
-            found = merged(found, load_yaml(value))
+            found = merged(found, load_yaml(f"recipes/{value}.yaml"))
     for option, value in zip(words[1::2], words[2::2], strict=True):
         part, _, field = option.removeprefix("--").partition(".")
         if part == "model":

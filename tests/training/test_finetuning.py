@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
+from safetensors.torch import load_file
 
 from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, UnknownModelError
 from vos_zoo.models.rde import RDEConfig, RDEModule
 from vos_zoo.models.stcn import STCNModule
-from vos_zoo.registry import describe_network, list_models
+from vos_zoo.registry import describe_network, find_architecture, find_weight, list_models
 from vos_zoo.training import pretrained
+from vos_zoo.weights import WEIGHTS_FILE
+from vos_zoo.weights.bundled import verify_weight
 
 
 @pytest.mark.parametrize("name", list_models(pretrained=True))
 def test_a_name_is_enough(name):
     module = pretrained(name, learning_rate=3e-5)
+    module.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    module.setup("fit")
     assert module.initial_weights == name
     assert module.learning_rate == 3e-5
-    assert type(module).__name__.removesuffix("Module").lower().startswith(name.partition(".")[0].replace("_", "")[:3])
+    architecture = find_architecture(find_weight(name).architecture)
+    assert type(module) is architecture.load_class("module")
+    state = load_file(verify_weight(find_weight(name)) / WEIGHTS_FILE)
+    assert state.keys() == module.network.state_dict().keys()
+    assert all(torch.equal(tensor, state[key].to(tensor.dtype)) for key, tensor in module.network.state_dict().items())
 
 
 def test_a_folder_is_enough(tiny_model):

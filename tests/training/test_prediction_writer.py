@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import re
+import shutil
+import signal
 import zipfile
 from types import SimpleNamespace
 
@@ -12,14 +16,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from testing.videos import write_frames
-from vos_zoo import VideoSession
+from vos_zoo import VideoSession, waiting
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.data.modules.prediction import PredictionDataModule
-from vos_zoo.errors import ConfigError, OutputExistsError, OutputInUseError
-from vos_zoo.files import folder_lock
+from vos_zoo.errors import ConfigError, FailedVideosError, OutputExistsError
+from vos_zoo.failures import read_failures
+from vos_zoo.files import file_lock, folder_lock
 from vos_zoo.inference.session import FrameResult
 from vos_zoo.media.masks import read_mask, write_mask
 from vos_zoo.models.stcn import STCNModule
@@ -151,7 +157,7 @@ def test_finished_videos_are_left_as_they_are(davis, module, tmp_path, monkeypat
     assert all(after[path] == before[path] for path in before if path.parent.name != "cedar")
 
 
-@pytest.mark.parametrize("stop", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), "SIGTERM"])
+@pytest.mark.parametrize("stop", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_a_video_that_is_not_finished_leaves_nothing(davis, module, tmp_path, monkeypatch, stop):
     step = VideoSession.step
     count = []
@@ -159,14 +165,11 @@ def test_a_video_that_is_not_finished_leaves_nothing(davis, module, tmp_path, mo
     def failing(self, frame, mask=None) -> FrameResult:
         count.append(1)
         if len(count) == LENGTHS["birch"] + 3:  # the longest video is whole, the second one is in its third frame
-            if stop == "SIGTERM":
-                monkeypatch.setattr(pl.Trainer, "received_sigterm", True)
-            else:
-                raise stop
+            raise stop
         return step(self, frame, mask)
 
     monkeypatch.setattr(VideoSession, "step", failing)
-    expected = {KeyboardInterrupt: SystemExit, str: SIGTERMException}.get(type(stop), OSError)
+    expected = SystemExit if isinstance(stop, KeyboardInterrupt) else OSError
     with pytest.raises(expected):
         predict(module, davis, tmp_path / "out")
     out = tmp_path / "out"
@@ -207,7 +210,7 @@ def test_a_folder_of_something_else_is_refused(davis, module, tmp_path):
 def test_a_folder_that_somebody_changed_is_refused(davis, module, tmp_path):
     predict(module, davis, tmp_path / "out")
     (tmp_path / "out" / "ash" / "00001.png").unlink()
-    with pytest.raises(OutputExistsError, match=r"lacks 1 of 3 masks, the first is 00001\.png"):
+    with pytest.raises(FailedVideosError, match=r"lacks 1 of 3 masks, the first is 00001\.png"):
         predict(module, davis, tmp_path / "out")
 
 
@@ -216,15 +219,81 @@ def test_precision_of_the_trainer_reaches_the_session(module):
     assert module._evaluation_session()._precision == "bf16"
 
 
-def test_two_runs_into_one_folder_are_refused(davis, module, tmp_path):
-    with folder_lock(tmp_path / "out"), pytest.raises(OutputInUseError, match="Another run is writing into"):
-        predict(module, davis, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+def test_runs_share_a_folder_and_the_last_one_zips(davis, module, tmp_path, caplog):
+    out = tmp_path / "out"
+    predict(module, davis, out)
+    (out / "submission.zip").unlink()
+    shutil.rmtree(out / "birch")
+    with caplog.at_level("INFO"), file_lock(out / ".birch.lock", what=out / "birch"):  # as another run at work holds it
+        predict(module, davis, out)
+    assert "1 videos are still with other runs" in caplog.text
+    assert not (out / "birch").exists()
+    assert not (out / "submission.zip").exists()
+    predict(module, davis, out)
+    with zipfile.ZipFile(out / "submission.zip") as archive:
+        assert len(archive.namelist()) == sum(LENGTHS.values())
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+
+
+def test_nobody_waits_for_others_once_videos_have_begun(davis, module, tmp_path, monkeypatch):
+    calls = []
+    for name in ("barrier", "broadcast", "reduce", "all_gather"):
+        method = getattr(SingleDeviceStrategy, name)
+        monkeypatch.setattr(
+            SingleDeviceStrategy,
+            name,
+            lambda self, *args, _m=method, _n=name, **kw: calls.append(_n) or _m(self, *args, **kw),
+        )
+    write = PredictionWriter.write_on_batch_end
+    monkeypatch.setattr(
+        PredictionWriter, "write_on_batch_end", lambda self, *args: calls.append("video") or write(self, *args)
+    )
     predict(module, davis, tmp_path / "out")
-    with folder_lock(tmp_path / "out"):  # which the run has left
-        assert not [
-            path for path in (tmp_path / "out").iterdir() if path.name.startswith(".") and path.suffix != ".lock"
-        ]
+    assert set(calls[calls.index("video") :]) == {"video"}
+
+
+def test_a_broken_video_is_named_and_does_not_end_the_run(davis, module, tmp_path):
+    broken = davis / "JPEGImages" / "480p" / "birch" / "00002.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"no picture")
+    out = tmp_path / "out"
+    with pytest.raises(FailedVideosError, match=r"1 of 3 videos .* the first is birch: .*00002\.png"):
+        predict(module, davis, out)
+    assert sorted(masks_in(out)) == sorted(
+        f"{name}/{index:05d}.png" for name in ("ash", "cedar") for index in range(LENGTHS[name])
+    )
+    assert read_failures(out)["birch"].error == "DataError"
+    assert not (out / "submission.zip").exists()  # which would lack a video
+    broken.write_bytes(whole)
+    predict(module, davis, out)
+    assert (out / "submission.zip").is_file()
+    assert not (out / "failures.jsonl").exists()
+
+
+def test_a_long_video_speaks_without_a_terminal(davis, module, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(waiting.Pace.__init__, "__kwdefaults__", {"every": 0.0, "first": 0.0})
+    with caplog.at_level("INFO"):
+        predict(module, davis, tmp_path / "out")
+    assert re.search(r"birch: 3 of 5 masks, [0-9.]+ masks/s, 0:00:\d\d left", caplog.text)
+
+
+def test_a_signal_ends_the_run_after_the_frame(davis, module, tmp_path, monkeypatch):
+    step = VideoSession.step
+    count = []
+
+    def signalled(self, frame, mask=None):
+        count.append(1)
+        if len(count) == LENGTHS["birch"] + 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, frame, mask)
+
+    monkeypatch.setattr(VideoSession, "step", signalled)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SIGTERMException):
+        predict(module, davis, tmp_path / "out")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert len(count) == LENGTHS["birch"] + 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["birch", "run.json"]
 
 
 def test_a_run_that_fails_leaves_the_folder_to_others(davis, module, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 
@@ -15,6 +16,7 @@ from vos_zoo.models.load import load_model
 from vos_zoo.registry import DataSource, Score, Weight
 from vos_zoo.weights import publish_checkpoint
 from vos_zoo.weights.card import is_untouched
+from vos_zoo.weights.publish import publish_all, source_pins
 
 # The client's own upload, with the release of its transport library that is newest at the time of writing.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -240,3 +242,92 @@ def test_a_published_card_tells_a_public_name(writer, tiny_model):
     again = load_model(published.name, device="cpu").push_to_hub("owner/again", dry_run=True)
     assert f"Loaded from {published.name}." in again.card
     assert "Loaded from rde.small." in load_model("rde", device="cpu").push_to_hub("owner/again", dry_run=True).card
+
+
+@pytest.fixture
+def two_weights(monkeypatch):
+    """A registry with a weight of the wheel and one that is in clones only."""
+    chosen = {name: registry.WEIGHTS[name] for name in ("rde.small", "dmn_aoa.small")}
+    monkeypatch.setattr(registry, "WEIGHTS", chosen)
+    return chosen
+
+
+@pytest.fixture
+def pins(tmp_path):
+    path = tmp_path / "hub_pins.json"
+    path.write_text('{"other.small": {"repo_id": "o/n", "revision": "%s"}}' % ("a" * 40))
+    return path
+
+
+def test_all_weights_are_published_and_pinned(writer, two_weights, pins):
+    done = {weight.name: published for weight, published in publish_all("owner", pins)}
+    assert [published.repo_id for published in done.values()] == [
+        "owner/vos-zoo-rde-small",
+        "owner/vos-zoo-dmn-aoa-small",
+    ]
+    written = registry.read_pins(pins)
+    assert written.keys() == {"other.small", *two_weights}
+    for name, published in done.items():
+        repository = writer.repositories[published.repo_id]
+        assert written[name] == registry.HubRevision(published.repo_id, repository.head)
+        content = repository.commits[repository.head]["model.safetensors"]
+        assert hashlib.sha256(content).hexdigest() == two_weights[name].sha256
+
+
+def test_a_copy_without_the_file_fetches_what_is_pinned(writer, two_weights, pins, monkeypatch, tmp_path):
+    list(publish_all("owner", pins))
+    hub = registry.read_pins(pins)["dmn_aoa.small"]
+    weight = dataclasses.replace(two_weights["dmn_aoa.small"], hub=hub)
+    monkeypatch.setitem(two_weights, "dmn_aoa.small", weight)
+    monkeypatch.setattr("vos_zoo.weights.find.locate_weight", lambda weight: None)
+    model = load_model("dmn_aoa", device="cpu")
+    assert (model.origin.name, model.origin.revision, model.origin.sha256) == (
+        "dmn_aoa.small",
+        hub.revision,
+        weight.sha256,
+    )
+
+
+def test_nothing_is_sent_if_one_weight_is_missing(writer, two_weights, pins, monkeypatch):
+    lost = dataclasses.replace(two_weights["dmn_aoa.small"], folder="nowhere")
+    monkeypatch.setitem(two_weights, "dmn_aoa.small", lost)
+    before = pins.read_text()
+    with pytest.raises(MissingFileError, match=r"dmn_aoa\.small"):
+        list(publish_all("owner", pins))
+    assert writer.requests == []
+    assert pins.read_text() == before
+
+
+def test_what_was_published_before_a_failure_stays_pinned(writer, two_weights, pins):
+    writer.faults.status["vos-zoo-dmn-aoa-small/commit"] = 500
+    with pytest.raises(HubError):
+        list(publish_all("owner", pins))
+    assert registry.read_pins(pins).keys() == {"other.small", "rde.small"}
+    writer.faults.status.clear()
+    uploads = sum(request.startswith("PUT") for request in writer.requests)
+    list(publish_all("owner", pins))
+    assert registry.read_pins(pins).keys() == {"other.small", *two_weights}
+    assert sum(request.startswith("PUT") for request in writer.requests) == uploads  # no file goes up twice
+
+
+def test_a_dry_run_of_all_sends_and_writes_nothing(hub, two_weights, pins):
+    before = pins.read_text()
+    assert [published.revision for _, published in publish_all("owner", pins, dry_run=True)] == [None, None]
+    assert (hub.requests, pins.read_text()) == ([], before)
+
+
+@pytest.mark.parametrize("owner", ["", "owner/name", "o wner"])
+def test_an_owner_is_one_name(hub, pins, owner):
+    with pytest.raises(ConfigError, match="no name of a user"):
+        list(publish_all(owner, pins))
+
+
+def test_pins_go_to_a_file_that_exists(hub, tmp_path):
+    with pytest.raises(MissingFileError, match=r"hub_pins\.json"):
+        list(publish_all("owner", tmp_path / "gone.json"))
+
+
+def test_an_installed_package_has_no_pins_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setattr("vos_zoo.weights.publish._SOURCE_TREE", tmp_path)
+    with pytest.raises(ConfigError, match="--pins"):
+        source_pins()

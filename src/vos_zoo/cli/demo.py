@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from vos_zoo.cli.output import format_bytes
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.demo import demo_clip
 from vos_zoo.errors import OutputExistsError
+from vos_zoo.files import atomic_path
 from vos_zoo.run_file import RUN_FILE, changed_settings
 from vos_zoo.waiting import announced
 
@@ -62,9 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
         )
     peak = peak_memory(report.device)
     _write_sheet(clip.video, masks, report.frames, sheet)
+    inputs = [_copy(file, arguments.out) for file in (clip.video, clip.first_mask)]
 
     print(f"Speed:       {report.frames_per_second:.2f} frames/s on {report.device}, 1 object, {arguments.size} pixels")
     print(f"Peak memory: {format_bytes(peak) if peak is not None else 'unknown on this system'}")
+    print(f"Clip and mask: {' and '.join(str(path.resolve()) for path in inputs)}")
     print(f"Masks:         {masks.resolve()}")
     print(f"Overlay video: {overlay.resolve()}")
     print(f"Contact sheet: {sheet.resolve()}")
@@ -91,6 +95,13 @@ def _check_folder(out: Path, masks: Path, video: Path) -> None:
             f"`{out}` exists and holds no results of `vos-zoo demo`, which would replace files of their names there. "
             "Choose a new folder with `--out`."
         )
+
+
+def _copy(file: Path, out: Path) -> Path:
+    """Put a file of the bundled clip beside the results, for commands of the user's own to work on."""
+    with atomic_path(out / file.name) as partial:
+        shutil.copyfile(file, partial)
+    return out / file.name
 
 
 def _write_sheet(video: Path, masks: Path, frames: int, sheet: Path) -> None:

@@ -14,19 +14,22 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from vos_zoo.cli.output import describe_os_error, is_full, print_error
-from vos_zoo.errors import ConfigError, RunStoppedError, VosZooError
+from vos_zoo.cli.output import describe_os_error, print_error
+from vos_zoo.cli.recipes import name_recipes
+from vos_zoo.errors import ConfigError, FailedVideosError, RunStoppedError, VosZooError
 from vos_zoo.registry import known_architectures
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from pytorch_lightning import Trainer
     from pytorch_lightning.loggers import Logger
 
 __all__ = ["main"]
 
 _logger = logging.getLogger(__name__)
 
+EXIT_FAILED_VIDEOS = 1
 EXIT_BAD_INPUT = 2
 _EXIT_SIGNAL = 128  # plus the number of the signal, as shells report it
 _COMMANDS = ("fit", "validate", "test", "predict")
@@ -34,7 +37,10 @@ _RUNS_FOLDER = "runs"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``lightning`` and return its exit code: 0 done, 2 bad input or a full disk, 130 or 143 stopped by a signal.
+    """Run ``lightning`` and return its exit code.
+
+    0 means done, 1 that some of many videos failed, 2 bad input or a disk that takes no more, 130 or 143 stopped by a
+    signal.
 
     Args:
         argv: Arguments without the program's name; None takes them from the command line.
@@ -45,19 +51,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = f"{first!r} is no command of it" if first else "it needs a command"
         print(
             f"lightning: error: this `lightning` trains the models of vos_zoo, and {found}. "
-            f"Commands: {', '.join(_COMMANDS)}; for example `lightning fit --config recipes/rde.yaml`. "
+            f"Commands: {', '.join(_COMMANDS)}; for example `lightning fit --config rde`. "
             "Commands of Lightning's own apps and of its cloud are not part of it.",
             file=sys.stderr,
         )
         return EXIT_BAD_INPUT
+    kept = _Kept()
     try:
-        # None lets LightningCLI read the command line itself; it warns if it is given both.
-        _run(None if argv is None else arguments)
+        _run(name_recipes(arguments), kept)
     except RunStoppedError as stop:
         if int(os.environ.get("LOCAL_RANK", "0")) > 0:
             return 0  # the launcher kills the first process, which may still have to write, if another one fails
         print(f"lightning: {stop}", file=sys.stderr)
         return _EXIT_SIGNAL + stop.signal_number
+    except FailedVideosError as error:
+        print_error("lightning", str(error))
+        return EXIT_FAILED_VIDEOS
     except (VosZooError, ValueError) as error:  # jsonargparse wraps what a constructor raises in a ValueError
         ours = _our_error(error)
         if ours is None:
@@ -65,12 +74,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error("lightning", f"error: {ours}")
         return EXIT_BAD_INPUT
     except OSError as error:
-        if error.filename is None and not is_full(error):
-            raise  # not of a file
-        remedy = "the same command goes on, or `--ckpt_path` with the last checkpoint"
-        print_error("lightning", f"error: {describe_os_error(error, remedy)}")
+        _logger.debug("Of the system", exc_info=True)
+        remedy = "repeat the command, or resume training with `--ckpt_path` and the last checkpoint"
+        print_error("lightning", f"error: {describe_os_error(error, remedy)} {kept.describe()}".rstrip())
         return EXIT_BAD_INPUT
     return 0
+
+
+class _Kept:
+    """What a run that the system stopped has left on the disk.
+
+    Attributes:
+        trainer: The trainer of the run; None before there is one.
+    """
+
+    def __init__(self) -> None:
+        self.trainer: Trainer | None = None
+
+    def describe(self) -> str:
+        """Name the last checkpoint, or the folder of finished videos; empty if there is neither."""
+        if self.trainer is None:
+            return ""
+        keeper = self.trainer.checkpoint_callback
+        for checkpoint in (getattr(keeper, "last_model_path", ""), getattr(keeper, "best_model_path", "")):
+            if checkpoint:
+                return f"The last checkpoint is {checkpoint}."
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it where mypy cannot see
+            root = getattr(callback, "root", None)
+            if root is not None:
+                return f"Finished videos are in {root}."
+        return "There is no checkpoint yet." if self.trainer.fit_loop.epoch_loop.global_step else ""
 
 
 def _our_error(error: BaseException | None) -> VosZooError | None:
@@ -97,14 +130,20 @@ def import_nameable_classes() -> None:
             _logger.warning("Left a model out. %s", error)
 
 
-def _run(arguments: list[str] | None) -> None:
-    """Build the command line interface and run it; everything heavy is imported here."""
+def _run(arguments: list[str], kept: _Kept) -> None:
+    """Build the command line interface and run it; everything heavy is imported here.
+
+    Args:
+        arguments: Words of the command line.
+        kept: Takes the trainer.
+    """
     import torch
-    from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+    from pytorch_lightning import LightningDataModule, LightningModule
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
     from pytorch_lightning.utilities import rank_zero_info
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+    from vos_zoo.data.modules.prediction import PredictionDataModule
     from vos_zoo.training.interruption import SaveOnInterruption
     from vos_zoo.training.overlays import SampleOverlays  # noqa: F401
     from vos_zoo.training.prediction_writer import PredictionWriter
@@ -115,6 +154,12 @@ def _run(arguments: list[str] | None) -> None:
 
     checkpoint: str | None = None  # that the user named
 
+    class Parser(LightningArgumentParser):
+        """A parser that answers a mistake with its message instead of pages of options."""
+
+        def print_usage(self, file: Any = None) -> None:
+            """Print nothing; the message names ``--help``."""
+
     class ZooCLI(LightningCLI):
         """LightningCLI that writes below ``runs/`` and says so, and lets no checkpoint run code."""
 
@@ -123,7 +168,8 @@ def _run(arguments: list[str] | None) -> None:
             parser.add_lightning_class_args(PredictionWriter, "predictions")
 
         def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-            super().parse_arguments(parser, args)
+            # Lightning's own method warns about arguments that are not those of the command line word by word.
+            self.config = parser.parse_args(arguments)
             settings = self.config[self.config.subcommand]
             if settings.weights_only is False:
                 raise ConfigError(
@@ -143,7 +189,16 @@ def _run(arguments: list[str] | None) -> None:
             if settings["sync_batchnorm"] and is_on_cpu:
                 rank_zero_info("CPUs cannot share batch statistics: training goes without `trainer.sync_batchnorm`.")
                 kwargs["sync_batchnorm"] = False
-            return super().instantiate_trainer(**kwargs)
+            if self.subcommand == "predict":
+                # Jobs that share a folder of predictions may begin in the same moment, in a log folder of one number.
+                self.save_config_kwargs = {"overwrite": True}
+            trainer = super().instantiate_trainer(**kwargs)
+            if self.subcommand == "predict" and isinstance(self.datamodule, PredictionDataModule):
+                devices = _devices_to_use(trainer, self.datamodule.count_videos)
+                if devices < trainer.num_devices:
+                    trainer = super().instantiate_trainer(**kwargs, devices=devices)
+            kept.trainer = trainer
+            return trainer
 
         def before_fit(self) -> None:
             self._say_where()
@@ -183,13 +238,28 @@ def _run(arguments: list[str] | None) -> None:
             subclass_mode_model=True,
             subclass_mode_data=True,
             trainer_defaults={"callbacks": [SaveOnInterruption()]},
-            args=arguments,
             parser_kwargs={"prog": "lightning"},
+            parser_class=Parser,
         )
     except pickle.UnpicklingError as error:
         raise unpickling_error(error, checkpoint or "The checkpoint") from error
     except SIGTERMException as error:
         raise RunStoppedError("stopped by SIGTERM.", signal_number=signal.SIGTERM) from error
+
+
+def _devices_to_use(trainer: Trainer, count_videos: Callable[[], int]) -> int:
+    """Return no more devices than there are videos, where it is Lightning that starts a process for each."""
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if not isinstance(environment, LightningEnvironment):  # torchrun or SLURM has started as many as it was told
+        return trainer.num_devices
+    if "LOCAL_RANK" in os.environ:  # one of the processes that the first one has started
+        return int(os.environ.get("WORLD_SIZE", trainer.world_size)) // trainer.num_nodes
+    videos = count_videos()
+    if videos < trainer.num_devices:
+        print(f"{videos} video{'s' if videos != 1 else ''}, so {videos} of {trainer.num_devices} devices are used.")
+    return min(videos, trainer.num_devices)
 
 
 def _loggers(folder: str) -> list[Logger]:

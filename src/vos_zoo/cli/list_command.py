@@ -1,20 +1,25 @@
-"""``vos-zoo list``: models and weights."""
+"""``vos-zoo list``: models, weights and recipes."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import re
 from typing import TYPE_CHECKING
 
+from vos_zoo.cli.output import aligned
+from vos_zoo.cli.recipes import list_recipes
 from vos_zoo.registry import WEIGHTS, known_architectures
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from pathlib import Path
 
     from vos_zoo.registry import DataSource, Weight
 
-SUMMARY = "List models and published weights."
+SUMMARY = "List models, published weights, and training recipes."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="list the papers' ablations, each with the command that runs or trains it",
     )
+    parser.add_argument("--recipes", action="store_true", help="list the names that `lightning fit --config` takes")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -32,11 +38,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the registry."""
     if arguments.ablations:
         return _print_ablations(as_json=arguments.json)
+    if arguments.recipes:
+        return _print_recipes(as_json=arguments.json)
     if arguments.json:
         chosen = WEIGHTS if arguments.weights else known_architectures()
         print(json.dumps([dataclasses.asdict(entry) for entry in chosen.values()], indent=2))
         return 0
-    for row in _aligned(_weight_rows() if arguments.weights else _model_rows()):
+    for row in aligned(_weight_rows() if arguments.weights else _model_rows()):
         print(row)
     for line in _source_lines() if arguments.weights else ():
         print(line)
@@ -89,6 +97,24 @@ def _source_lines() -> Iterator[str]:
         yield from sorted(protocols)
 
 
+def _print_recipes(*, as_json: bool) -> int:
+    """Print every recipe's name and the first sentence of its comment."""
+    entries = [{"name": name, "about": _first_sentence(path)} for name, path in list_recipes().items()]
+    if as_json:
+        print(json.dumps(entries, indent=2))
+        return 0
+    for row in aligned([("RECIPE", "WHAT IT TRAINS"), *((entry["name"], entry["about"]) for entry in entries)]):
+        print(row)
+    return 0
+
+
+def _first_sentence(path: Path) -> str:
+    """Return what a recipe's comment begins with."""
+    comment = [line.removeprefix("#").strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    paragraph = " ".join(itertools.takewhile(bool, comment))
+    return re.split(r"\.(?: |$)", paragraph, maxsplit=1)[0]
+
+
 def _print_ablations(*, as_json: bool) -> int:
     """Print one block per ablation table: the row, the paper's first score, and the command."""
     from vos_zoo.reproduction.tables import paper_tables
@@ -114,14 +140,9 @@ def _print_ablations(*, as_json: bool) -> int:
             (f"  {row.label}", f"{measure} {row.scores[measure]}", row.command(table)) for row in table.rows
         ]
         print(f"{table.name}: {table.title}")
-        print("\n".join(_aligned(rows)) + "\n")
+        print("\n".join(aligned(rows)) + "\n")
     print(
         "ROOT is your data root, FOLDER a trained weight or a folder of proposals. `vos-zoo reproduce` runs a weight "
         "in a row's setting."
     )
     return 0
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

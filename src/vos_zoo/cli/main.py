@@ -16,11 +16,14 @@ from vos_zoo.cli import (
     doctor,
     evaluate,
     export,
+    export_masks,
+    export_onnx,
     list_command,
     proposals,
     publish,
     reproduce,
     segment,
+    segment_many,
 )
 from vos_zoo.cli.output import describe_os_error, print_error
 from vos_zoo.cli.progress import report_event, terminal
@@ -51,6 +54,8 @@ class Command(Protocol):
 
 _COMMANDS: dict[str, Command] = {
     "segment": segment,
+    "export-masks": export_masks,
+    "segment-many": segment_many,
     "proposals": proposals,
     "evaluate": evaluate,
     "reproduce": reproduce,
@@ -59,6 +64,7 @@ _COMMANDS: dict[str, Command] = {
     "list": list_command,
     "convert": convert,
     "export": export,
+    "export-onnx": export_onnx,
     "publish": publish,
     "doctor": doctor,
     "benchmark": benchmark,
@@ -151,7 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="vos-zoo",
         description="Segment objects through videos: give a video and the masks of one frame.",
-        epilog="`vos-zoo COMMAND --help` explains a command. Training: `lightning fit --config recipes/rde.yaml`.",
+        epilog="`vos-zoo COMMAND --help` explains a command. Training: `lightning fit --config rde`.",
     )
     parser.add_argument("--version", action="version", version=f"vos-zoo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

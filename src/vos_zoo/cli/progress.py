@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
+import functools
 import json
 import logging
 import os
 import sys
-import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from vos_zoo.files import printable
+from vos_zoo.waiting import Pace, describe_progress
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-__all__ = ["Style", "add_progress_argument", "progress_bar", "report_event", "terminal"]
+    from vos_zoo.scale.many import ManyProgress
+
+__all__ = ["Style", "add_progress_argument", "many_progress", "progress_bar", "report_event", "terminal"]
 
 Style = Literal["auto", "json"]
 
-_FIRST_LINE = 1.0  # seconds until the first line
-_LINE_EVERY = 5.0  # seconds between two lines
 _EVENT_EVERY = 0.2  # seconds between two JSON lines
-_WINDOW = 60.0  # seconds that a speed is averaged over: frames that are read again after a stop go by faster
 
 #: Where JSON lines go; None where people read.
 _events: ContextVar[TextIO | None] = ContextVar("events", default=None)
@@ -87,9 +86,9 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
         A function that takes how much is done and how much there is.
     """
     if _events.get() is not None:
-        yield _Pace(unit, _EVENT_EVERY, 0.0, _report_progress)
+        yield Pace(functools.partial(_report_progress, unit), every=_EVENT_EVERY, first=0.0)
     elif not sys.stderr.isatty():
-        yield _Pace(unit, _LINE_EVERY, _FIRST_LINE, _print_progress)
+        yield Pace(functools.partial(_print_progress, unit))
     else:
         from tqdm import tqdm
 
@@ -102,44 +101,54 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
             yield show
 
 
-class _Pace:
-    """Passes progress on from time to time, and at the end, with speed and time left.
+@contextlib.contextmanager
+def many_progress() -> Iterator[Callable[[ManyProgress], None]]:
+    """Show how far many videos are in one line: renewed on a terminal, every few seconds elsewhere, or as JSON lines.
 
-    Args:
-        unit: What is counted.
-        every: Seconds between two reports.
-        first: Seconds until the first one.
-        report: Takes unit, done, total, units per second, and seconds left.
+    Yields:
+        A function that takes the state.
     """
+    state: list[ManyProgress] = []
+    is_bar = _events.get() is None and sys.stderr.isatty()
 
-    def __init__(
-        self, unit: str, every: float, first: float, report: Callable[[str, int, int, float, float], None]
-    ) -> None:
-        self._unit = unit
-        self._every = every
-        self._report = report
-        begin = time.monotonic()
-        self._next = begin + first
-        self._seen = collections.deque([(begin, 0)])
+    def report(done: int, total: int, _speed: float, _left: float) -> None:
+        now = state[-1]
+        if _events.get() is not None:
+            report_event(
+                "progress", unit="videos", done=done, total=total, failed=now.failed, frames=now.frames,
+                per_second=round(done / max(now.seconds, 1e-9), 3), seconds_left=round(now.seconds_left, 1),
+            )  # fmt: skip
+        else:
+            start, end = ("\r", "\x1b[K") if is_bar else ("", "\n")
+            print(f"{start}{_many_line(now)}", end=end, file=sys.stderr, flush=True)
 
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        self._seen.append((now, done))
-        while len(self._seen) > 2 and self._seen[0][0] < now - _WINDOW:
-            self._seen.popleft()
-        if now < self._next and done < total:
-            return
-        self._next = now + self._every
-        since, before = self._seen[0]
-        speed = (done - before) / max(now - since, 1e-9)
-        self._report(self._unit, done, total, speed, (total - done) / speed if speed > 0 else 0.0)
+    every = _EVENT_EVERY if is_bar or _events.get() is not None else None
+    pace = Pace(report) if every is None else Pace(report, every=every, first=0.0)
+
+    def show(now: ManyProgress) -> None:
+        is_new = not state or now.done < now.total or state[-1].done < now.done
+        state[:] = [now]
+        if is_new:
+            pace(now.done, now.total)
+
+    try:
+        yield show
+    finally:
+        if is_bar and state:
+            print(file=sys.stderr)
+
+
+def _many_line(now: ManyProgress) -> str:
+    failed = f", {now.failed} failed" if now.failed else ""
+    speed = f", {now.frames / max(now.seconds, 1e-9):.2f} frames/s" if now.frames else ""
+    minutes, seconds = divmod(round(now.seconds_left), 60)
+    hours, minutes = divmod(minutes, 60)
+    left = f", {hours}:{minutes:02d}:{seconds:02d} left" if now.seconds_left and now.done < now.total else ""
+    return f"{now.done} of {now.total} videos{failed}{speed}{left}"
 
 
 def _print_progress(unit: str, done: int, total: int, speed: float, left: float) -> None:
-    minutes, seconds = divmod(round(left), 60)
-    hours, minutes = divmod(minutes, 60)
-    rest = f", {hours}:{minutes:02d}:{seconds:02d} left" if done < total else ""
-    print(f"{done} of {total} {unit}, {speed:.2f} {unit}/s{rest}", file=sys.stderr, flush=True)
+    print(describe_progress(unit, done, total, speed, left), file=sys.stderr, flush=True)
 
 
 def _report_progress(unit: str, done: int, total: int, speed: float, left: float) -> None:

@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import frame_size
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
+from vos_zoo.texts import frame_size
 from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="COCO_V1",
         metavar="FILE",
         help="weights of the detector: COCO_V1 downloads them (default), torchvision's file, or a checkpoint of "
-        "recipes/dmn_aoa/detector.yaml",
+        "the recipe dmn_aoa/detector",
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     parser.add_argument(

@@ -1,21 +1,32 @@
-"""``vos-zoo publish``: put a checkpoint on the Hugging Face Hub."""
+"""``vos-zoo publish``: put a checkpoint, or all bundled ones, on the Hugging Face Hub."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import format_bytes
+from vos_zoo.cli.output import aligned, format_bytes
+from vos_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
     import argparse
 
-SUMMARY = "Publish a checkpoint folder on the Hugging Face Hub."
+SUMMARY = "Publish a checkpoint folder, or all bundled weights, on the Hugging Face Hub."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("checkpoint", metavar="FOLDER", help="checkpoint folder, or a name of `vos-zoo list --weights`")
-    parser.add_argument("--repo-id", required=True, metavar="OWNER/NAME", help="repository; created if it is not there")
+    parser.add_argument(
+        "checkpoint", nargs="?", metavar="FOLDER", help="checkpoint folder, or a name of `vos-zoo list --weights`"
+    )
+    parser.add_argument("--repo-id", metavar="OWNER/NAME", help="repository of FOLDER; created if it is not there")
+    parser.add_argument(
+        "--all", action="store_true", help="publish every bundled weight, each to OWNER/vos-zoo-NAME, and note the pins"
+    )
+    parser.add_argument("--owner", metavar="OWNER", help="with --all: user or organisation that gets the repositories")
+    parser.add_argument(
+        "--pins", type=Path, metavar="FILE", help="with --all: the registry's file of pins (default: this clone's)"
+    )
     parser.add_argument("--private", action="store_true", help="only people with access may see the repository")
     parser.add_argument("--dry-run", action="store_true", help="check everything and show the card, but send nothing")
     parser.add_argument(
@@ -25,7 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Publish and print the revision to pin."""
+    """Publish and print what to pin."""
+    if arguments.all:
+        return _publish_all(arguments)
+    if arguments.checkpoint is None or arguments.repo_id is None or arguments.owner or arguments.pins:
+        raise ConfigError(
+            "`vos-zoo publish` takes one checkpoint with its repository, `FOLDER --repo-id OWNER/NAME`, or "
+            "`--all --owner OWNER`."
+        )
     from vos_zoo.weights import publish_checkpoint
 
     published = publish_checkpoint(
@@ -49,4 +67,30 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"Published on {published.url}")
     print(f"Revision to pin: {published.revision}")
     print(f"Load it with `load_model({published.name!r})`.")
+    return 0
+
+
+def _publish_all(arguments: argparse.Namespace) -> int:
+    """Publish every bundled weight and print the table of pins."""
+    if arguments.owner is None or arguments.checkpoint or arguments.repo_id or arguments.message:
+        raise ConfigError(
+            "`vos-zoo publish --all` takes `--owner OWNER`, and neither a folder nor `--repo-id` nor `--message`."
+        )
+    from vos_zoo.weights.publish import publish_all, source_pins
+
+    pins = arguments.pins or source_pins()
+    rows: list[tuple[str, ...]] = [("WEIGHT", "FILE", "REPOSITORY", "REVISION")]
+    kept = []
+    options = {name: getattr(arguments, name) for name in ("private", "dry_run", "overwrite_card")}
+    for weight, published in publish_all(arguments.owner, pins, **options):
+        size = format_bytes(sum(published.num_bytes.values()))
+        rows.append((weight.name, size, published.repo_id, published.revision or "not sent"))
+        kept += [published.repo_id] if published.kept_card else []
+    print("\n".join(aligned(rows)))
+    if arguments.dry_run:
+        print("Nothing was sent and no pin written. Without --dry-run the files go to these repositories.")
+        return 0
+    if kept:
+        print(f"Cards that were written or edited on the Hub stay; --overwrite-card replaces them: {', '.join(kept)}.")
+    print(f"The pins are in {pins}. Commit it: copies installed from then on fetch by name what they do not hold.")
     return 0

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import frame_size
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.errors import ConfigError
 from vos_zoo.files import folder_lock
+from vos_zoo.texts import frame_size
 from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
             result = _reproduce(table, arguments, options)
             written = write_result(result, options.out)
     except KeyboardInterrupt:
-        print(f"vos-zoo: finished videos are kept in {options.out}; the same command goes on.", file=sys.stderr)
+        print(f"vos-zoo: finished videos are kept in {options.out}; repeat the command to resume.", file=sys.stderr)
         raise
     print(result.text())
     print("\nWrote " + ", ".join(map(str, written)))

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vos_zoo.cli.output import byte_count, frame_size, levels, named_path, void_value
+from vos_zoo.cli.mask_reading import add_mask_reading_arguments, mask_reading
+from vos_zoo.cli.output import named_path
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.cli.prompts import add_prompt_arguments, prompts_of
 from vos_zoo.errors import VosZooError
+from vos_zoo.texts import absent_objects, byte_count, frame_size, levels, void_value
 from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
@@ -37,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="MASKS",
-        help="palette or grey PNG for the first frame, or folder of masks named like frames; not needed with prompts, "
-        "which correct the mask of their frame if it has one",
+        help="palette or grey PNG for the first frame, folder of masks named like frames, or annotations of COCO, "
+        "labelme, CVAT, YOLO or Label Studio; not needed with prompts, which correct the mask of their frame if it has "
+        "one",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the masks")
     parser.add_argument(
@@ -76,6 +79,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=PATH",
         help="what the model takes beside frames and masks, such as proposals=FOLDER; repeat it for several",
     )
+    parser.add_argument(
+        "--direction",
+        default="forward",
+        choices=("forward", "backward", "both"),
+        help="where to go from the annotated frames (default: forward)",
+    )
+    parser.add_argument(
+        "--absent",
+        type=absent_objects,
+        action="append",
+        default=[],
+        metavar="FRAME:IDS",
+        help="objects that a frame does not show, such as 00012:3 or 12:3,5, without ending their tracks; repeat it "
+        "for several frames",
+    )
     parser.add_argument("--start", type=int, metavar="N", help="first frame, counted from 0")
     parser.add_argument("--end", type=int, metavar="N", help="frame to stop before")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take every n-th frame only")
@@ -95,11 +113,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="value of mask pixels without an opinion, such as 255; none if every value is an object; auto (default) "
         "takes 255 for it where it rims objects",
     )
+    add_mask_reading_arguments(parser)
     parser.add_argument(
         "--memory-budget", type=byte_count, metavar="BYTES", help="most bytes of the network's memory, e.g. 2GiB"
     )
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="go on where an earlier run in DIR stopped")
+    existing.add_argument("--resume", action="store_true", help="continue an earlier run in DIR where it stopped")
+    existing.add_argument(
+        "--redo",
+        action="store_true",
+        help="correct the finished run in DIR: segment again from what was added or changed since to the next "
+        "annotated frame",
+    )
     existing.add_argument("--overwrite", action="store_true", help="replace masks in DIR")
     add_prompt_arguments(parser)
     add_progress_argument(parser)
@@ -137,19 +162,23 @@ def run(arguments: argparse.Namespace) -> int:
                 side_inputs=dict(arguments.side_input),
                 resize_mask=arguments.resize_mask,
                 void=arguments.void,
+                direction=arguments.direction,
+                absent=_by_frame(arguments.absent),
+                mask_reading=mask_reading(arguments),
                 memory_budget=arguments.memory_budget,
                 resume=arguments.resume,
+                redo=arguments.redo,
                 overwrite=arguments.overwrite,
                 progress=count,
             )
     except (VosZooError, OSError):
-        _say_what_is_kept(arguments.out, finished)
+        _say_what_is_kept(arguments, finished)
         raise
     except KeyboardInterrupt:
         if arguments.debug:
             raise
         print("vos-zoo: stopped.", file=sys.stderr)
-        _say_what_is_kept(arguments.out, finished)
+        _say_what_is_kept(arguments, finished)
         return EXIT_INTERRUPTED
     print(_summary(report))
     return 0
@@ -170,7 +199,17 @@ def _summary(report: SegmentationReport) -> str:
     return "\n".join(lines)
 
 
-def _say_what_is_kept(folder: Path, finished: tuple[int, int]) -> None:
+def _by_frame(entries: list[tuple[str, list[int]]]) -> dict[str, list[int]]:
+    by_frame: dict[str, list[int]] = {}
+    for name, ids in entries:
+        by_frame.setdefault(name, []).extend(ids)
+    return by_frame
+
+
+def _say_what_is_kept(arguments: argparse.Namespace, finished: tuple[int, int]) -> None:
     done, total = finished
-    if done:
-        print(f"vos-zoo: {done} of {total} masks are in {folder}; go on with `--resume`.", file=sys.stderr)
+    if done and arguments.redo:
+        print(f"vos-zoo: all masks in {arguments.out} are whole; finish with `--redo`.", file=sys.stderr)
+    elif done:
+        kind = "masks are in" if arguments.direction == "forward" else "steps are finished in"
+        print(f"vos-zoo: {done} of {total} {kind} {arguments.out}; continue with `--resume`.", file=sys.stderr)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from vos_zoo.errors import MaskError
 
@@ -53,3 +55,18 @@ class ObjectIds:
     def planes(self, ids: Iterable[int]) -> list[int]:
         """Return the planes of ids."""
         return [self._ids.index(object_id) for object_id in ids]
+
+
+def id_type(ids: Iterable[int]) -> np.dtype[Any]:
+    """Choose the type of masks that hold these ids: uint8, uint16 or int32, the first that fits.
+
+    Example:
+        >>> [id_type(ids).name for ids in ([], [255], [256], [-1], [65536])]
+        ['uint8', 'uint8', 'uint16', 'int32', 'int32']
+    """
+    ids = list(ids)
+    low, high = min(ids, default=0), max(ids, default=0)
+    return next(
+        (np.dtype(kind) for kind in (np.uint8, np.uint16) if low >= 0 and high <= np.iinfo(kind).max),
+        np.dtype(np.int32),
+    )

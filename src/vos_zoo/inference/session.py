@@ -12,18 +12,17 @@ import torch
 import torch.nn.functional as F
 
 from vos_zoo.devices import find_device
-from vos_zoo.errors import ConfigError, MaskError, OutOfMemoryError, VideoError, is_out_of_memory
+from vos_zoo.errors import ConfigError, OutOfMemoryError, is_out_of_memory
 from vos_zoo.layers import soft_aggregate
-from vos_zoo.media.arrays import ColorOrder, to_frame, to_mask
-from vos_zoo.media.mask_values import RIM_VALUE, VoidChoice, check_void, has_void_rims
-from vos_zoo.media.masks import warn_of_palette_greys, warn_of_void_rims
 
 from .arithmetic import Precision, arithmetic, check_precision, half_type, store_weights
-from .geometry import FrameGeometry, WorkingSize
-from .objects import ObjectIds
+from .geometry import FrameGeometry
+from .inputs import Given, SessionInputs
+from .objects import ObjectIds, id_type
 from .optimize import compile_network, copy_network, optimize_network
-from .result import FrameResult, id_type, label_pixels
+from .result import FrameResult, label_pixels
 from .side_inputs import check_side_inputs
+from .sizes import check_size, native_size
 from .unwrap import find_network
 
 if TYPE_CHECKING:
@@ -32,12 +31,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from vos_zoo.media.arrays import ColorOrder
+    from vos_zoo.media.mask_values import VoidChoice
     from vos_zoo.network import ClipMemory, MemoryPolicy, Prediction, VOSNetwork
 
+    from .sizes import WorkingSize
     from .unwrap import Model
 
 _logger = logging.getLogger(__name__)
-_LEAST_ID, _LARGEST_ID = -(2**31), 2**31 - 1  # the largest type of masks is int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +144,10 @@ class VideoSession:
         optimize: bool = True,
         compile: bool = False,  # torch's own name for it
     ) -> None:
-        _check_size(size)
+        check_size(size)
         check_precision(precision)
         half = half_type(precision)
-        if color not in ("rgb", "bgr"):
-            raise ConfigError(f"The order of colours is {color!r}. Expected 'rgb', or 'bgr' for frames of OpenCV.")
+        self._inputs = SessionInputs(self._fit, self._working_size, color=color, void=void)
         network = find_network(model)
         if device is None and isinstance(model, (str, Path)):
             device = "auto"
@@ -165,10 +165,6 @@ class VideoSession:
             self._network = compile_network(self._network, self.device)
         self._size = size
         self._precision = precision
-        self._color = color
-        check_void(void)
-        self._void: VoidChoice = void
-        self._small: set[int] = set()  # objects that were said to be too small
         chosen = policy or self._network.default_policy()
         if side_inputs:
             check_side_inputs(self._network, side_inputs)
@@ -176,8 +172,6 @@ class VideoSession:
         self._policy = chosen if max_memory_bytes is None else replace(chosen, max_bytes=max_memory_bytes)
         self._objects = ObjectIds()
         self._id_type: np.dtype[Any] = id_type(())
-        self._geometry: FrameGeometry | None = None
-        self._next_index = 0
         self._prediction: Prediction | None = None  # of the last frame, if the network can show something of it
         with torch.no_grad():
             self._memory: ClipMemory = self._network.new_memory(self._policy)
@@ -195,7 +189,7 @@ class VideoSession:
     @property
     def num_frames(self) -> int:
         """Frames processed so far."""
-        return self._next_index
+        return self._inputs.next_index
 
     @property
     def memory_frames(self) -> int:
@@ -234,29 +228,21 @@ class VideoSession:
                 tracked or in the mask.
             OutOfMemoryError: If the device runs out of memory; the session stays usable.
         """
-        frame = to_frame(frame, f"Frame {self._next_index}", color=self._color)
-        geometry = self._check_frame(frame)
-        mask = None if mask is None else to_mask(mask, f"The mask of frame {self._next_index}")
-        annotated, is_open = self._check_mask(mask, geometry.frame_size)
-        self._say_what_is_small(mask, annotated, geometry)
-        if absent:
-            annotated = [*annotated, *self._check_absent(absent, annotated)]
-            mask = np.zeros(geometry.frame_size, np.uint8) if mask is None else mask
+        given = self._inputs.take(frame, mask, absent, self._objects)
         failure: OutOfMemoryError | None = None
         try:
             with torch.inference_mode(), arithmetic(self._precision, self.device), self._memory.attempt():
-                result = self._step(frame, mask, annotated, is_open, geometry)
+                result = self._step(given)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             failure = OutOfMemoryError(
-                self._out_of_memory_message(geometry, len(set(self._objects.ids) | set(annotated)))
+                self._out_of_memory_message(given.sizes, len(set(self._objects.ids) | set(given.annotated)))
             )
         if failure is not None:
             # Raised out here, it does not remember the original, whose traceback holds the activations.
             raise failure
-        self._geometry = geometry
-        self._next_index += 1
+        self._inputs.accept(given)
         return result
 
     def remove(self, object_id: int) -> None:
@@ -306,12 +292,13 @@ class VideoSession:
             ConfigError: If this network does not show it.
         """
         self._check_view(name)
-        if self._prediction is None or self._geometry is None:
+        geometry = self._inputs.sizes
+        if self._prediction is None or geometry is None:
             return None
         shown = self._network.view(name, self._prediction)
         planes = shown.map.float().unsqueeze(1)
-        padded = F.interpolate(planes, self._geometry.padded_size, mode="bilinear", align_corners=False)
-        pixels: NDArray[np.float32] = self._geometry.to_frame(self._geometry.crop(padded)[0, 0]).cpu().numpy()
+        padded = F.interpolate(planes, geometry.padded_size, mode="bilinear", align_corners=False)
+        pixels: NDArray[np.float32] = geometry.to_frame(geometry.crop(padded)[0, 0]).cpu().numpy()
         return FrameView(pixels, shown.means)
 
     def _check_view(self, name: str) -> None:
@@ -335,34 +322,22 @@ class VideoSession:
         return FrameGeometry.fit(frame_size, self._working_size(frame_size), self._network.stride)
 
     def _working_size(self, frame_size: tuple[int, int]) -> WorkingSize:
-        if self._size != "native":
-            return self._size
-        size = self._network.working_size
-        is_upright = frame_size[0] > frame_size[1]
-        if isinstance(size, tuple) and is_upright != (size[0] > size[1]):
-            return size[1], size[0]
-        return size
+        return native_size(self._network.working_size, frame_size) if self._size == "native" else self._size
 
-    def _step(
-        self,
-        frame: NDArray[np.uint8],
-        mask: NDArray[np.integer] | None,
-        annotated: list[int],
-        is_open: NDArray[np.bool_] | None,
-        geometry: FrameGeometry,
-    ) -> FrameResult:
-        network, memory = self._network, self._memory
+    def _step(self, given: Given[FrameGeometry]) -> FrameResult:
+        network, memory, geometry = self._network, self._memory, given.sizes
+        mask, annotated, is_open = given.mask, given.annotated, given.is_open
         memory.tick()
         known = len(self._objects)
         needs_prediction = any(is_open is not None or object_id not in annotated for object_id in self._objects.ids)
         if not needs_prediction and not annotated:  # nothing to track yet
             background = torch.ones(1, *geometry.working_size, dtype=torch.float32, device=self.device)
             self._prediction = None
-            return FrameResult(
-                self._next_index, np.zeros(geometry.frame_size, self._id_type), (), _ordinary(background)
-            )
+            empty_mask = np.zeros(geometry.frame_size, self._id_type)
+            return FrameResult(self.num_frames, empty_mask, (), _ordinary(background))
         prediction: Prediction | None = None
-        features = network.encode(geometry.to_image(frame, self.device, pad_first=network.pads_before_normalisation))
+        pad_first = network.pads_before_normalisation
+        features = network.encode(geometry.to_image(given.frame, self.device, pad_first=pad_first))
         if needs_prediction:
             prediction = network.predict(features, memory)
             probabilities = torch.sigmoid(prediction.logits.float())
@@ -391,9 +366,9 @@ class VideoSession:
         cropped = geometry.crop(final)[0]
         kind = np.promote_types(self._id_type, id_type(objects.ids))
         labels = label_pixels(
-            cropped, objects.ids, geometry, given=mask, is_open=is_open, annotated=annotated, dtype=kind
+            cropped, objects.ids, geometry.frame_size, given=mask, is_open=is_open, annotated=annotated, dtype=kind
         )
-        result = FrameResult(self._next_index, labels, objects.ids, _ordinary(cropped))
+        result = FrameResult(self.num_frames, labels, objects.ids, _ordinary(cropped))
         # Last, so that a frame that fails before has changed nothing.
         if annotated or memory.is_due:
             masks = final[:, 1:]
@@ -404,70 +379,6 @@ class VideoSession:
         self._prediction = prediction if network.views else None
         self._id_type = kind
         return result
-
-    def _check_frame(self, frame: NDArray[np.uint8]) -> FrameGeometry:
-        size = (frame.shape[0], frame.shape[1])
-        if 0 in size:
-            raise VideoError(f"Frame {self._next_index} is {size[1]}x{size[0]} pixels. Expected at least one pixel.")
-        if self._geometry is not None and self._geometry.frame_size != size:
-            raise VideoError(
-                f"Frame {self._next_index} is {size[1]}x{size[0]} pixels, the frames before were "
-                f"{self._geometry.frame_size[1]}x{self._geometry.frame_size[0]}. Use one session per video size."
-            )
-        return self._geometry or self._fit(size)
-
-    def _check_mask(
-        self, mask: NDArray[np.integer] | None, size: tuple[int, int]
-    ) -> tuple[list[int], NDArray[np.bool_] | None]:
-        """Give the mask's ids, and where it has no opinion; None instead of nowhere."""
-        if mask is None:
-            return [], None
-        if mask.shape != size:
-            raise MaskError(
-                f"The mask of frame {self._next_index} is {mask.shape[1]}x{mask.shape[0]} pixels, its frame "
-                f"{size[1]}x{size[0]}. Give a mask of the frame's size (or resize it, nearest neighbour)."
-            )
-        void = self._void
-        if void == "auto":
-            void = RIM_VALUE if has_void_rims(mask) else None
-            if void is not None:
-                warn_of_void_rims(f"The mask of frame {self._next_index}")
-        ids = [int(object_id) for object_id in np.unique(mask) if object_id != 0 and object_id != void]
-        outside = [object_id for object_id in ids if not _LEAST_ID <= object_id <= _LARGEST_ID]
-        if outside:
-            raise MaskError(
-                f"The mask of frame {self._next_index} holds object id {outside[0]}. Expected ids that fit 32 bits, "
-                f"{_LEAST_ID} to {_LARGEST_ID}; number the objects anew."
-            )
-        is_open = None if void is None else mask == void
-        return ids, is_open if is_open is not None and is_open.any() else None
-
-    def _check_absent(self, absent: Collection[int], annotated: list[int]) -> list[int]:
-        wrong = [object_id for object_id in absent if object_id not in self._objects or object_id in annotated]
-        if wrong:
-            why = "in the mask of this frame" if wrong[0] in annotated else "not tracked"
-            raise MaskError(
-                f"Object {wrong[0]} is said to be absent from frame {self._next_index}, but it is {why}. Expected "
-                f"tracked objects ({', '.join(map(str, self._objects.ids)) or 'none so far'}) that the mask leaves out."
-            )
-        return list(dict.fromkeys(absent))
-
-    def _say_what_is_small(
-        self, mask: NDArray[np.integer] | None, annotated: list[int], geometry: FrameGeometry
-    ) -> None:
-        """Log shapes and objects that the network will hardly see, before it works on them."""
-        if self._geometry is None:
-            bound = geometry.describe_bound(self._working_size(geometry.frame_size))
-            if bound:
-                _logger.warning("%s", bound)
-        if mask is None:
-            return
-        warn_of_palette_greys(annotated, f"The mask of frame {self._next_index}")
-        for object_id in set(annotated) - self._small:
-            loss = geometry.describe_loss(int((mask == object_id).sum()))
-            if loss:
-                self._small.add(object_id)
-                _logger.warning("Object %d in the mask of frame %d %s", object_id, self._next_index, loss)
 
     def _estimate(self, geometry: FrameGeometry, objects: int) -> SessionEstimate:
         cost = self._network.memory_cost(self._policy, geometry.padded_size, objects)
@@ -492,7 +403,7 @@ class VideoSession:
         smaller = max(self._network.stride, int(min(height, width) * 0.7) // 16 * 16)
         fewer = max(2, self.memory_frames // 2)
         return (
-            f"Out of memory on {self.device} at frame {self._next_index}: {width}x{height} pixels, {objects} objects, "
+            f"Out of memory on {self.device} at frame {self.num_frames}: {width}x{height} pixels, {objects} objects, "
             f"{self.memory_frames} frames in memory (about {estimate.working_bytes / 2**20:.0f} MiB for the frame and "
             f"{self.memory_bytes / 2**20:.0f} MiB of memory). Settings that take about half: size={smaller}; "
             f"policy with max_frames={fewer}; "
@@ -504,14 +415,3 @@ def _ordinary(tensor: Tensor) -> Tensor:
     """Copy a tensor of inference mode into one that takes part in everything."""
     with torch.inference_mode(False), torch.no_grad():
         return tensor.clone(memory_format=torch.contiguous_format)
-
-
-def _check_size(size: WorkingSize | Literal["native"]) -> None:
-    sides = size if isinstance(size, tuple) else (size,)
-    is_number = all(isinstance(side, int) and side >= 1 for side in sides)
-    if size is None or size == "native" or (is_number and len(sides) == (2 if isinstance(size, tuple) else 1)):
-        return
-    raise ConfigError(
-        f"Working size is {size!r}. Expected a short side such as 480, a pair (height, width) such as (256, 448), both "
-        "in pixels, None for the frames' own size, or 'native'."
-    )

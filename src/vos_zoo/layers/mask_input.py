@@ -26,4 +26,9 @@ def object_channels(probabilities: Tensor) -> Tensor:
         others = torch.zeros_like(probabilities)  # exact zero; sum minus itself would leave rounding in half precision
     else:
         others = probabilities.sum(dim=1, keepdim=True) - probabilities
-    return torch.stack([probabilities, others], dim=2).flatten(0, 1)
+    return stack_channels(probabilities, others)
+
+
+def stack_channels(masks: Tensor, others: Tensor) -> Tensor:
+    """Stack masks (B, O, H, W) with the sums of the other objects' masks (B, O, H, W): (B*O, 2, H, W)."""
+    return torch.stack([masks, others], dim=2).flatten(0, 1)

@@ -65,7 +65,7 @@ def read_absences(path: Path, names: FrameNames) -> dict[str, frozenset[int]]:
     except (ValueError, OSError) as error:
         raise MaskError(
             f"`{path}` cannot be read as a list of absent objects ({error}). Expected JSON such as "
-            '{"00012": [3], "00040": [1, 3]}: for each frame, by its name, the ids of the objects that it does not show.'
+            '{"00012": [3], "00040": [1, 3]}: for each frame, by its name, the ids of objects that it does not show.'
         ) from error
 
 

@@ -1,20 +1,24 @@
 """Frames and masks that a program hands over: NumPy arrays, PyTorch tensors and Pillow images, converted in one place.
 
-PyTorch is not imported here: where nobody imported it, nothing can be a tensor.
+Neither PyTorch nor Pillow is imported here: where nobody imported them, nothing can be a tensor or an image.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vos_zoo.errors import MaskError, VideoError
-from vos_zoo.media.mask_decoding import Mask, decode_picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from typing_extensions import TypeIs
+
+    from vos_zoo.media.mask_decoding import Mask
 
 __all__ = ["ColorOrder", "as_array", "is_array", "is_mask", "to_frame", "to_mask"]
 
@@ -47,7 +51,7 @@ def to_frame(frame: Any, name: str, *, color: ColorOrder = "rgb") -> NDArray[np.
         >>> to_frame(np.full((3, 2, 4), 0.5, np.float32), "Frame 0")[0, 0].tolist()
         [128, 128, 128]
     """
-    if isinstance(frame, Image.Image):
+    if _is_picture(frame):
         return _picture_frame(frame, name)
     if not is_array(frame):
         raise VideoError(f"{name} is {_kind(frame)}. {_FRAME}, or a Pillow image; {_frame_advice(frame)}.")
@@ -89,7 +93,9 @@ def to_mask(mask: Any, name: str) -> Mask:
         >>> to_mask([np.array([[True, False]]), np.array([[False, True]])], "The mask").tolist()
         [[1, 2]]
     """
-    if isinstance(mask, Image.Image):
+    if _is_picture(mask):
+        from vos_zoo.media.mask_decoding import decode_picture
+
         decoded = decode_picture(mask, name)
         return (decoded.ids != 0).astype(np.uint8) if decoded.is_black_and_white else decoded.ids
     if isinstance(mask, Sequence) and not isinstance(mask, (str, bytes)):
@@ -121,7 +127,7 @@ def to_mask(mask: Any, name: str) -> Mask:
 def is_array(thing: object) -> bool:
     """Tell whether something is an array, a tensor, or says itself how to become an array."""
     return isinstance(thing, np.ndarray) or (
-        hasattr(thing, "__array__") and not isinstance(thing, (type, np.generic, Image.Image))
+        hasattr(thing, "__array__") and not isinstance(thing, (type, np.generic)) and not _is_picture(thing)
     )
 
 
@@ -136,10 +142,10 @@ def as_array(thing: Any) -> NDArray[Any]:
 
 def is_mask(thing: object) -> bool:
     """Tell whether something is one mask, or the masks of a frame's objects, rather than a path or masks by frame."""
-    return isinstance(thing, Image.Image) or is_array(thing) or (isinstance(thing, Sequence) and not _is_path(thing))
+    return _is_picture(thing) or is_array(thing) or (isinstance(thing, Sequence) and not _is_path(thing))
 
 
-def _picture_frame(image: Image.Image, name: str) -> NDArray[np.uint8]:
+def _picture_frame(image: Image, name: str) -> NDArray[np.uint8]:
     if image.mode not in _LOSSLESS_MODES:
         raise VideoError(
             f"{name} is an image of mode {image.mode}, with more than 8 bits per value. {_FRAME}; scale its values "
@@ -160,8 +166,8 @@ def _scale(fractions: NDArray[Any], name: str) -> NDArray[np.uint8]:
 
 def _one_of(entry: Any, number: int, name: str) -> NDArray[np.bool_]:
     """Give one boolean mask of a list."""
-    if isinstance(entry, Image.Image) or not is_array(entry):
-        if isinstance(entry, Image.Image) and entry.mode == "1":
+    if _is_picture(entry) or not is_array(entry):
+        if _is_picture(entry) and entry.mode == "1":
             return np.asarray(entry)
         raise MaskError(f"{name} is a list that holds {_kind(entry)}. {_MASK}; {_mask_advice([entry])}.")
     array = as_array(entry)
@@ -214,6 +220,11 @@ def _mask_advice(mask: object) -> str:
     if isinstance(mask, dict):
         return "give the mask of this frame alone"
     return "np.array(mask, dtype=np.int32) makes an array of nested lists"
+
+
+def _is_picture(thing: object) -> TypeIs[Image]:
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(thing, pillow.Image)
 
 
 def _is_path(thing: object) -> bool:

@@ -63,8 +63,8 @@ class FrameNames:
                 return name
         elif not isinstance(key, (int, np.integer)) or isinstance(key, bool):
             raise UsageError(
-                f"{what} is given for frame {key!r}, a {type(key).__name__}. Expected the number of a frame, from 0, or "
-                "its name."
+                f"{what} is given for frame {key!r}, a {type(key).__name__}. Expected the number of a frame, from 0, "
+                "or its name."
             )
         elif 0 <= key < len(self._names):
             return self._names[int(key)]

@@ -13,8 +13,9 @@ import numpy as np
 from vos_zoo.errors import MaskError, UsageError
 from vos_zoo.media.arrays import is_mask, to_mask
 from vos_zoo.media.frame_names import FrameNames, some_names
+from vos_zoo.media.mask_notes import warn_of_void_rims
 from vos_zoo.media.mask_values import RIM_VALUE, VOID, VoidChoice, check_void, has_void_rims
-from vos_zoo.media.masks import MaskFolder, read_mask, warn_of_void_rims
+from vos_zoo.media.masks import MaskFolder, read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,14 +161,16 @@ def open_given_masks(
     *,
     all_names: Sequence[str] | None = None,
     void: VoidChoice = "auto",
+    first_number: int | None = None,
 ) -> GivenMasks:
-    """Open what a user gives as masks: the one door for all sources.
+    """Open images of ids, or masks in memory; ``vos_zoo.interchange.opening`` also opens files of other tools.
 
     Args:
         masks: See :data:`MaskSource`.
         frame_names: Names of the frames to segment, in their order.
         all_names: Names of all frames of the video; None means ``frame_names``.
         void: The value of pixels without an opinion, see :func:`vos_zoo.read_mask`.
+        first_number: The number by which files call the first frame of the video; None finds out.
 
     Raises:
         MissingFileError: If a path leads to nothing.
@@ -175,7 +178,9 @@ def open_given_masks(
         UsageError: If ``masks`` is nothing of this.
     """
     if isinstance(masks, (str, os.PathLike)):
-        return MaskFolder(Path(masks), frame_names, all_names=all_names, void=void, void_as=VOID)
+        return MaskFolder(
+            Path(masks), frame_names, all_names=all_names, void=void, void_as=VOID, first_number=first_number
+        )
     if isinstance(masks, Mapping) or is_mask(masks):
         return MasksInMemory(masks, frame_names, all_names=all_names, void=void)
     raise UsageError(

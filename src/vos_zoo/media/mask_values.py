@@ -1,17 +1,16 @@
-"""What the values of a mask mean beyond object ids: void rims, and grey levels of palette colours."""
+"""What the values of a mask mean: their colours, void rims, and grey levels of palette colours."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.errors import ConfigError
 
-__all__ = ["RIM_VALUE", "VOID", "VoidChoice", "check_void", "has_void_rims", "ids_behind_greys"]
+__all__ = ["RIM_VALUE", "VOID", "VoidChoice", "check_void", "davis_palette", "has_void_rims", "ids_behind_greys"]
 
 VOID = -1
 """Value of pixels without an opinion in masks that are given to a session."""
@@ -44,6 +43,25 @@ def check_void(void: VoidChoice) -> None:
     )
 
 
+def davis_palette() -> NDArray[np.uint8]:
+    """Give the colours of the DAVIS and PASCAL VOC masks.
+
+    Returns:
+        RGB colours, shape (256, 3); row 0 (background) is black and all rows differ.
+
+    Source: the colour map of the PASCAL VOC development kit: bit 3k+c of the id is bit 7-k of channel c.
+
+    Example:
+        >>> davis_palette()[:4].tolist()
+        [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    """
+    ids = np.arange(256)
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    for bit in range(8):
+        colours[:, bit % 3] |= ((ids >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
+    return colours
+
+
 def has_void_rims(ids: NDArray[np.integer[Any]], value: int = RIM_VALUE) -> bool:
     """Tell whether a value marks the unclear pixels along objects, and no object of its own.
 
@@ -59,15 +77,47 @@ def has_void_rims(ids: NDArray[np.integer[Any]], value: int = RIM_VALUE) -> bool
     if not is_void.any() or not is_object.any() or ids.max() > value or (ids == value - 1).any():
         return False  # ids that go on around the value make it one of them
     half_width = max(_LEAST_HALF_WIDTH, round(_RIM_SHARE * min(ids.shape)))
-    _, pieces = cv2.connectedComponents(is_void.astype(np.uint8), connectivity=8)
-    square = np.ones((2 * half_width + 1,) * 2, np.uint8)
-    core = cv2.erode(is_void.astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    pieces = _pieces(is_void)
+    core = _neighbours(is_void, half_width) == (2 * half_width + 1) ** 2
     is_rim = is_void & ~np.isin(pieces, np.unique(pieces[core]))
-    outline = (cv2.dilate(is_object.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~is_object
+    outline = (_neighbours(is_object, 1) > 0) & ~is_object
     cover = (outline & is_rim).sum() / max(1, outline.sum())
     touching = np.unique(pieces[outline & is_rim])
     is_all_rims = bool(np.isin(pieces[is_void], touching).all())
     return bool(cover >= (_LEAST_COVER if is_all_rims else 0.5))
+
+
+def _neighbours(is_set: NDArray[np.bool_], radius: int) -> NDArray[np.int32]:
+    """Count the set pixels in the square around every pixel, itself included; outside the mask nothing is set."""
+    sums = np.pad(is_set.astype(np.int32), ((radius + 1, radius), (radius + 1, radius))).cumsum(0).cumsum(1)
+    side = 2 * radius + 1
+    counts: NDArray[np.int32] = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return counts
+
+
+def _pieces(is_set: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number the connected pieces of set pixels, diagonal neighbours included, from 1; 0 is everything else.
+
+    Pieces are found among runs of set pixels within rows, of which there are far fewer than pixels.
+    """
+    steps = np.diff(np.pad(is_set, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(steps == 1)
+    ends = np.nonzero(steps == -1)[1]  # behind the last pixel
+    row_length = is_set.shape[1] + 2
+    first = np.searchsorted(rows * row_length + ends, (rows + 1) * row_length + starts)
+    last = np.searchsorted(rows * row_length + starts, (rows + 1) * row_length + ends, side="right")
+    counts = np.maximum(last - first, 0)
+    upper = np.repeat(np.arange(len(rows)), counts)
+    lower = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts) + np.repeat(first, counts)
+    piece = np.arange(len(rows))
+    while (piece[upper] != piece[lower]).any():
+        least = np.minimum(piece[upper], piece[lower])
+        np.minimum.at(piece, piece[upper], least)
+        np.minimum.at(piece, piece[lower], least)
+        piece = piece[piece]
+    numbers = np.zeros(is_set.shape, np.int64)
+    numbers[is_set] = np.repeat(piece + 1, ends - starts)
+    return numbers
 
 
 def ids_behind_greys(levels: Iterable[int], palette: NDArray[np.uint8]) -> dict[int, int] | None:

@@ -19,35 +19,17 @@ from PIL import Image
 from vos_zoo.errors import MaskError, MissingFileError, ShapeError
 from vos_zoo.files import atomic_path, local_path, natural_key, refuse_dangling
 from vos_zoo.media.absences import ABSENT_FILE, read_absences
+from vos_zoo.media.frame_matching import find_frames
 from vos_zoo.media.frame_names import FrameNames, some_names
 from vos_zoo.media.mask_decoding import MAX_ID, DecodedMask, Mask, decode_mask
-from vos_zoo.media.mask_values import RIM_VALUE, VoidChoice, check_void, has_void_rims, ids_behind_greys
+from vos_zoo.media.mask_notes import say_once, warn_of_palette_greys, warn_of_void_rims
+from vos_zoo.media.mask_values import RIM_VALUE, VoidChoice, check_void, davis_palette, has_void_rims
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 """Endings of the files that a folder of masks may hold; JPEG is none of them, since it changes ids."""
 
 _PALETTE_MAX_ID = 255
 _logger = logging.getLogger(__name__)
-_notes_given: set[str] = set()
-
-
-def davis_palette() -> NDArray[np.uint8]:
-    """Give the colours of the DAVIS and PASCAL VOC masks.
-
-    Returns:
-        RGB colours, shape (256, 3); row 0 (background) is black and all rows differ.
-
-    Source: the colour map of the PASCAL VOC development kit: bit 3k+c of the id is bit 7-k of channel c.
-
-    Example:
-        >>> davis_palette()[:4].tolist()
-        [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
-    """
-    ids = np.arange(256)
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    for bit in range(8):
-        colours[:, bit % 3] |= ((ids >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
-    return colours
 
 
 def read_mask(
@@ -74,6 +56,12 @@ def read_mask(
         MissingFileError: If there is no such file.
         MaskError: If the file is no readable image, has colour or alpha channels, is anti-aliased, or JPEG-compressed.
         ConfigError: If ``void`` is no value, "auto" or None.
+
+    Example:
+        >>> from vos_zoo.demo import demo_clip
+        >>> mask = read_mask(demo_clip().first_mask)
+        >>> mask.shape, mask_ids(mask)
+        ((480, 854), [1])
     """
     check_void(void)
     path = local_path(path)
@@ -203,6 +191,8 @@ class MaskFolder:
             Masks of the other frames are left out, which is logged.
         void: The value of pixels without an opinion; see ``read_mask``.
         void_as: What these pixels are given as; 0 makes them background.
+        first_number: The number by which the files call the first frame of the video; None finds out, see
+            :func:`~vos_zoo.media.frame_matching.find_frames`.
 
     Attributes:
         path: Where the masks are.
@@ -224,8 +214,10 @@ class MaskFolder:
         all_names: Sequence[str] | None = None,
         void: VoidChoice = "auto",
         void_as: int = 0,
+        first_number: int | None = None,
     ) -> None:
         check_void(void)
+        self._first_number = first_number
         self.path = local_path(path)
         self._void: VoidChoice = void
         self._void_as = void_as
@@ -321,26 +313,25 @@ class MaskFolder:
         return {frame_names[0]: self.path}
 
     def _match_folder(self, all_names: Sequence[str]) -> dict[str, Path]:
-        names = FrameNames(all_names)
+        files = mask_files(self.path)
+        names = find_frames(
+            [file.stem for file in files], all_names, first_number=self._first_number, what=f"masks in `{self.path}`"
+        )
         matched: dict[str, Path] = {}
-        strangers: list[str] = []
-        for path in _mask_files(self.path):
-            name = names.find(path.stem, f"Mask `{path}`")
-            if name is None:
-                strangers.append(path.name)
-                continue
+        for name, file in zip(names, files, strict=True):
             if name in matched:
-                raise MaskError(f"Frame {name} has two masks, `{matched[name]}` and `{path}`. Remove one of them.")
-            matched[name] = path
-        if strangers:
-            raise MaskError(
-                f"{len(strangers)} of the masks in `{self.path}` match no frame: {some_names(strangers)}. Masks are "
-                f"named like their frames: {some_names(all_names)}. Rename or remove them."
-            )
+                raise MaskError(f"Frame {name} has two masks, `{matched[name]}` and `{file}`. Remove one of them.")
+            matched[name] = file
         return matched
 
 
-def _mask_files(folder: Path) -> list[Path]:
+def mask_files(folder: Path) -> list[Path]:
+    """List the masks of a folder in natural order.
+
+    Raises:
+        MaskError: If it holds none.
+        MissingFileError: If some are links to files that are not there.
+    """
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
     images = [p for p in entries if p.suffix.lower() in MASK_SUFFIXES]
     refuse_dangling(images, "masks")
@@ -368,14 +359,14 @@ def _named_ids(decoded: DecodedMask, path: Path, void: VoidChoice, *, void_as: i
     """Give the ids of a mask, and say once what is not plain about its values."""
     value = _void_value(decoded, void)
     if decoded.is_black_and_white and value is None:
-        _say_once("black and white", "Mask `%s` is black and white: taken as one object with id 1 (said once).", path)
+        say_once("black and white", "Mask `%s` is black and white: taken as one object with id 1 (said once).", path)
         is_object: NDArray[np.bool_] = decoded.ids != 0
         return is_object.astype(np.uint8)
     levels = mask_ids(decoded.ids, void=value)
     if void == "auto" and value is not None:
         warn_of_void_rims(f"Mask `{path}`")
     elif void == "auto" and RIM_VALUE in levels and len(levels) > 1 and decoded.ids.dtype == np.uint8:
-        _say_once(
+        say_once(
             "void areas", "Mask `%s` has areas of 255 beside other ids: followed as an object like the others (said "
             "once). If they mark pixels without an opinion, say so by `--void 255`.", path,
         )  # fmt: skip
@@ -386,41 +377,6 @@ def _named_ids(decoded: DecodedMask, path: Path, void: VoidChoice, *, void_as: i
     ids = decoded.ids if void_as >= 0 else decoded.ids.astype(np.int32)
     ids[decoded.ids == value] = void_as
     return ids
-
-
-def warn_of_palette_greys(levels: Sequence[int], name: str) -> None:
-    """Say once that ids are the grey levels of the DAVIS palette, as ``cv2.imread(path, 0)`` makes them.
-
-    Args:
-        levels: Ids of a mask, without 0.
-        name: What the message calls the mask.
-    """
-    ids = ids_behind_greys(levels, davis_palette()) if levels else None
-    if ids is not None:
-        shown = ", ".join(f"{level} is that of id {object_id}" for level, object_id in list(ids.items())[:3])
-        _say_once(
-            "palette greys", "%s holds the grey levels of palette colours, as if a palette mask had been read as grey "
-            "(cv2.imread(path, 0) does that): %s. They are followed under these values (said once). "
-            "vos_zoo.read_mask reads the ids of a palette mask.", name, shown,
-        )  # fmt: skip
-
-
-def warn_of_void_rims(name: str) -> None:
-    """Say once that 255 along the rims of objects is no object.
-
-    Args:
-        name: What the message calls the mask.
-    """
-    _say_once(
-        "void rims", "%s has 255 along the rims of objects: taken as no opinion, and as no object (said once). "
-        "`--void none` (void=None) makes it an object.", name,
-    )  # fmt: skip
-
-
-def _say_once(key: str, message: str, *arguments: object) -> None:
-    if key not in _notes_given:
-        _notes_given.add(key)
-        _logger.warning(message, *arguments)
 
 
 def _checked_ids(mask: NDArray[Any]) -> NDArray[Any]:

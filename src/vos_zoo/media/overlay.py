@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vos_zoo.errors import ConfigError, ShapeError
 from vos_zoo.files import atomic_path
-from vos_zoo.media.masks import davis_palette
+from vos_zoo.media.mask_values import davis_palette
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of the image files that can be written."""

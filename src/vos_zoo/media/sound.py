@@ -1,4 +1,4 @@
-"""The sound of a video, copied into another one without decoding it."""
+"""The sound of a video, copied into another one, without decoding it wherever the container can hold it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ except ImportError:  # an optional extra; who writes videos has it
 __all__ = ["SoundCopy"]
 
 _logger = logging.getLogger(__name__)
+_CONTAINERS = {"mp4": "an MP4", "mov": "a QuickTime", "webm": "a WebM"}
+_ENCODED_RATE = 48_000  # samples per second; the rate of videos, and the only one of Opus
 
 
 class SoundCopy:
@@ -27,12 +29,16 @@ class SoundCopy:
         path: The video with the sound.
         output: The open PyAV container to copy to, before anything is written into it.
         begin: Time of the first frame that is written, in seconds on the clock of ``path``; it becomes 0.
+        encoder: FFmpeg's encoder for sound that the output cannot hold as it is; None leaves such sound out.
+        may_copy: Whether sound that the output says it can hold is copied; else it is encoded.
 
     Attributes:
         is_copied: Whether there is sound, and the output can hold it. If it cannot, that is logged.
     """
 
-    def __init__(self, path: Path, output: Any, begin: Fraction) -> None:
+    def __init__(
+        self, path: Path, output: Any, begin: Fraction, *, encoder: str | None = None, may_copy: bool = True
+    ) -> None:
         self._source: Any = open_container(path)
         self._output = output
         self._begin = begin
@@ -40,13 +46,22 @@ class SoundCopy:
         self._last = -1  # time of the packet that was copied last, in ticks
         stream = self._source.streams.best("audio")
         name = None if stream is None or stream.codec_context is None else stream.codec_context.name
-        self.is_copied = name in output.supported_codecs
+        fits = may_copy and name in output.supported_codecs
+        self.is_copied = fits or (name is not None and encoder is not None)
+        self._is_encoded = self.is_copied and not fits
         if self.is_copied:
-            self._stream = output.add_stream_from_template(stream)
             self._packets: Iterator[Any] = self._source.demux(stream)
+            self._stream = (
+                output.add_stream_from_template(stream)
+                if encoder is None or fits
+                else output.add_stream(encoder, rate=_ENCODED_RATE, layout=_layout(stream))
+            )
         else:
             if stream is not None:
-                _logger.warning("The sound of `%s` (%s) does not fit into an MP4 video and is left out.", path, name)
+                _logger.warning(
+                    "The sound of `%s` (%s) does not fit into %s video and is left out.",
+                    path, name, _CONTAINERS.get(output.format.name, "such a"),
+                )  # fmt: skip
             self.close()
 
     def write_until(self, time: Fraction) -> None:
@@ -64,7 +79,7 @@ class SoundCopy:
                 return
             else:
                 try:
-                    self._copy(packet)
+                    self._encode(packet) if self._is_encoded else self._copy(packet)
                 except av.error.FFmpegError as error:
                     _logger.warning(
                         "The sound cannot be copied any further (%s); the rest is left out.", error.strerror
@@ -72,10 +87,13 @@ class SoundCopy:
                     self.close()
 
     def close(self) -> None:
-        """Close the source. Closing twice does no harm."""
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+        """Finish the sound and close the source. Closing twice does no harm."""
+        if self._source is None:
+            return
+        self._source.close()
+        self._source = None
+        if self._is_encoded:
+            self._output.mux(self._stream.encode())
 
     def _next(self) -> Any:
         """Give the next packet that begins when the first frame is shown, or later; None at the end."""
@@ -96,3 +114,17 @@ class SoundCopy:
         self._last = packet.dts
         packet.stream = self._stream
         self._output.mux(packet)
+
+    def _encode(self, packet: Any) -> None:
+        for frame in packet.decode():
+            if frame.pts is None:
+                continue
+            frame.pts -= round(self._begin / frame.time_base)
+            if frame.pts <= self._last:
+                continue
+            self._last = frame.pts
+            self._output.mux(self._stream.encode(frame))
+
+
+def _layout(stream: Any) -> str:
+    return "mono" if stream.codec_context.layout.nb_channels == 1 else "stereo"

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vos_zoo.errors import ConfigError, MaskError, MissingExtraError, OutputExistsError, ShapeError, VideoError
+from vos_zoo.errors import ConfigError, MaskError, MissingExtraError, OutputExistsError, ShapeError
 from vos_zoo.files import atomic_path, is_leftover
+from vos_zoo.media.encodings import H264, VideoEncoding, find_encoder
 from vos_zoo.media.masks import write_mask
 from vos_zoo.media.sound import SoundCopy
+from vos_zoo.media.webm import PLACEHOLDER, note_display_size
 
 try:
     import av
@@ -23,14 +25,9 @@ except ImportError:  # an optional extra; only VideoWriter needs it
     av = None
 
 _logger = logging.getLogger(__name__)
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov")
-"""Endings of the video files that can be written."""
-
-# PyAV's own wheels bring the first, conda's the second, and macOS has the third.
-_ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox")
 _BITS_PER_PIXEL = 0.15  # for encoders without a constant-quality mode; generous for H.264
 _TICK = Fraction(1, 90_000)  # seconds; the clock of MPEG, of which all usual frame rates are whole parts
-_BT709, _LIMITED_RANGE = 1, 1  # ISO/IEC 23091-2 codes; what players assume of H.264 video
+_BT709, _LIMITED_RANGE = 1, 1  # ISO/IEC 23091-2 codes; what players assume of video
 _PNG_HEAD, _PNG_TAIL = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
@@ -131,20 +128,21 @@ class MaskWriter:
 
 
 class VideoWriter:
-    """An H.264 video (yuv420p, index first) that browsers and phones play, written frame by frame.
+    """A video, written frame by frame: H.264 (index first) that browsers and phones play, or another encoding.
 
     The file appears, or replaces an older one, when the writer is closed. Leaving the ``with`` block closes it, after
-    an error too, so that the frames written until then can be watched. Frames of odd size grow by a copied row or
-    column, since H.264 stores colours for blocks of 2x2 pixels.
+    an error too, so that the frames written until then can be watched. In H.264, frames of odd size grow by a copied
+    row or column, since it stores colours for blocks of 2x2 pixels.
 
     Args:
-        path: Where to write; ends in .mp4, .m4v or .mov.
+        path: Where to write; its ending is one of the encoding's.
         size: (H, W) of the frames.
         fps: Frames per second, of frames that come without their times.
         pixel_aspect: Width of a shown pixel by its height; players stretch the video by it.
-        sound: Video whose sound is copied where MP4 can hold it; needs frames with their times in that video. A file
-            without sound is fine.
-        quality: Constant rate factor of x264: 0 is lossless, 51 is worst. Other encoders ignore it.
+        sound: Video whose sound is copied where the container can hold it; needs frames with their times in that
+            video. A file without sound is fine.
+        encoding: What kind of video it is.
+        quality: Constant rate factor, 0 is best; None takes the encoding's own. The second-best encoders ignore it.
 
     Attributes:
         path: As given.
@@ -153,7 +151,7 @@ class VideoWriter:
     Raises:
         MissingExtraError: If PyAV is not installed.
         ConfigError: If ``fps``, ``size`` or ``quality`` are out of range, or the name has another ending.
-        VideoError: If the installed PyAV has no H.264 encoder.
+        VideoError: If the installed PyAV has no encoder of this kind.
     """
 
     def __init__(
@@ -164,7 +162,8 @@ class VideoWriter:
         fps: float,
         pixel_aspect: Fraction = Fraction(1),
         sound: Path | None = None,
-        quality: int = 20,
+        encoding: VideoEncoding = H264,
+        quality: int | None = None,
     ) -> None:
         if av is None:
             raise MissingExtraError(
@@ -172,12 +171,13 @@ class VideoWriter:
             )
         self.path = Path(path)
         self.frames = 0
-        if self.path.suffix.lower() not in VIDEO_SUFFIXES:
-            raise ConfigError(f"Video `{path}` must end in one of {', '.join(VIDEO_SUFFIXES)}. Rename it.")
-        if not 0 < fps <= 1000 or min(size) < 1 or not 0 <= quality <= 51:
+        if self.path.suffix.lower() not in encoding.suffixes:
+            raise ConfigError(f"Video `{path}` must end in one of {', '.join(encoding.suffixes)}. Rename it.")
+        quality = encoding.quality if quality is None else quality
+        if not 0 < fps <= 1000 or min(size) < 1 or not 0 <= (quality or 0) <= encoding.worst_quality:
             raise ConfigError(
                 f"A video with fps={fps}, size={tuple(size)}, quality={quality} was asked for. Expected "
-                "0 < fps <= 1000, (H, W) of at least 1, and a quality from 0 to 51."
+                f"0 < fps <= 1000, (H, W) of at least 1, and a quality from 0 to {encoding.worst_quality}."
             )
         self._rate = Fraction(fps).limit_denominator(1001)  # 29.97 becomes 30000/1001
         self._size = tuple(size)
@@ -188,7 +188,10 @@ class VideoWriter:
         self._last = -1  # presentation time of the last frame, in ticks
         self._interval = 0  # ticks between the two closest frames, for which the last one is shown; 0 if unknown
         self._quality = quality
-        self._encoder = _find_encoder()
+        self._encoding = encoding
+        self._encoder = find_encoder(encoding)
+        self._has_placeholder = encoding.container == "webm" and pixel_aspect != 1
+        self._partial = self.path
         self._container: Any = None
         self._stream: Any = None
         self._cleanup = contextlib.ExitStack()
@@ -205,22 +208,27 @@ class VideoWriter:
         """Append one frame.
 
         Args:
-            image: RGB, uint8, shape (H, W, 3).
+            image: RGB, uint8, shape (H, W, 3); RGBA, shape (H, W, 4), if the encoding has alpha.
             time: When it is shown, in seconds; that of the first frame becomes 0. None keeps to ``fps``.
 
         Raises:
             ShapeError: If the image has another size or type.
         """
-        if image.shape != (*self._size, 3) or image.dtype != np.uint8:
+        expected = (*self._size, 4 if self._encoding.has_alpha else 3)
+        if image.shape != expected or image.dtype != np.uint8:
             raise ShapeError(
-                f"The frame has shape {image.shape} and type {image.dtype}; this video takes uint8 {(*self._size, 3)}. "
+                f"The frame has shape {image.shape} and type {image.dtype}; this video takes uint8 {expected}. "
                 "Resize or convert it first."
             )
         if self._container is None:
             self._open(time)
-        odd_rows, odd_columns = (length % 2 for length in self._size)
-        even = np.pad(image, ((0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format="yuv420p", dst_colorspace="itu709")
+        rows, columns = (new - old for new, old in zip(self._encoded_size, self._size, strict=True))
+        padded = np.pad(image, ((0, rows), (0, columns), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(padded, format="rgba" if self._encoding.has_alpha else "rgb24").reformat(
+            format=self._encoding.pixels,
+            dst_colorspace="itu709",
+            threads=1,  # with more, FFmpeg 8 leaves a few wrong pixels now and then in formats of 10 bits
+        )
         shown = self.frames / self._rate
         if self._begin is not None and time is not None:
             shown = time - self._begin
@@ -240,16 +248,24 @@ class VideoWriter:
         if self._container is None:
             return
         container, self._container = self._container, None
-        with self._cleanup, container:
-            self._mux(container, self._stream.encode())
-            if self._sound is not None:
-                self._sound.write_until((self._last + self._interval) * self._tick + 1 / self._rate)
-                self._sound.close()
+        with self._cleanup:
+            with container:
+                self._mux(container, self._stream.encode())
+                if self._sound is not None:
+                    self._sound.write_until((self._last + self._interval) * self._tick + 1 / self._rate)
+                    self._sound.close()
+            if self._has_placeholder:
+                height, width = self._size
+                note_display_size(self._partial, (height, max(1, round(width * self._pixel_aspect))))
 
     def _mux(self, container: Any, packets: list[Any]) -> None:
         for packet in packets:
             packet.duration = self._interval or round(1 / self._rate / self._tick)  # counts for the last one
             container.mux(packet)
+
+    @property
+    def _encoded_size(self) -> tuple[int, ...]:
+        return tuple(length + length % 2 if self._encoding.needs_even_size else length for length in self._size)
 
     @property
     def _tick(self) -> Fraction:
@@ -258,24 +274,38 @@ class VideoWriter:
 
     def _open(self, time: Fraction | None) -> None:
         self._begin = time
-        partial = self._cleanup.enter_context(atomic_path(self.path))
+        partial = self._partial = self._cleanup.enter_context(atomic_path(self.path))
         if self._sound_path is None or time is None:
             self._start(partial)
-            return
-        try:
-            self._start(partial, self._sound_path, time)
-        except (av.error.FFmpegError, ValueError) as error:
-            _logger.warning("The sound of `%s` cannot be copied (%s) and is left out.", self._sound_path, error)
-            self._sound = None
+        elif not self._start_with_sound(partial, self._sound_path, time, may_copy=True) and (
+            # Some codecs are refused by the header of a container that lists them.
+            self._encoding.sound_encoder is None
+            or not self._start_with_sound(partial, self._sound_path, time, may_copy=False)
+        ):
+            _logger.warning("The sound of `%s` cannot be copied and is left out.", self._sound_path)
             self._start(partial)
 
-    def _start(self, path: Path, sound: Path | None = None, begin: Fraction = Fraction(0)) -> None:
+    def _start_with_sound(self, path: Path, sound: Path, begin: Fraction, *, may_copy: bool) -> bool:
+        try:
+            self._start(path, sound, begin, may_copy=may_copy)
+        except (av.error.FFmpegError, ValueError) as error:
+            _logger.info("The header of `%s` failed with the sound of `%s`: %s.", self.path, sound, error)
+            self._sound = None
+            return False
+        return True
+
+    def _start(
+        self, path: Path, sound: Path | None = None, begin: Fraction = Fraction(0), *, may_copy: bool = True
+    ) -> None:
         """Open the file, and write its header."""
         # An absolute path, because FFmpeg takes what comes before the first colon of a relative one for a protocol.
-        container = av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"})
+        encoding = self._encoding
+        index_first = {"movflags": "+faststart"} if encoding.container in ("mp4", "mov") else {}
+        container = av.open(str(path.absolute()), "w", format=encoding.container, options=index_first)
         stream: Any = container.add_stream(self._encoder, rate=self._rate)
-        stream.height, stream.width = (length + length % 2 for length in self._size)
-        stream.pix_fmt = "yuv420p"
+        stream.height, stream.width = self._encoded_size
+        stream.pix_fmt = encoding.pixels
+        stream.metadata.update(encoding.stream_metadata | ({"title": PLACEHOLDER} if self._has_placeholder else {}))
         context = stream.codec_context
         context.color_range, context.colorspace = _LIMITED_RANGE, _BT709
         context.color_primaries, context.color_trc = _BT709, _BT709
@@ -284,27 +314,14 @@ class VideoWriter:
         if self._begin is not None:
             # With reordered frames and uneven times, MP4 files would end before their last frames.
             context.max_b_frames = 0
-        if self._encoder == "libx264":
-            stream.options = {"crf": str(self._quality), "preset": "veryfast"}
+        if self._encoder == encoding.encoders[0]:
+            stream.options = {**encoding.options, **({} if self._quality is None else {"crf": str(self._quality)})}
         else:
             stream.bit_rate = round(stream.height * stream.width * float(self._rate) * _BITS_PER_PIXEL)
         if sound is not None:
-            self._sound = SoundCopy(sound, container, begin)
+            self._sound = SoundCopy(sound, container, begin, encoder=encoding.sound_encoder, may_copy=may_copy)
         container.start_encoding()
         self._container, self._stream = container, stream
-
-
-def _find_encoder() -> str:
-    for name in _ENCODERS:
-        try:
-            av.codec.Codec(name, "w")
-        except ValueError:  # PyAV's UnknownCodecError
-            continue
-        return name
-    raise VideoError(
-        f"The installed PyAV {av.__version__} has no H.264 encoder (looked for {', '.join(_ENCODERS)}). "
-        "Install its official wheel with `pip install --force-reinstall av`."
-    )
 
 
 def _is_complete_png(path: Path) -> bool:

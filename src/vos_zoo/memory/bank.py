@@ -4,29 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from vos_zoo.attempt import restored_on_failure
 from vos_zoo.errors import ConfigError, EmptyMemoryError, ShapeError
+from vos_zoo.kept_frames import StoredFrame, least_missed, place_frame
 from vos_zoo.memory.storage import BlockStorage, GraphStorage, Rows
 from vos_zoo.memory.tokens import MemoryTokens, Similarity, similarity_terms
-
-
-@dataclass(frozen=True)
-class StoredFrame:
-    """What a bank knows about one of its frames.
-
-    Attributes:
-        frame: Time index in the video.
-        is_reference: Annotated by the user, hence kept before all others.
-        is_temporary: Gives way to the next write.
-    """
-
-    frame: int
-    is_reference: bool = False
-    is_temporary: bool = False
 
 
 class MemoryBank:
@@ -131,17 +116,14 @@ class MemoryBank:
             ShapeError: If the rows differ from each other or from those of earlier frames.
         """
         self._check(keys, values)
-        same = self._index_of(frame)
-        if same is not None:
-            reference = reference or any(old.is_reference for old in self.frames if old.frame == frame)
-        for index, old in enumerate(self._slots):
-            if old is not None and old.is_temporary and index != same:
-                self._release(index)
-        new = StoredFrame(frame, reference, temporary and not reference)
-        slot = self._slot_for(new) if same is None else same
-        if slot is not None:
-            self._put(slot, keys, values, new)
-        return slot
+        placement = place_frame(
+            self._slots, frame, reference=reference, temporary=temporary, max_frames=self._max_frames
+        )
+        for index in placement.released:
+            self._release(index)
+        if placement.slot is not None:
+            self._put(placement.slot, keys, values, placement.stored)
+        return placement.slot
 
     def tokens(self) -> MemoryTokens:
         """Return all that is held, as a view (differentiable banks: concatenated).
@@ -164,7 +146,7 @@ class MemoryBank:
         slots = list(self._slots)
         while max_frames is not None and len(held := [stored for stored in slots if stored is not None]) > max_frames:
             newest = max(held, key=lambda stored: stored.frame)
-            slots[slots.index(_least_missed([stored for stored in held if stored is not newest], newest))] = None
+            slots[slots.index(least_missed([stored for stored in held if stored is not newest], newest))] = None
         used = [index for index, stored in enumerate(slots) if stored is not None]
         # First what may fail for lack of memory.
         self._storage.compact(used, max(len(used), 1) if max_frames is None else max_frames)
@@ -208,20 +190,6 @@ class MemoryBank:
         """Keep these entries of the batch axis, in this order (for networks with one set of keys per object)."""
         self._storage.select_batch(list(rows))
 
-    def _index_of(self, frame: int) -> int | None:
-        for index, old in enumerate(self._slots):
-            if old is not None and old.frame == frame:
-                return index
-        return None
-
-    def _slot_for(self, new: StoredFrame) -> int | None:
-        if None in self._slots:
-            return self._slots.index(None)
-        if self._max_frames is None or len(self._slots) < self._max_frames:
-            return len(self._slots)
-        victim = _least_missed(self.frames, new)
-        return None if victim is new else self._slots.index(victim)
-
     def _put(self, slot: int, keys: Tensor, values: Tensor, stored: StoredFrame) -> None:
         self._slots.extend([None] * (slot + 1 - len(self._slots)))
         scale, bias = similarity_terms(keys, self._similarity, scale=self._scale)
@@ -239,30 +207,6 @@ class MemoryBank:
                 f"The memory bank got values {tuple(values.shape)} for {self._num_objects} objects. "
                 "Expected (B, h·w, O·Cv). Give the bank the right num_objects."
             )
-
-
-def _least_missed(frames: Sequence[StoredFrame], newest: StoredFrame) -> StoredFrame:
-    """Choose which of these frames to drop.
-
-    The candidate with the smallest distance between its neighbours in time goes, the oldest of equals: repeated, this
-    keeps the gaps as even as one removal at a time can.
-    """
-    candidates = [stored for stored in frames if not stored.is_reference]
-    if not candidates and not newest.is_reference:
-        return newest
-    in_time = sorted([*frames, newest], key=lambda stored: stored.frame)
-    if not candidates:
-        # Annotated frames alone: the first stays for as long as there is another one to drop.
-        candidates = [stored for stored in frames if stored is not in_time[0]] or list(frames)
-
-    def gap(stored: StoredFrame) -> int:
-        position = in_time.index(stored)
-        before = stored.frame - in_time[position - 1].frame if position else None
-        after = in_time[position + 1].frame - stored.frame if position + 1 < len(in_time) else None
-        # At an end of the time line the one neighbour counts for both.
-        return (before if before is not None else after or 0) + (after if after is not None else before or 0)
-
-    return min(candidates, key=lambda stored: (gap(stored), stored.frame))
 
 
 def _check_bound(max_frames: int | None) -> None:

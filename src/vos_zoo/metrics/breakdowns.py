@@ -58,6 +58,18 @@ def length_breakdown(
         The early and the late row.
 
     Source: arXiv 2010.05069, section 4.3 and table 3.
+
+    Example:
+        >>> import numpy as np
+        >>> from vos_zoo import evaluate
+        >>> from vos_zoo.media.masks import write_mask
+        >>> mask = np.zeros((48, 64), np.uint8)
+        >>> for index in range(24):
+        ...     mask[10:20, 10:30] = index != -1
+        ...     write_mask(f"true_masks/{index:05d}.png", mask)
+        >>> early, late = length_breakdown(evaluate("true_masks", "true_masks").objects)
+        >>> early.group, late.group, late.region
+        ('t < 10', 't > 20', 1.0)
     """
     long = [score for score in scores if score.annotated_frames > min_length]
     return (
@@ -82,6 +94,18 @@ def occlusion_breakdown(
         One row over all frames of all objects, then one per threshold.
 
     Source: arXiv 2010.05069, section 4.3 and table 4.
+
+    Example:
+        >>> import numpy as np
+        >>> from vos_zoo import evaluate
+        >>> from vos_zoo.media.masks import write_mask
+        >>> mask = np.zeros((48, 64), np.uint8)
+        >>> for index in range(24):
+        ...     mask[10:20, 10:30] = index != 5
+        ...     write_mask(f"true_masks/{index:05d}.png", mask)
+        >>> rows = occlusion_breakdown(evaluate("true_masks", "true_masks").objects)
+        >>> [row.group for row in rows], rows[1].frames
+        (['all', 'area <= 0', 'area <= 50', 'area <= 100'], 17)
     """
     listed = list(scores)
     return (

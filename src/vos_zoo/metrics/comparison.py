@@ -86,6 +86,18 @@ def compare(
         ConfigError: If an option is out of its range.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3 (percentile interval).
+
+    Example:
+        >>> from vos_zoo import evaluate
+        >>> from vos_zoo.media.masks import write_mask
+        >>> mask = np.zeros((48, 64), np.uint8)
+        >>> mask[10:20, 10:30] = 1
+        >>> for index in range(3):
+        ...     write_mask(f"true_masks/{index:05d}.png", mask)
+        ...     write_mask(f"shifted/{index:05d}.png", np.roll(mask, index, axis=1))
+        >>> exact, shifted = (evaluate(folder, "true_masks") for folder in ("true_masks", "shifted"))
+        >>> round(compare(exact, shifted, measure="region").difference, 3)
+        0.095
     """
     if not 0 < confidence < 1 or resamples < 1:
         raise ConfigError(

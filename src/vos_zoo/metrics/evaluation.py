@@ -91,6 +91,18 @@ def evaluate(
 
     Source: Pont-Tuset et al., arXiv 1704.00675, section 4; Xu et al., arXiv 1809.03327, section 4; Perazzi et al., CVPR
     2016, section 5. DAVIS 2016 is scored by the rules of 2017 with one object, as recent papers do.
+
+    Example:
+        >>> import numpy as np
+        >>> from vos_zoo.media.masks import write_mask
+        >>> mask = np.zeros((48, 64), np.uint8)
+        >>> mask[10:20, 10:30] = 1
+        >>> for index in range(3):
+        ...     write_mask(f"true_masks/{index:05d}.png", mask)
+        ...     write_mask(f"masks/{index:05d}.png", np.roll(mask, index, axis=1))
+        >>> report = evaluate("masks", "true_masks")
+        >>> round(report.region.mean, 3)  # of the middle frame: one of 20 columns is missing, one is too many
+        0.905
     """
     names = (breakdown,) if isinstance(breakdown, str) else tuple(breakdown)
     for name in names:

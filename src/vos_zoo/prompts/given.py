@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.errors import PromptError, UsageError
+from vos_zoo.interchange.opening import open_masks
 from vos_zoo.media.frame_names import FrameNames, some_names
-from vos_zoo.media.given_masks import GivenMasks, MaskSource, open_given_masks
 from vos_zoo.media.mask_values import VOID
 from vos_zoo.waiting import announced
 
@@ -22,7 +22,9 @@ from .mask import Method, prompt_mask
 from .prompt import Box, Brush, Points, Polygon, Prompt, Scribbles
 
 if TYPE_CHECKING:
+    from vos_zoo.interchange.reading import MaskReading
     from vos_zoo.media.frames import VideoFrame, VideoReader
+    from vos_zoo.media.given_masks import GivenMasks, MaskSource
     from vos_zoo.media.mask_decoding import Mask
     from vos_zoo.media.mask_values import VoidChoice
 
@@ -63,14 +65,24 @@ class PromptedMasks:
         prompts: The prompts.
         reader: The video. It is read up to the last frame that has a prompt.
         void: The value of pixels without an opinion in masks that were given.
+        resize: Whether masks that were given may have another size than the frames.
+        reading: What decides where masks that were given can be read in two ways.
 
     Raises:
         PromptError: If prompts belong to no frame to segment, or lead to no mask.
         UsageError: If the video gives its frames only once.
-        VosZooError: As :func:`vos_zoo.media.given_masks.open_given_masks` says for the masks beside.
+        VosZooError: As :func:`vos_zoo.interchange.opening.open_masks` says for the masks beside.
     """
 
-    def __init__(self, prompts: Prompts, reader: VideoReader, *, void: VoidChoice = "auto") -> None:
+    def __init__(
+        self,
+        prompts: Prompts,
+        reader: VideoReader,
+        *,
+        void: VoidChoice = "auto",
+        resize: bool = False,
+        reading: MaskReading | None = None,
+    ) -> None:
         by_name = _by_name(prompts.by_frame, reader)
         if not reader.has_known_length:
             raise UsageError(
@@ -80,7 +92,7 @@ class PromptedMasks:
             )
         self._beside: GivenMasks | None = None
         if prompts.masks is not None:
-            self._beside = open_given_masks(prompts.masks, reader.names, all_names=reader.all_names, void=void)
+            self._beside = _open_masks(prompts.masks, reader, void, resize, reading)
         made: dict[str, Mask] = {}
         last = max(reader.names.index(name) for name in by_name)
         with announced(_logger, "Making masks from prompts"):
@@ -139,22 +151,45 @@ class PromptedMasks:
         return mask
 
 
-def open_given(masks: MaskSource | Prompts, reader: VideoReader, *, void: VoidChoice = "auto") -> GivenMasks:
+def open_given(
+    masks: MaskSource | Prompts,
+    reader: VideoReader,
+    *,
+    void: VoidChoice = "auto",
+    resize: bool = False,
+    reading: MaskReading | None = None,
+) -> GivenMasks:
     """Open what a user gives of a video's objects, masks or prompts.
 
     Args:
-        masks: Masks as :func:`vos_zoo.media.given_masks.open_given_masks` takes them; :class:`Prompts`; a prompt or a
+        masks: Masks as :func:`vos_zoo.interchange.opening.open_masks` takes them; :class:`Prompts`; a prompt or a
             sequence of prompts for the first frame to segment; or a mapping from frames to such sequences.
         reader: The video.
         void: The value of pixels without an opinion.
+        resize: Whether masks may have another size than the frames.
+        reading: What decides where masks can be read in two ways.
 
     Raises:
-        VosZooError: As :class:`PromptedMasks` and :func:`vos_zoo.media.given_masks.open_given_masks` say.
+        VosZooError: As :class:`PromptedMasks` and :func:`vos_zoo.interchange.opening.open_masks` say.
     """
     prompts = _as_prompts(masks, reader)
     if prompts is not None:
-        return PromptedMasks(prompts, reader, void=void)
-    return open_given_masks(masks, reader.names, all_names=reader.all_names, void=void)
+        return PromptedMasks(prompts, reader, void=void, resize=resize, reading=reading)
+    return _open_masks(masks, reader, void, resize, reading)
+
+
+def _open_masks(
+    masks: Any, reader: VideoReader, void: VoidChoice, resize: bool, reading: MaskReading | None
+) -> GivenMasks:
+    return open_masks(
+        masks,
+        reader.names,
+        reader.size,
+        all_names=reader.all_names,
+        void=void,
+        resize=resize,
+        reading=reading,
+    )
 
 
 _KINDS = (Box, Polygon, Points, Scribbles, Brush)

@@ -1,14 +1,16 @@
-"""Publish a checkpoint on the Hugging Face Hub."""
+"""Publish a checkpoint, or all of the registry's, on the Hugging Face Hub."""
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vos_zoo import registry
-from vos_zoo.errors import ConfigError
+from vos_zoo.errors import ConfigError, MissingFileError
+from vos_zoo.files import atomic_path
 from vos_zoo.weights import hub
 from vos_zoo.weights.card import CardFacts, complete_card, is_untouched, new_card, sign_card
 from vos_zoo.weights.checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config, read_model
@@ -16,11 +18,13 @@ from vos_zoo.weights.checksum import remembered_sha256
 from vos_zoo.weights.find import find_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from vos_zoo.registry import Architecture
+    from vos_zoo.registry import Architecture, Weight
 
-__all__ = ["Publication", "publish_checkpoint"]
+__all__ = ["Publication", "publish_all", "publish_checkpoint", "source_pins"]
+
+_SOURCE_TREE = Path(registry.__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,75 @@ def publish_checkpoint(
     revision = hub.upload(remote, files, message=message or f"Publish {facts.name} with vos_zoo")
     card = remote.card if keeps_card and remote.card is not None else card
     return Publication(repo_id, remote.url, revision, digest, num_bytes, card, kept_card=keeps_card)
+
+
+def publish_all(
+    owner: str,
+    pins: Path,
+    *,
+    private: bool = False,
+    dry_run: bool = False,
+    overwrite_card: bool = False,
+) -> Iterator[tuple[Weight, Publication]]:
+    """Publish every bundled weight of the registry, and note where the Hub has it.
+
+    All weights are loaded and their cards completed before the first one is sent. A pin is written when its repository
+    is complete, so that what an interrupted run has published stays known. Files that the Hub already has are not sent
+    again.
+
+    Args:
+        owner: User or organisation; weight ``rde.small`` goes to the repository ``OWNER/vos-zoo-rde-small``.
+        pins: The registry's data file to write the pins into, see :data:`vos_zoo.registry.PINS_FILE`. Pins of other
+            weights stay in it.
+        private: Only people with access may see the repositories. An existing public one is then refused.
+        dry_run: Do everything but send and write; needs no network.
+        overwrite_card: Replace cards that somebody wrote or edited on the Hub.
+
+    Yields:
+        Each weight with what was published, or would be.
+
+    Raises:
+        MissingFileError: If a weight's file is not on this machine, or ``pins`` does not exist.
+        CheckpointError: If a weight is not what the registry says.
+        ConfigError: If the owner is no name, ``pins`` holds something else, or a repository is public and ``private``
+            is True.
+        HubError: If the Hub cannot be reached or refuses.
+    """
+    if not re.fullmatch(r"[\w.-]+", owner):
+        raise ConfigError(f"{owner!r} is no name of a user or an organisation of the Hub.")
+    if not pins.is_file():
+        raise MissingFileError(
+            f"{pins} does not exist. Name the file `src/vos_zoo/{registry.PINS_FILE.name}` of a clone."
+        )
+    known = registry.read_pins(pins)
+    bundled = [weight for weight in registry.WEIGHTS.values() if weight.folder is not None]
+    names = {weight.name: f"{owner}/vos-zoo-{weight.folder}".replace("_", "-") for weight in bundled}
+    planned = [(weight, publish_checkpoint(weight.name, names[weight.name], dry_run=True)) for weight in bundled]
+    if dry_run:
+        yield from planned
+        return
+    for weight in bundled:
+        published = publish_checkpoint(weight.name, names[weight.name], private=private, overwrite_card=overwrite_card)
+        assert published.revision is not None  # only a dry run has none
+        known[weight.name] = registry.HubRevision(published.repo_id, published.revision)
+        with atomic_path(pins) as partial:
+            content = {name: asdict(pin) for name, pin in sorted(known.items())}
+            partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        yield weight, published
+
+
+def source_pins() -> Path:
+    """Return the registry's data file of the source tree that this package runs from.
+
+    Raises:
+        ConfigError: If the package is installed: its files would be replaced by the next installation.
+    """
+    if not (_SOURCE_TREE / "setup.cfg").is_file():
+        raise ConfigError(
+            f"This package is installed in {registry.PINS_FILE.parent}, where pins would be lost with the next "
+            f"installation. Name the file of a clone: `--pins path/to/clone/src/vos_zoo/{registry.PINS_FILE.name}`."
+        )
+    return registry.PINS_FILE
 
 
 def _known_facts(sha256: str, architecture: Architecture, repo_id: str) -> CardFacts:

@@ -46,11 +46,44 @@ def test_a_full_memory_keeps_the_reference_the_latest_and_thins_the_rest():
     assert max(gaps) <= 4 * min(gaps)
 
 
-def test_the_switches_change_the_network():
+def test_attention_in_the_fusion_block_is_a_switch():
+    assert STCNNetwork(STCNConfig.tiny()).value_encoder.fusion.attention is not None
     assert STCNNetwork(dataclasses.replace(STCNConfig.tiny(), cbam=False)).value_encoder.fusion.attention is None
+
+
+def softmax_read(query, keys, values, similarity):
+    """Equations 1 to 4 of the paper in float64, for one query position at a time."""
+    read = []
+    for column in query.double().T:
+        scores = -((keys.double() - column) ** 2).sum(dim=1) if similarity == "l2" else keys.double() @ column
+        weights = (scores / len(column) ** 0.5).exp()
+        read.append((weights / weights.sum()) @ values.double())
+    return torch.stack(read, dim=1)
+
+
+@pytest.mark.parametrize("similarity", ["l2", "dot"])
+def test_the_similarity_is_the_papers(similarity):
     torch.manual_seed(0)
-    probabilities = [run(3, similarity=similarity).step(VIDEO.frames[3]).probabilities for similarity in ("l2", "dot")]
-    assert all(part.isfinite().all() for part in probabilities)
+    network = STCNNetwork(dataclasses.replace(STCNConfig.tiny(), similarity=similarity, top_k=None)).eval()
+    network.key_projection.weight.data *= 4  # longer keys set the two similarities apart
+    frames, masks = torch.rand(3, 1, 3, 48, 64), torch.rand(2, 1, 1, 48, 64)
+    memory = network.new_memory(MemoryPolicy(every=1))
+    stored = []
+    with torch.no_grad():
+        for frame, mask in zip(frames, masks, strict=False):
+            features = network.encode(frame)
+            memory.tick()
+            network.memorize(features, mask, memory, reference=not stored)
+            stored.append(features.key[0].flatten(1).T)
+        query = network.encode(frames[2])
+        readout = network.read(query, memory)[0, 0].flatten(1)
+    values = memory.groups[0].bank.tokens().values[0]
+    values = values[0] if values.ndim == 3 else values
+    keys = torch.cat(stored)
+    expected = {kind: softmax_read(query.key[0].flatten(1), keys, values, kind) for kind in ("l2", "dot")}
+    torch.testing.assert_close(readout.double(), expected[similarity], rtol=1e-4, atol=1e-5)
+    other = expected["dot" if similarity == "l2" else "l2"]
+    assert (readout - other).abs().max() > 100 * (readout - expected[similarity]).abs().max()
 
 
 def test_an_inference_read_uses_top_k_and_training_all_positions():

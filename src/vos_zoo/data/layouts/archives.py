@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import lzma
 import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -34,13 +36,14 @@ class FileTree:
 
     Args:
         root: A folder, or one zip file.
+        folders: The folders below ``root`` to list beside the files right in it; None lists everything.
 
     Raises:
         MissingFileError: If ``root`` does not exist.
         DataError: If a zip file cannot be read.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, folders: Sequence[str] | None = None) -> None:
         self.root = Path(root)
         if not self.root.exists():
             raise MissingFileError(
@@ -55,13 +58,18 @@ class FileTree:
                     self._shard_of.setdefault(info.filename, shard)
         if self.root.is_dir():
             visited: set[str] = set()
-            for folder, subfolders, files in os.walk(self.root, followlinks=True):
+            starts = [self.root, *(self.root / folder for folder in folders or ())]
+            for folder, subfolders, files in itertools.chain.from_iterable(
+                os.walk(start, followlinks=True) for start in starts
+            ):
                 # Data sets are often linked into place; a link back up must not be walked for ever.
                 real = os.path.realpath(folder)
                 if real in visited:
                     subfolders.clear()
                     continue
                 visited.add(real)
+                if folders is not None and folder == os.fspath(self.root):
+                    subfolders.clear()
                 for file in files:
                     path = Path(folder, file)
                     if path.suffix != ".zip":

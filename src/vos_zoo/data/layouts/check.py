@@ -21,7 +21,7 @@ from vos_zoo.data.layouts.videos import AnnotatedVideo, AnnotatedVideos, TreeVid
 from vos_zoo.data.layouts.youtube_vos import Objects, read_meta, youtube_vos_videos
 from vos_zoo.errors import ConfigError, MissingFileError, VosZooError
 from vos_zoo.media.image_files import DAMAGE, open_image
-from vos_zoo.media.masks import davis_palette
+from vos_zoo.media.mask_values import davis_palette
 
 FORMATS = ("davis", "youtube-vos", "folder", "bl30k")
 """Layouts that can be checked."""

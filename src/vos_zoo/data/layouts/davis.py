@@ -22,6 +22,7 @@ class DavisVideos(TreeVideos):
         merges_objects: Whether all objects of a video count as one, as in DAVIS 2016.
         min_frames: Videos with fewer annotated frames are left out.
         cache_bytes: Limit of the frame cache in bytes.
+        files: The files of ``root``, or those of the named videos; None lists all of them.
 
     Raises:
         MissingFileError: If ``root`` does not exist.
@@ -38,8 +39,9 @@ class DavisVideos(TreeVideos):
         merges_objects: bool = False,
         min_frames: int = 3,
         cache_bytes: int = 512 * 2**20,
+        files: FileTree | None = None,
     ) -> None:
-        files = FileTree(root)
+        files = FileTree(root) if files is None else files
         videos, problems = davis_videos(
             files, resolution=resolution, names=names, image_set=image_set, min_frames=min_frames
         )

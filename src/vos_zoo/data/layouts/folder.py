@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,7 @@ class FolderVideos(AnnotatedVideos):
         frames_folder: Where frames of video files are kept; None means ``.frames`` in ``root``.
         min_frames: Videos with fewer annotated frames are left out.
         cache_bytes: Limit of the frame cache in bytes.
+        files: File or frame folder of every video, by name; None looks into ``videos``.
 
     Attributes:
         paths: File or frame folder of every video.
@@ -59,13 +60,14 @@ class FolderVideos(AnnotatedVideos):
         frames_folder: str | os.PathLike[str] | None = None,
         min_frames: int = 1,
         cache_bytes: int = 512 * 2**20,
+        files: Mapping[str, Path] | None = None,
     ) -> None:
         self.root = Path(root)
-        found, problems = folder_videos(self.root, names)
+        found, problems = folder_videos(self.root, names, files)
         videos, obstacles = choose_videos(found, names, without=without, min_frames=min_frames, expected=_EXPECTED)
         refuse_fatal(root, problems + obstacles, "folder")
         super().__init__(videos, cache_bytes=cache_bytes)
-        files = video_files(self.root)
+        files = video_files(self.root) if files is None else files
         self.paths = [files[video.name] for video in videos]
         self._frames_folder = self.root / ".frames" if frames_folder is None else Path(frames_folder)
         self._folders: dict[int, FrameFolder] = {}
@@ -142,12 +144,15 @@ class FolderVideos(AnnotatedVideos):
                 ) from error
 
 
-def folder_videos(root: Path, names: Sequence[str] | None = None) -> tuple[dict[str, AnnotatedVideo], list[Problem]]:
+def folder_videos(
+    root: Path, names: Sequence[str] | None = None, files: Mapping[str, Path] | None = None
+) -> tuple[dict[str, AnnotatedVideo], list[Problem]]:
     """List the own videos that have masks, and what is wrong with the root.
 
     Args:
         root: The data root.
         names: Videos to open; None means all.
+        files: File or frame folder of every video, by name; None looks into ``videos``.
 
     Raises:
         MissingFileError: If ``root`` does not exist.
@@ -161,6 +166,8 @@ def folder_videos(root: Path, names: Sequence[str] | None = None) -> tuple[dict[
     ]
     if problems:
         return {}, problems
+    if files is not None:
+        return _open_videos(root, names, files)
     files, doubles = _listed_videos(root)
     problems += [problem for name, problem in doubles.items() if names is None or name in names]
     problems += [
@@ -168,7 +175,14 @@ def folder_videos(root: Path, names: Sequence[str] | None = None) -> tuple[dict[
         for path in _visible(root / "masks")
         if not {path.name, path.stem} & (files.keys() | doubles.keys())
     ]
-    videos = {}
+    videos, more = _open_videos(root, names, files)
+    return videos, problems + more
+
+
+def _open_videos(
+    root: Path, names: Sequence[str] | None, files: Mapping[str, Path]
+) -> tuple[dict[str, AnnotatedVideo], list[Problem]]:
+    videos, problems = {}, []
     for name, path in files.items():
         if names is not None and name not in names:
             continue

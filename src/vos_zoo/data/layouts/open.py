@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from vos_zoo.data.layouts.davis import DavisVideos
 from vos_zoo.data.layouts.folder import FolderVideos
@@ -13,7 +14,7 @@ from vos_zoo.data.layouts.youtube_vos import YouTubeVosVideos
 from vos_zoo.errors import ConfigError
 
 
-def find_format(root: str | os.PathLike[str]) -> str:
+def find_format(root: str | os.PathLike[str]) -> Literal["folder", "youtube-vos", "davis"]:
     """Name the layout of a root: ``folder`` (own videos), ``youtube-vos`` (the folder of a split) or ``davis``."""
     path = Path(root)
     if (path / "videos").is_dir():

@@ -40,6 +40,9 @@ class YouTubeVosVideos(TreeVideos):
         without: Videos to leave out of all.
         min_frames: Videos with fewer annotated frames are left out.
         cache_bytes: Limit of the frame cache in bytes.
+        files: The files of the split, or those of the named videos; None lists all of them.
+        all_files: Likewise of ``<split>_all_frames``.
+        objects: What ``meta.json`` says of the videos, as :func:`read_meta` gives it; None reads it.
 
     Raises:
         MissingFileError: If a folder does not exist.
@@ -56,10 +59,18 @@ class YouTubeVosVideos(TreeVideos):
         without: Sequence[str] = (),
         min_frames: int = 3,
         cache_bytes: int = 512 * 2**20,
+        files: FileTree | None = None,
+        all_files: FileTree | None = None,
+        objects: Mapping[str, Objects] | None = None,
     ) -> None:
-        masks = FileTree(Path(root, split))
-        files = FileTree(Path(root, f"{split}_all_frames")) if all_frames else masks
-        objects, meta_problems = read_meta(masks)
+        masks = FileTree(Path(root, split)) if files is None else files
+        if all_frames:
+            files = FileTree(Path(root, f"{split}_all_frames")) if all_files is None else all_files
+        else:
+            files = masks
+        meta_problems: list[Problem] = []
+        if objects is None:
+            objects, meta_problems = read_meta(masks)
         videos, problems = youtube_vos_videos(
             masks,
             objects,
@@ -73,6 +84,11 @@ class YouTubeVosVideos(TreeVideos):
         self._tables = [_known_ids(objects[video.name]) for video in videos]
         self._objects = objects
         self._warned: set[int] = set()
+
+    @property
+    def changes_masks(self) -> bool:
+        """Whether ids differ from those in the files: some may be unknown to ``meta.json``."""
+        return True
 
     def read_mask(self, video: int, frame: int) -> Image | None:
         """Decode the mask of one frame; ids that ``meta.json`` does not list are background."""

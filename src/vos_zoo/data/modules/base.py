@@ -16,9 +16,8 @@ from vos_zoo.data.layouts.videos import AnnotatedVideos
 from vos_zoo.data.modules.loader import NamingLoader
 from vos_zoo.data.modules.prediction import (
     PredictionVideo,
-    StoredVideos,
     ValidationAsPrediction,
-    layout_of,
+    opened_videos,
     prediction_loader,
 )
 from vos_zoo.data.modules.validation import GeneratedVideos, VideoItem, WholeVideos, single_video
@@ -103,17 +102,21 @@ class ClipDataModule(pl.LightningDataModule):
         """Sources of training clips with their weights; files are opened here."""
         raise NotImplementedError
 
+    def new_dataset(self) -> ClipDataset:
+        """Clips drawn from the sources by their weights."""
+        sources = self.clip_sources()
+        return ClipDataset(
+            [source for source, _ in sources],
+            self.settings,
+            weights=[weight for _, weight in sources],
+            seed=self.seed,
+            length=self.samples_per_epoch,
+        )
+
     def setup(self, stage: str) -> None:
         """Open the data of a stage; whatever is missing is reported here, before training starts."""
         if stage == "fit" and self._train is None:
-            sources = self.clip_sources()
-            self._train = ClipDataset(
-                [source for source, _ in sources],
-                self.settings,
-                weights=[weight for _, weight in sources],
-                seed=self.seed,
-                length=self.samples_per_epoch,
-            )
+            self._train = self.new_dataset()
         if self._validation is None:
             self._validation = self._open_validation()
 
@@ -154,7 +157,7 @@ class ClipDataModule(pl.LightningDataModule):
         assert self._validation is not None, "setup comes first"
         if self._validation_videos is None:
             return prediction_loader(ValidationAsPrediction(self._validation))
-        return prediction_loader(StoredVideos(self._validation_videos, layout_of(self._validation_videos)))
+        return prediction_loader(opened_videos(self._validation_videos))
 
     def gap_of(self, epoch: int, batch: int, batches: int) -> int:
         """Largest frame gap of the clips of a batch: ``max_gap``, unless a schedule was set.

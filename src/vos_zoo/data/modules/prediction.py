@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from vos_zoo.data.layouts.davis import DavisVideos
 from vos_zoo.data.layouts.folder import FolderVideos
+from vos_zoo.data.layouts.listing import (
+    DavisListing,
+    FolderListing,
+    ListedVideo,
+    OpenedListing,
+    OpenedVideo,
+    VideoListing,
+    YouTubeVosListing,
+    has_shards,
+)
 from vos_zoo.data.layouts.open import find_format
 from vos_zoo.data.layouts.videos import AnnotatedVideos
 from vos_zoo.data.layouts.youtube_vos import YouTubeVosVideos
 from vos_zoo.data.modules.validation import VideoItem
-from vos_zoo.errors import ConfigError
+from vos_zoo.errors import ConfigError, DataError, VosZooError
 from vos_zoo.media.mask_decoding import Mask
 from vos_zoo.media.masks import mask_ids
 
@@ -88,26 +99,26 @@ class Newcomers:
 
 
 class StoredVideo:
-    """One of the videos of a data root, opened when it is iterated.
+    """One of the videos of a data root, opened when its files are needed.
 
     In the layout of a benchmark a mask counts where an object is first seen; in your own folder every mask does, those
     of known objects as corrections.
 
     Args:
-        videos: The videos.
-        index: Which one.
+        listing: Where the video is listed.
+        video: Which one.
         layout: Their layout.
     """
 
-    def __init__(self, videos: AnnotatedVideos, index: int, layout: Layout) -> None:
-        self._videos = videos
-        self._index = index
+    def __init__(self, listing: VideoListing, video: ListedVideo, layout: Layout) -> None:
+        self._listing = listing
+        self._video = video
         self._layout = layout
 
     @property
     def name(self) -> str:
         """Name of the video."""
-        return self._videos.videos[self._index].name
+        return self._video.name
 
     @property
     def layout(self) -> Layout:
@@ -115,24 +126,33 @@ class StoredVideo:
         return self._layout
 
     def written_names(self) -> list[str]:
-        """Names of the frames whose masks belong to the result, in order."""
-        video = self._videos.videos[self._index]
+        """Names of the frames whose masks belong to the result, in order.
+
+        Raises:
+            DataError: If frames or masks of the video are missing.
+        """
+        video = self._opened.videos.videos[self._opened.number]
         names = [PurePosixPath(frame).stem for frame in video.frames]
         return names if video.written is None else [names[index] for index in video.written]
 
     def __iter__(self) -> Iterator[PredictionFrame]:
         """Read the frames and the masks that are given on them."""
-        video = self._videos.videos[self._index]
+        videos, number = self._opened
+        video = videos.videos[number]
         annotated = set(video.annotated)
         written = set(range(len(video.frames)) if video.written is None else video.written)
         newcomers = Newcomers()
-        for index, image in enumerate(self._videos.iterate(self._index)):
+        for index, image in enumerate(videos.iterate(number)):
             mask: Mask | None = None
             if index in annotated:
-                mask = self._videos.read_checked_mask(self._index, index, (image.shape[0], image.shape[1]))
+                mask = videos.read_checked_mask(number, index, (image.shape[0], image.shape[1]))
                 if self._layout != "folder":
                     mask = newcomers.given(mask)
             yield PredictionFrame(PurePosixPath(video.frames[index]).stem, image, mask, index in written)
+
+    @cached_property
+    def _opened(self) -> OpenedVideo:
+        return self._listing.open(self._video)
 
 
 class ItemVideo:
@@ -166,22 +186,23 @@ class StoredVideos(Dataset[PredictionVideo]):
     """The videos of a data root, the longest first, so that devices that share them finish at about the same time.
 
     Args:
-        videos: The videos.
+        listing: Where they are listed.
+        videos: What it lists.
         layout: Their layout.
     """
 
-    def __init__(self, videos: AnnotatedVideos, layout: Layout) -> None:
+    def __init__(self, listing: VideoListing, videos: Sequence[ListedVideo], layout: Layout) -> None:
+        self._listing = listing
         self._videos = videos
         self._layout = layout
-        self._order = sorted(range(len(videos)), key=lambda index: -len(videos.videos[index].frames))
 
     def __len__(self) -> int:
         """Number of videos."""
-        return len(self._order)
+        return len(self._videos)
 
     def __getitem__(self, place: int) -> PredictionVideo:
-        """Name one video; nothing is read before it is iterated."""
-        return StoredVideo(self._videos, self._order[place], self._layout)
+        """Name one video; nothing is read before its frames are asked for."""
+        return StoredVideo(self._listing, self._videos[place], self._layout)
 
 
 class ValidationAsPrediction(Dataset[PredictionVideo]):
@@ -210,9 +231,20 @@ def layout_of(videos: AnnotatedVideos) -> Layout:
     return "youtube-vos" if isinstance(videos, YouTubeVosVideos) else "davis"
 
 
+def opened_videos(videos: AnnotatedVideos) -> StoredVideos:
+    """Offer videos that are open already for prediction."""
+    listing = OpenedListing(videos)
+    return StoredVideos(listing, listing.videos(), layout_of(videos))
+
+
 def prediction_loader(videos: Dataset[PredictionVideo]) -> DataLoader[PredictionVideo]:
-    """One video at a time, in the process that predicts; Lightning shares them out between devices."""
-    return DataLoader(videos, batch_size=1, collate_fn=_single, num_workers=0)
+    """One video at a time, in the process that predicts.
+
+    Every device is offered all videos and takes those that no other has taken, see ``PredictionWriter``. Without a
+    sampler of this kind Lightning would share them out beforehand.
+    """
+    everything: DistributedSampler[PredictionVideo] = DistributedSampler(videos, num_replicas=1, rank=0, shuffle=False)
+    return DataLoader(videos, batch_size=1, collate_fn=_single, num_workers=0, sampler=everything)
 
 
 class PredictionDataModule(pl.LightningDataModule):
@@ -252,22 +284,53 @@ class PredictionDataModule(pl.LightningDataModule):
         self._videos: StoredVideos | None = None
 
     def setup(self, stage: str) -> None:
-        """Find the videos.
+        """List the videos; on several devices the first one does, for all.
 
         Raises:
             MissingFileError: If the root does not exist.
-            DataError: If the root has none of the layouts, or videos lack frames or masks.
+            DataError: If the root has none of the layouts, or holds no video or not those that were named.
         """
-        if self._videos is None:
-            videos = self._open()
-            self._videos = StoredVideos(videos, layout_of(videos))
+        if self._videos is not None:
+            return
+        trainer = self.trainer
+        if trainer is None or trainer.world_size == 1:
+            videos, layout = self._list()
+        else:
+            found: tuple[list[ListedVideo], Layout] | VosZooError | None = None
+            if trainer.is_global_zero:
+                try:
+                    found = self._list()
+                except VosZooError as error:
+                    found = error
+            found = trainer.strategy.broadcast(found)
+            assert found is not None, "the first process has listed the videos"
+            if isinstance(found, VosZooError):
+                raise found
+            videos, layout = found
+        self._videos = StoredVideos(self._listing, videos, layout)
 
     def predict_dataloader(self) -> DataLoader[PredictionVideo]:
         """One video at a time."""
         assert self._videos is not None, "setup comes first"
         return prediction_loader(self._videos)
 
-    def _open(self) -> AnnotatedVideos:
+    def count_videos(self) -> int:
+        """Count the videos, before any process needs their files.
+
+        Raises:
+            VosZooError: As for :meth:`setup`.
+        """
+        return len(self._list()[0])
+
+    def _list(self) -> tuple[list[ListedVideo], Layout]:
+        videos = self._listing.videos()
+        if not videos:
+            self._open()  # which says what is missing
+            raise DataError(f"Data root `{self.root}` has no video with masks. Check `--data.root`.")
+        return videos, self._layout
+
+    @cached_property
+    def _layout(self) -> Layout:
         layout = find_format(self.root)
         if (self.image_set is not None and layout != "davis") or (self.all_frames and layout != "youtube-vos"):
             option = "all_frames" if self.all_frames else "image_set"
@@ -275,7 +338,22 @@ class PredictionDataModule(pl.LightningDataModule):
                 f"{option} is given, but `{self.root}` has the layout {layout}. Expected "
                 f"{'youtube-vos' if self.all_frames else 'davis'}. Leave the option out, or check `--data.root`."
             )
+        return layout
+
+    @cached_property
+    def _listing(self) -> VideoListing:
+        layout = self._layout
+        split = self.root.absolute()
+        if layout == "folder":
+            return FolderListing(self.root, names=self.video_names)
+        if not self.root.exists() or has_shards(self.root):
+            return OpenedListing(self._open())
         if layout == "davis":
+            return DavisListing(self.root, resolution=self.resolution, names=self.video_names, image_set=self.image_set)
+        return YouTubeVosListing(split, all_frames=self.all_frames, names=self.video_names)
+
+    def _open(self) -> AnnotatedVideos:
+        if self._layout == "davis":
             return DavisVideos(
                 self.root,
                 resolution=self.resolution,
@@ -284,7 +362,7 @@ class PredictionDataModule(pl.LightningDataModule):
                 min_frames=1,
                 cache_bytes=0,
             )
-        if layout == "folder":
+        if self._layout == "folder":
             return FolderVideos(self.root, names=self.video_names, min_frames=1, cache_bytes=0)
         split = self.root.absolute()
         return YouTubeVosVideos(

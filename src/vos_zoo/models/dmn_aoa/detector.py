@@ -32,7 +32,7 @@ class MaskRCNNProposals:
     """Instances of Mask R-CNN v2 with ResNet-50-FPN, as proposals.
 
     The paper takes a COCO detector with ResNeXt-101-FPN and tunes it on YouTube-VOS; this one is torchvision's,
-    untuned unless the weights are those of ``recipes/dmn_aoa/detector.yaml``.
+    untuned unless the weights are those of the recipe ``dmn_aoa/detector``.
 
     Args:
         weights: ``COCO_V1`` downloads torchvision's weights; a path reads a state dict or a checkpoint of that recipe;
@@ -104,7 +104,7 @@ def build_detector(weights: str | Path | None, *, min_size: int = 800) -> Any:
 
     Args:
         weights: ``COCO_V1`` downloads torchvision's weights; a path reads a state dict, or a checkpoint of
-            ``recipes/dmn_aoa/detector.yaml``; None leaves random weights.
+            the recipe ``dmn_aoa/detector``; None leaves random weights.
         min_size: Short side that frames are enlarged to, in pixels.
 
     Raises:
@@ -133,7 +133,7 @@ def _load(model: torch.nn.Module, path: Path) -> None:
     if not path.is_file():
         raise MissingFileError(
             f"{path} does not exist. Give torchvision's weight file of Mask R-CNN v2, or a checkpoint of "
-            "recipes/dmn_aoa/detector.yaml."
+            "the recipe dmn_aoa/detector."
         )
     try:
         state = read_torch_file(path)

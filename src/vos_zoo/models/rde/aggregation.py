@@ -93,8 +93,8 @@ class Aggregation(nn.Module):
     def forward(self, aggregated: Tensor, current: Tensor) -> Tensor:
         """Combine the previous slot and the new frame, both (B, C, h, w), into the next slot (B, C, h, w)."""
         frames = torch.cat([aggregated, current.to(aggregated.dtype)])
-        both = self.enhance(self.extract(frames)).permute(0, 2, 3, 1).chunk(_FRAMES)
-        slot: Tensor = self.squeeze(torch.stack(both, dim=4).flatten(3).permute(0, 3, 1, 2))
+        both = self.enhance(self.extract(frames)).permute(0, 2, 3, 1).unflatten(0, (_FRAMES, -1))
+        slot: Tensor = self.squeeze(both.movedim(0, 4).flatten(3).permute(0, 3, 1, 2))
         return slot
 
 

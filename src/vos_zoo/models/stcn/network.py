@@ -16,6 +16,8 @@ from vos_zoo.network import MemoryCost, MemoryPolicy, Prediction, VOSNetwork, re
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vos_zoo.portable import PortableVerbs
+
     from .config import STCNConfig
 
 
@@ -56,9 +58,13 @@ class ValueEncoder(nn.Module):
 
     def forward(self, image: Tensor, stride16: Tensor, probabilities: Tensor) -> Tensor:
         """Return values (B, O, Cv, h, w) of masks (B, O, H, W)."""
-        batch, objects = probabilities.shape[:2]
+        return self.encode(image, stride16, object_channels(probabilities))
+
+    def encode(self, image: Tensor, stride16: Tensor, channels: Tensor) -> Tensor:
+        """Return values (B, O, Cv, h, w) of mask channels (B*O, 2, H, W), see :func:`object_channels`."""
+        batch, objects = image.shape[0], channels.shape[0] // image.shape[0]
         images = image.unsqueeze(1).expand(batch, objects, *image.shape[1:]).flatten(0, 1)
-        inputs = torch.cat([images, object_channels(probabilities).to(images.dtype)], dim=1)
+        inputs = torch.cat([images, channels.to(images.dtype)], dim=1)
         values: Tensor = self.fusion(self.trunk(inputs).stride16, stride16)
         return values.unflatten(0, (batch, objects))
 
@@ -100,6 +106,12 @@ class STCNNetwork(VOSNetwork[STCNFeatures, MatchingMemory]):
         differentiable = torch.is_grad_enabled()
         new_bank = partial(MemoryBank, similarity=self.config.similarity, differentiable=differentiable)
         return MatchingMemory(policy or self.default_policy(), new_bank, differentiable=differentiable)
+
+    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
+        """Return the verbs over a memory of whole frames."""
+        from .portable import STCNVerbs
+
+        return STCNVerbs(self, policy or self.default_policy())
 
     def encode(self, image: Tensor) -> STCNFeatures:
         """Encode a normalised frame (B, 3, H, W)."""

@@ -18,6 +18,8 @@ from vos_zoo.network import MemoryCost, MemoryPolicy, Prediction, VOSNetwork, re
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vos_zoo.portable import PortableVerbs
+
     from .config import STMConfig
 
 
@@ -34,9 +36,13 @@ class MemoryEncoder(nn.Module):
 
     def forward(self, image: Tensor, probabilities: Tensor) -> Tensor:
         """Return stride-16 features (B*O, C, h, w) of masks (B, O, H, W)."""
-        objects = probabilities.shape[1]
+        return self.encode(image, object_channels(probabilities))
+
+    def encode(self, image: Tensor, channels: Tensor) -> Tensor:
+        """Return stride-16 features (B*O, C, h, w) of mask channels (B*O, 2, H, W), see :func:`object_channels`."""
+        objects = channels.shape[0] // image.shape[0]
         images = image.unsqueeze(1).expand(-1, objects, -1, -1, -1).flatten(0, 1)
-        own, others = object_channels(probabilities).to(images.dtype).split(1, dim=1)
+        own, others = channels.to(images.dtype).split(1, dim=1)
         offset = self.mask_stem(own) + self.others_stem(others.clamp(0, 1))
         stride16: Tensor = self.trunk(images, stem_offset=offset).stride16
         return stride16
@@ -106,6 +112,12 @@ class STMNetwork(VOSNetwork[KeyValueFeatures, MatchingMemory]):
             keys_per_object=True,
             differentiable=differentiable,
         )
+
+    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
+        """Return the verbs over a memory of whole frames with keys of each object."""
+        from .portable import STMVerbs
+
+        return STMVerbs(self, policy or self.default_policy())
 
     def encode(self, image: Tensor) -> KeyValueFeatures:
         """Encode a normalised frame (B, 3, H, W)."""

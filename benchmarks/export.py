@@ -1,0 +1,129 @@
+"""Measure the memory and the time of exports as the video grows: 1080p, by default 1000 frames beside 100.
+
+    python benchmarks/export.py --out benchmarks/results/export.json
+
+Makes a video with moving objects and its masks, then exports the first frames of it and all of it to every format, each
+in a process of its own. Reports the peak resident memory of both (their ratio is 1 if memory does not grow with the
+video), and the time per frame as a multiple of decoding a frame of the video, in the same run. Sizes of results are in
+MiB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+
+from vos_zoo.interchange.export_formats import EXPORT_FORMATS
+from vos_zoo.media.masks import write_mask
+from vos_zoo.media.reader import open_video
+
+SIZE = (1080, 1920)
+_EXPORT = """
+import resource, sys, time
+from vos_zoo.interchange.export_masks import export_masks
+begin = time.perf_counter()
+report = export_masks(sys.argv[1], to=sys.argv[2], out=sys.argv[3], video=sys.argv[4])
+print(report.frames, time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def make_clip(place: Path, frames: int) -> Path:
+    """Write a video of two discs that move over a textured ground, and their masks in the folder ``all``."""
+    height, width = SIZE
+    rows, columns = np.mgrid[:height, :width]
+    ground = np.stack([rows // 6 % 200, columns // 9 % 200, (rows + columns) // 11 % 200], axis=-1).astype(np.uint8)
+    ground += np.random.default_rng(0).integers(0, 40, ground.shape, dtype=np.uint8)
+    path = place / "clip.mp4"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=30)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.options = {"preset": "ultrafast", "crf": "23"}
+        for number in range(frames):
+            mask = np.zeros(SIZE, np.uint8)
+            picture = ground.copy()
+            for object_id, (speed, radius) in enumerate(((5, 180), (-7, 130)), start=1):
+                middle = (width * object_id // 3 + speed * number) % width
+                disc = (rows - height // 2 - 60 * object_id) ** 2 + (columns - middle) ** 2 < radius**2
+                mask[disc] = object_id
+                picture[disc] = (230, 60 * object_id, 40)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            write_mask(place / "all" / f"{number:05d}.png", mask)
+        output.mux(stream.encode())
+    return path
+
+
+def decode_seconds(path: Path, frames: int) -> float:
+    """Time to decode a frame of the video."""
+    begin = time.perf_counter()
+    for _ in open_video(path, end=frames):
+        pass
+    return (time.perf_counter() - begin) / frames
+
+
+def measure(masks: Path, name: str, out: Path, video: Path) -> dict[str, float]:
+    """Export in a process of its own."""
+    command = [sys.executable, "-c", _EXPORT, str(masks), name, str(out), str(video)]
+    words = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    files = [out] if out.is_file() else [file for file in out.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    shutil.rmtree(out) if out.is_dir() else out.unlink()
+    return {
+        "frames": int(words[0]),
+        "seconds": float(words[1]),
+        "peak_mib": int(words[2]) / 1024,
+        "size_mib": size / 2**20,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=100, help="frames of the shorter export")
+    parser.add_argument("--formats", nargs="+", default=list(EXPORT_FORMATS), choices=EXPORT_FORMATS)
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        video = make_clip(place, options.frames)
+        (place / "first").mkdir()
+        for number in range(options.first):
+            (place / "first" / f"{number:05d}.png").symlink_to(place / "all" / f"{number:05d}.png")
+        decoding = decode_seconds(video, options.first)
+        heads = [f"peak MiB, {count}" for count in (options.first, options.frames)]
+        print(f"{'format':14} {heads[0]:>15} {heads[1]:>15} ratio  x decoding   MiB")
+        for name in options.formats:
+            suffix = EXPORT_FORMATS[name].suffixes[0] if EXPORT_FORMATS[name].suffixes else ""
+            short, long = (measure(place / part, name, place / f"out{suffix}", video) for part in ("first", "all"))
+            row = {
+                "format": name,
+                "frames": [short["frames"], long["frames"]],
+                "peak_mib": [round(short["peak_mib"]), round(long["peak_mib"])],
+                "peak_ratio": round(long["peak_mib"] / short["peak_mib"], 3),
+                "time_by_decoding": round(long["seconds"] / long["frames"] / decoding, 2),
+                "size_mib": round(long["size_mib"], 1),
+            }
+            rows.append(row)
+            print(
+                f"{name:14} {row['peak_mib'][0]:15} {row['peak_mib'][1]:15} {row['peak_ratio']:5.2f} "
+                f"{row['time_by_decoding']:11.2f} {row['size_mib']:5.1f}",
+                flush=True,
+            )
+    if options.out is not None:
+        content = {"size": list(SIZE), "frames": [options.first, options.frames], "formats": rows}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Masks of other tools in, masks for other tools out."""

@@ -1,0 +1,1 @@
+"""Many videos: lists of them, a queue, workers on devices and nodes, and where results go."""
