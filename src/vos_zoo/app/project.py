@@ -20,7 +20,8 @@ from vos_zoo.errors import LimitError, OutputInUseError, PromptError
 from vos_zoo.media.masks import davis_palette
 from vos_zoo.media.reader import open_video
 from vos_zoo.prompts.json_form import prompts_to_json
-from vos_zoo.prompts.prompt import Box, Points, Prompt
+from vos_zoo.prompts.prompt import Box, Prompt
+from vos_zoo.segmentation.confidence import OBJECTS_FILE, ObjectRow, read_objects
 from vos_zoo.segmentation.project import Project, ProjectRun, ProjectSettings, ProjectVideo
 from vos_zoo.segmentation.replay import ProjectReplay
 
@@ -107,7 +108,6 @@ class AppProject:
         self._edits: list[_Edit] = []
         self._runs: list[ProjectRun] = []
         self._drawn: dict[int, NDArray[np.int32]] = {}
-        self._rows: dict[int, dict[int, tuple[int, float]]] = {}
         self._stop = threading.Event()
         self._is_running = False
         self._pictures = folder / "pictures"
@@ -134,10 +134,6 @@ class AppProject:
     def state(self) -> dict[str, Any]:
         """Give what the page shows beside pictures, as JSON data."""
         with self._lock:
-            rows = {
-                str(frame): {str(key): list(row) for key, row in of_frame.items()}
-                for frame, of_frame in sorted(self._rows.items())
-            }
             return {
                 "video": self.video.name,
                 "frames": self.frames,
@@ -148,19 +144,13 @@ class AppProject:
                 "prompted": sorted({edit.frame for edit in self._edits} | set(self._replay.given)),
                 "pending": len(self._edits),
                 "finished": list(self._replay.finished()),
-                "rows": rows,
-                "doubtful": self.doubtful(),
+                "rows": [
+                    [row.frame, row.state.object_id, row.state.area, round(row.state.probability, 3), row.is_lost]
+                    for row in self._table()
+                ],
                 "running": self._is_running,
                 "runs": len(self._runs),
             }
-
-    def doubtful(self) -> list[int]:
-        """Give the numbers of the frames whose masks are worth a look, rising."""
-        found = []
-        for frame, of_frame in sorted(self._rows.items()):
-            if frame not in self._replay.given and any(confidence < 0 for _, confidence in of_frame.values()):
-                found.append(frame)
-        return found
 
     def picture(self, frame: int) -> bytes:
         """Give a frame as JPEG, at most 1280 pixels wide or high.
@@ -300,7 +290,6 @@ class AppProject:
             newest = result
             with self._lock:
                 self._drawn.pop(result.index, None)
-                self._rows[result.index] = _row(result)
 
         def progress(done: int, total: int) -> None:
             nonlocal shown_at, newest
@@ -356,6 +345,11 @@ class AppProject:
         if self._is_running:
             raise OutputInUseError("Objects are being tracked. Stop first, then go on.")
 
+    def _table(self) -> list[ObjectRow]:
+        """Read how sure the masks are, and which are doubtful."""
+        path = self.masks / OBJECTS_FILE
+        return read_objects(path) if path.is_file() else []
+
     def _picture(self, frame: int) -> Path:
         return self._pictures / f"{frame:06d}.jpg"
 
@@ -381,14 +375,10 @@ def colour(object_id: int) -> str:
 
 
 def _mask_png(mask: NDArray[np.int32], size: tuple[int, int]) -> bytes:
+    """Encode a mask with transparent background; ids are below 256, as the limits of the page say."""
     small = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    picture = Image.fromarray(small, "P") if False else Image.fromarray(small)
-    picture = picture.convert("P") if picture.mode != "P" else picture
+    picture = Image.fromarray(small)
     picture.putpalette((davis_palette() // 2 + 128).astype(np.uint8).tobytes())
     content = io.BytesIO()
     picture.save(content, format="PNG", transparency=0, compress_level=1)
     return content.getvalue()
-
-
-def _row(result: FrameResult) -> dict[int, tuple[int, float]]:
-    raise NotImplementedError
