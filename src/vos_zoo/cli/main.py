@@ -23,6 +23,7 @@ from vos_zoo.cli import (
     proposals,
     publish,
     reproduce,
+    review,
     segment,
     segment_many,
 )
@@ -57,6 +58,7 @@ _COMMANDS: dict[str, Command] = {
     "segment": segment,
     "export-masks": export_masks,
     "segment-many": segment_many,
+    "review": review,
     "proposals": proposals,
     "evaluate": evaluate,
     "reproduce": reproduce,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vos_zoo.errors import ConfigError, OutputExistsError
 from vos_zoo.files import check_outputs, local_path
 from vos_zoo.run_file import RUN_FILE
+from vos_zoo.segmentation.confidence import OBJECTS_FILE
 from vos_zoo.segmentation.inputs import open_inputs
 from vos_zoo.segmentation.journal import Journal
 from vos_zoo.segmentation.passes import plan_passes
@@ -86,6 +87,7 @@ class Outputs:
 
     def _files(self, names: Sequence[str]) -> Iterator[Path]:
         yield from filter(None, (self.folder, self.overlay, self.views, self.folder / RUN_FILE))
+        yield self.folder / OBJECTS_FILE
         yield from (self.folder / f"{name}.png" for name in names)
 
 

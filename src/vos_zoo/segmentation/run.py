@@ -13,6 +13,7 @@ from vos_zoo.media.masks import read_mask
 from vos_zoo.media.overlay import draw_overlay
 from vos_zoo.media.writer import VideoWriter
 from vos_zoo.segmentation.blending import Blender, KeptPass
+from vos_zoo.segmentation.confidence import ObjectTable
 from vos_zoo.segmentation.journal import given_digest
 from vos_zoo.segmentation.passes import run_pass
 from vos_zoo.segmentation.views import ViewWriter
@@ -99,6 +100,7 @@ class Run:
         self._came: set[str] = set()
         self._device = ""
         self._views: ViewWriter | None = None
+        self._table = ObjectTable(plan.outputs.folder, resume=plan.outputs.resume or plan.outputs.redo)
         # An overlay is drawn along the way if all frames come once, in their order.
         is_in_order = not plan.is_redo and all(one.positions == range(len(self._reader)) for one in plan.windows[0])
         path = plan.outputs.overlay
@@ -116,7 +118,7 @@ class Run:
         if self._sessions.show is not None and outputs.views is not None:
             self._views = ViewWriter(outputs.views, self._sessions.show, resume=outputs.resume or outputs.redo)
         begin = time.perf_counter()
-        with self._overlay or contextlib.nullcontext(), self._views or contextlib.nullcontext():
+        with self._overlay or contextlib.nullcontext(), self._views or contextlib.nullcontext(), self._table:
             for passes in plan.windows:
                 self._run_window(passes, finished)
                 if plan.is_redo:
@@ -218,6 +220,8 @@ class Run:
         if blender is not None and position in one.blended:
             result = blender.blend(result)
         self._writer.write(frame.name, result.mask)
+        annotations = self._plan.inputs.annotations
+        self._table.write(frame.index, frame.name, result.objects, annotations.ids(frame.name))
         self._segmented += 1
         if self._on_frame is not None:
             self._on_frame(result)
