@@ -77,15 +77,22 @@ class Run:
         writer: The folder of masks, which is locked.
         progress: Called with the number of finished steps and of all steps; None if nobody wants to know. A step is one
             frame of one pass.
+        on_frame: Called with every result whose mask has been written; None if nobody wants to know.
     """
 
     def __init__(
-        self, plan: Plan, sessions: Sessions, writer: MaskWriter, progress: Callable[[int, int], None] | None
+        self,
+        plan: Plan,
+        sessions: Sessions,
+        writer: MaskWriter,
+        progress: Callable[[int, int], None] | None,
+        on_frame: Callable[[FrameResult], None] | None = None,
     ) -> None:
         self._plan = plan
         self._sessions = sessions
         self._writer = writer
         self._progress = progress
+        self._on_frame = on_frame
         self._reader = plan.inputs.reader
         self._kept = KeptPass(plan.outputs.folder / _KEPT_FOLDER)
         self._total = sum(len(one.segmented) for passes in plan.windows for one in passes)
@@ -216,6 +223,8 @@ class Run:
         annotations = self._plan.inputs.annotations
         self._table.write(frame.index, frame.name, result.objects, annotations.ids(frame.name))
         self._segmented += 1
+        if self._on_frame is not None:
+            self._on_frame(result)
 
     def _known_mask(self, one: Pass, name: str) -> Mask | None:
         """Give the mask that a frame has now, from which a pass goes on."""
