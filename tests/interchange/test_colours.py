@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 
 from testing.annotations import masks_in, opened
 from vos_zoo.errors import MaskError
-from vos_zoo.media.masks import davis_palette
+from vos_zoo.media.mask_values import davis_palette
 
 SIZE = (8, 10)
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)

@@ -122,6 +122,17 @@ def test_frames_of_several_passes_are_finished_by_the_last_one(results, passes, 
             Results(results)
 
 
+def test_a_run_that_went_backwards_is_exported_once_it_is_finished(tmp_path):
+    folder = write_results(tmp_path / "masks", moving_masks(8), write_video(tmp_path / "clip.mp4", clip()), finished=5)
+    note = json.loads((folder / "run.json").read_text())
+    note["settings"]["direction"] = "both"
+    (folder / "run.json").write_text(json.dumps(note))
+    with pytest.raises(ConfigError, match=r"\(direction both\) has not finished"):
+        Results(folder)
+    (folder / "run.json").write_text(json.dumps({**note, "complete": True, "finished": 12}))
+    assert len(Results(folder)) == 8
+
+
 def test_finished_masks_that_are_gone_are_missed(results):
     (results / "00004.png").unlink()
     with pytest.raises(MissingFileError, match=r"1 masks of finished frames.*00004\.png"):

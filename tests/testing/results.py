@@ -11,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from vos_zoo.media.masks import write_mask
 from vos_zoo.segmentation.journal import Journal
+from vos_zoo.segmentation.passes import plan_passes
 
 SIZE = (48, 64)
 
@@ -33,11 +34,13 @@ def write_results(folder: Path, masks, video: Path | str, *, names=None, finishe
     names = names or [f"{number:05d}" for number in range(len(masks))]
     folder.mkdir(parents=True)
     journal = Journal(folder, settings)
-    journal.begin()
+    journal.begin(plan_passes("forward", [0], len(names)))
     for number, (name, mask) in enumerate(zip(names, masks, strict=True)):
         write_mask(folder / f"{name}.png", mask)
         if finished is None or number < finished:
             journal.note(name, None)
+    if finished is None:
+        journal.complete()
     return folder
 
 

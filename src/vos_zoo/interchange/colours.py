@@ -18,7 +18,8 @@ from vos_zoo.files import file_kind
 from vos_zoo.interchange.annotation import GivenFrame
 from vos_zoo.media.frame_matching import frame_stem
 from vos_zoo.media.image_files import DAMAGE, open_image
-from vos_zoo.media.masks import davis_palette, mask_files
+from vos_zoo.media.mask_values import davis_palette
+from vos_zoo.media.masks import mask_files
 
 if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask

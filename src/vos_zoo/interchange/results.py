@@ -247,7 +247,8 @@ def _read_run(file: Path) -> _Run | None:
         return None
     try:
         content = parse_json(file.read_text(encoding="utf-8"))
-        settings, finished = content["settings"], content.get("finished")
+        settings = content["settings"]
+        finished = None if content.get("complete") is True else content.get("finished")
         video, every, levels = settings.get("video"), settings.get("every", 1), settings.get("levels")
         ends = {key: settings.get(key) for key in ("start", "end")}
         levels = tuple(levels) if isinstance(levels, list) else levels

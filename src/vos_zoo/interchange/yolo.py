@@ -175,7 +175,8 @@ class YoloExporter(Exporter):
     def close(self) -> None:
         """Write the names of classes."""
         highest = max(self.video.objects, default=0)
-        names = [self.video.label(one) for one in range(1, highest + 1)]
+        # A name is one line.
+        names = [" ".join(self.video.label(one).split()) for one in range(1, highest + 1)]
         (self.path / "classes.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         # JSON is YAML, too.
         classes = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(names))
