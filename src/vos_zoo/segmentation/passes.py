@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from vos_zoo.errors import ConfigError
+from vos_zoo.media.in_memory import VideoInMemory
 from vos_zoo.media.mask_values import VOID
 from vos_zoo.media.masks import mask_ids
+from vos_zoo.media.read_ahead import read_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -143,7 +145,9 @@ def run_pass(
     """
     numbers = {position: number for number, position in enumerate(one.positions)} if one.known else {}
     has_objects = False
-    for frame in reader.at(one.positions):
+    frames = reader.at(one.positions)
+    # Frames in memory are there already, and what makes them may expect to run in this thread.
+    for frame in frames if isinstance(reader, VideoInMemory) else read_ahead(frames):
         number = numbers.get(reader.position(frame), one.known)
         given, absent = annotations.get(frame.name), annotations.absences.get(frame.name, frozenset())
         if number < one.known:
