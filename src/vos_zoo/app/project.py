@@ -1,4 +1,4 @@
-"""One visitor's project: a video, its objects, what was pointed out, and the masks so far. Knows nothing of the page."""
+"""One visitor's project: a video, its objects, what was pointed out, and the masks so far; without the page."""
 
 from __future__ import annotations
 
