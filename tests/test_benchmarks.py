@@ -1,4 +1,7 @@
-"""The steps of benchmarks/gpu on a CPU: each does the least of what it does on a GPU and appends rows as it goes."""
+"""The steps of benchmarks/gpu on a CPU: each does the least of what it does on a GPU and appends rows as it goes.
+
+And those parts of benchmarks/scale.py that need no network.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu" / "run.py"
+SCALE = Path(__file__).parents[1] / "benchmarks" / "scale.py"
 WRITES = {
     "env": {"machine", "backends", "copy_bytes"},
     "parity": {"different"},
@@ -67,3 +71,24 @@ def test_without_a_device_only_the_plan_is_printed(tmp_path: Path) -> None:
     assert "No CUDA device" in result.stdout
     assert all(f"\n{step} (" in result.stdout for step in WRITES)
     assert not path.exists()
+
+
+def scale(*words: str, out: Path) -> dict[str, Any]:
+    command = [sys.executable, str(SCALE), *words, "--out", str(out)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    content: dict[str, Any] = json.loads(out.read_text())
+    return content
+
+
+def test_the_queue_of_many_videos_is_measured_without_a_network(tmp_path: Path) -> None:
+    found = scale("list", "--rows", "40", "--videos", "10", "--workers", "1", out=tmp_path / "list.json")
+    assert found["rows"] == 40
+    assert found["videos"] >= 10
+    assert found["driver_mib"] < 300  # neither torch nor OpenCV is in the driver
+
+
+def test_costs_are_multiplied(tmp_path: Path) -> None:
+    words = ("--videos", "1000", "--frames", "100", "--speed", "25", "--dollars", "2", "--devices", "4")
+    found = scale("cost", *words, "--overhead-ms", "200", "--bytes", "4096", out=tmp_path / "cost.json")
+    assert found == {"frames": 100_000, "device_hours": 1.2, "days": 0.01, "dollars": 2.33, "masks_gib": 0.4}

@@ -23,7 +23,9 @@ from vos_zoo.files import (
     atomic_path,
     check_outputs,
     file_kind,
+    file_lock,
     folder_lock,
+    is_full,
     missing_bytes,
     natural_key,
     parse_json,
@@ -377,3 +379,52 @@ def test_printable_text_does_nothing_on_a_terminal(text):
     assert shown.encode().isascii() or not text.isascii()
     if text.isprintable():
         assert shown == text
+
+
+# One process at a time for other work
+
+
+def test_a_lock_of_a_file_is_one_among_others_in_its_folder(tmp_path):
+    with file_lock(tmp_path / ".a.lock", what="video a"):
+        with file_lock(tmp_path / ".b.lock", what="video b"), folder_lock(tmp_path):
+            assert len(list(tmp_path.iterdir())) == 3
+        with (
+            pytest.raises(OutputInUseError, match=r"video a \(this process\)"),
+            file_lock(tmp_path / ".a.lock", what="video a"),
+        ):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_can_be_waited_for(tmp_path):
+    path = tmp_path / ".a.lock"
+    is_held, may_go = threading.Event(), threading.Event()
+
+    def hold():
+        with file_lock(path, what="a"):
+            is_held.set()
+            may_go.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert is_held.wait(60)
+    threading.Timer(0.2, may_go.set).start()
+    with file_lock(path, what="a", wait=60):
+        assert may_go.is_set()
+    thread.join()
+
+
+def test_without_locks_a_folder_is_warned_of_once(tmp_path, monkeypatch, caplog):
+    def no_locks(opened):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files, "_lock", no_locks)
+    for name in ("a", "b"):
+        with file_lock(tmp_path / f".{name}.lock", what=name):
+            pass
+    assert caplog.text.count("without locks") == 1
+
+
+@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, True), (errno.EFBIG, True), (errno.EIO, False)])
+def test_a_full_disk_is_told_from_other_trouble(number, expected):
+    assert is_full(OSError(number, "")) is expected

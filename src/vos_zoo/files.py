@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -141,14 +141,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(partial)):
-            error.filename = str(path)  # what the system refused is known by its final name
+            raise _under_name(error, path) from error
         raise
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def staged_path(path: str | Path) -> Iterator[Path]:
+def staged_path(path: str | Path, place: Callable[[Path, Path], None] | None = None) -> Iterator[Path]:
     """Give a path in a fresh folder beside ``path``; what is there becomes ``path`` when the block ends well.
 
     For results of several files, or with temporary files: all of it appears at once, or nothing. Missing parent folders
@@ -156,6 +156,7 @@ def staged_path(path: str | Path) -> Iterator[Path]:
 
     Args:
         path: The final path of a file or folder. An older file is replaced; an older folder must be empty.
+        place: Puts what is staged, its first argument, at the final path, its second; None renames it.
 
     Yields:
         The path to write to. It has the same name, does not exist yet, and lies in a hidden folder whose name ends in
@@ -167,11 +168,25 @@ def staged_path(path: str | Path) -> Iterator[Path]:
     stage.mkdir()
     try:
         yield stage / path.name
-        if path.is_dir():
-            path.rmdir()
-        (stage / path.name).replace(path)
+        (_rename if place is None else place)(stage / path.name, path)
+    except OSError as error:
+        if error.errno is not None and str(error.filename or stage).startswith(str(stage)):
+            raise _under_name(error, path) from error
+        raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _under_name(error: OSError, path: Path) -> OSError:
+    """Give an error under the final name of what the system refused; PyAV's own errors cannot be renamed."""
+    renamed = type(error) if type(error).__module__ == "builtins" else OSError
+    return renamed(error.errno, error.strerror, str(path))
+
+
+def _rename(staged: Path, path: Path) -> None:
+    if path.is_dir():
+        path.rmdir()
+    staged.replace(path)
 
 
 def parse_json(text: str | bytes, **options: Any) -> Any:

@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Literal
 
-__all__ = ["byte_count", "frame_size", "levels", "object_ids", "object_label", "truth", "void_value"]
+__all__ = ["absent_objects", "byte_count", "frame_size", "levels", "object_ids", "object_label", "truth", "void_value"]
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -82,6 +82,26 @@ def void_value(text: str) -> int | Literal["auto"] | None:
     if re.fullmatch(r"-?[0-9]+", text):
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no value of mask pixels; write a number such as 255, auto, or none")
+
+
+def absent_objects(text: str) -> tuple[str, list[int]]:
+    """Read the name of a frame and the objects that it does not show.
+
+    Raises:
+        argparse.ArgumentTypeError: If one of the two is missing, or the objects are no numbers.
+
+    Example:
+        >>> absent_objects("00012:3,5")
+        ('00012', [3, 5])
+    """
+    name, _, ids = text.rpartition(":")
+    try:
+        numbers = [int(part) for part in ids.split(",")]
+    except ValueError:
+        numbers = []
+    if not name or not numbers:
+        raise argparse.ArgumentTypeError(f"{text!r} names no frame and objects; write it like 00012:3 or 00012:3,5")
+    return name, numbers
 
 
 def truth(text: str) -> bool:

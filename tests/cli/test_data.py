@@ -50,3 +50,14 @@ def test_a_missing_root(tmp_path, capsys):
 
 def test_formats_are_those_of_the_library():
     assert data._FORMATS == FORMATS
+
+
+def test_a_root_is_packed(root, tmp_path, capsys):
+    words = ["data", "pack", str(root), "--list", "all", "--out", str(tmp_path / "shards"), "--shard-size", "1MiB"]
+    assert main(words) == 0
+    assert "shards: 1 shard, 1 video, 3 annotated frames, 0.0 MiB" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == [
+        "run.json", "shard-00000.json", "shard-00000.tar",
+    ]  # fmt: skip
+    assert main([*words[:-1], "2MiB"]) == 2
+    assert "other data or settings: shard_bytes differ" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import csv
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ from testing.limits import file_size_limit
 from testing.videos import write_frames
 from vos_zoo.cli import lightning
 from vos_zoo.data.clips.shapes import moving_shapes
+from vos_zoo.data.layouts.davis import DavisVideos
+from vos_zoo.data.layouts.packed import pack_videos
 from vos_zoo.media.masks import read_mask, write_mask
 
 pytestmark = [
@@ -68,11 +71,11 @@ def _clean_process(monkeypatch):
     os.environ.update(environment)
 
 
-def start(folder: Path, *words: str, recipe: str = RECIPE) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str, recipe: str = RECIPE, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     (folder / "recipe.yaml").write_text(recipe)
     search_path = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": search_path}
-    command = [sys.executable, "-m", "vos_zoo.cli.lightning", words[0], "--config=recipe.yaml", *words[1:]]
+    command = [sys.executable, "-m", *launcher, "vos_zoo.cli.lightning", words[0], "--config=recipe.yaml", *words[1:]]
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -231,3 +234,42 @@ def test_processes_share_videos_go_past_a_broken_one_and_are_no_more_than_videos
     assert second.returncode == 0, errors
     assert "1 video, so 1 of 64 devices are used" in output
     assert sorted(path.name for path in out.iterdir()) == ["ash", "birch", "cedar", "oak", "run.json", "submission.zip"]
+
+
+@pytest.mark.timeout(600)
+def test_two_nodes_of_torchrun_train_like_one_process(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    shards = tmp_path / "shards"
+    for number in range(6):
+        video = moving_shapes(5, 48, 48, num_objects=1, rng=number)
+        write_frames(tmp_path / "davis" / "JPEGImages" / "480p" / f"v{number}", list(video.frames))
+        for index, mask in enumerate(video.masks):
+            write_mask(tmp_path / "davis" / "Annotations" / "480p" / f"v{number}" / f"{index:05d}.png", mask)
+    pack_videos(DavisVideos(tmp_path / "davis"), shards, source=tmp_path / "davis", shard_bytes=20_000)
+    words = [
+        "fit", "--data=PackedDataModule", f"--data.root={shards}", "--data.crop_size=48", "--data.num_frames=5",
+        "--data.samples_per_epoch=12", "--data.num_workers=0", "--trainer.limit_val_batches=0",
+    ]  # fmt: skip
+    recipe = RECIPE[: RECIPE.index("data:")]
+    alone = start(one, *words, "--data.batch_size=4", recipe=recipe)
+    _, errors = alone.communicate(timeout=250)
+    assert alone.returncode == 0, errors
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words += ["--data.batch_size=2", "--trainer.num_nodes=2", "--trainer.devices=1", "--trainer.strategy=ddp"]
+    torchrun = ("torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1")
+    nodes = [
+        start(two, *words, recipe=recipe, launcher=(*torchrun, f"--master-port={port}", f"--node-rank={rank}", "-m"))
+        for rank in range(2)
+    ]
+    for node in nodes:
+        _, errors = node.communicate(timeout=250)
+        assert node.returncode == 0, errors
+    losses = column(one, "train/loss")
+    assert len(losses) == 3
+    assert column(two, "train/loss") == pytest.approx(losses, rel=1e-5)
+    first, second = weights(one), weights(two)
+    assert max(float((first[key] - second[key]).abs().max()) for key in first) < 1e-4

@@ -69,7 +69,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(many, "segment_many", stopped)
     assert main(["segment-many", "list.csv", "--out", "masks"]) == 130
-    assert "What is finished is in masks; the same command goes on" in capsys.readouterr().err
+    assert "What is finished is in masks; repeat the command to resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["3", "0/4", "5/4", "a/b", "1/0", ""])
@@ -81,6 +81,7 @@ def test_parts_that_are_none(text):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_folder_of_clips_one_of_them_broken(tmp_path, tiny_model, capsys):
+    (tmp_path / "clips").mkdir()
     for number in range(4):
         video = moving_shapes(3, 48, 64, num_objects=1, rng=number)
         write_video(tmp_path / "clips" / f"clip{number}.mp4", list(video.frames))

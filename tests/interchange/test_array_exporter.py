@@ -47,7 +47,7 @@ def test_probabilities_come_in_the_order_of_objects(tmp_path, objects):
     rng = np.random.default_rng(0)
     levels = rng.integers(0, 120, (3, 2, 48, 64), dtype=np.uint8)
     for number, planes in enumerate(levels):
-        ProbabilityWriter(folder).write(f"{number:05d}", [2, 1], planes / 255)
+        ProbabilityWriter(folder).write(f"{number:05d}", zip([2, 1], planes / 255, strict=True))
     export_masks(folder, to="npz", out=tmp_path / "a.npz", soft=True, objects=objects)
     with np.load(tmp_path / "a.npz", allow_pickle=False) as found:
         np.testing.assert_array_equal(found["probabilities"], levels[:, :1] if objects else levels[:, ::-1])

@@ -10,6 +10,8 @@ from testing.results import moving_masks, write_results
 from testing.videos import clip, write_frames, write_video
 from vos_zoo.data.layouts.davis import DavisVideos
 from vos_zoo.data.layouts.youtube_vos import YouTubeVosVideos
+from vos_zoo.errors import ConfigError, OutputExistsError
+from vos_zoo.interchange.dataset_exporters import DavisExporter
 from vos_zoo.interchange.export_masks import export_masks
 from vos_zoo.media.reader import open_video
 
@@ -98,3 +100,74 @@ def test_meta_says_where_objects_appear(tmp_path):
             }
         }
     }
+
+
+@pytest.mark.parametrize("kind", ["davis", "youtube-vos"])
+def test_videos_are_added_to_a_root(bird, tmp_path, kind):
+    other = write_results(tmp_path / "m2", moving_masks(3), write_frames(tmp_path / "frames", clip(3)))
+    for folder, name in ((bird, None), (other, "owl"), (other, "wren")):
+        export_masks(folder, to=kind, out=tmp_path / "root", add=True, name=name)
+    root = tmp_path / "root"
+    videos = DavisVideos(root, image_set="2017/train") if kind == "davis" else YouTubeVosVideos(root)
+    assert sorted(video.name for video in videos.videos) == ["bird", "owl", "wren"]
+    assert sorted(len(video.frames) for video in videos.videos) == [3, 3, 4]
+    for number, video in enumerate(videos.videos):
+        for frame in range(len(video.frames)):
+            np.testing.assert_array_equal(videos.read_mask(number, frame), moving_masks(4)[frame])
+    assert not list(tmp_path.rglob(".*"))
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["davis", "youtube-vos"])
+def test_a_video_of_this_name_stays(bird, tmp_path, kind):
+    export_masks(bird, to=kind, out=tmp_path / "root")
+    before = content(tmp_path / "root")
+    with pytest.raises(OutputExistsError, match=r"has a video 'bird'.*--name"):
+        export_masks(bird, to=kind, out=tmp_path / "root", add=True)
+    with pytest.raises(OutputExistsError, match="never replaced"):
+        export_masks(bird, to=kind, out=tmp_path / "root", name="owl")
+    assert content(tmp_path / "root") == before
+
+
+@pytest.mark.parametrize("meta", ["", "[]", '{"videos": []}', "{}", None])
+def test_a_root_of_another_kind_stays(bird, tmp_path, meta):
+    root = tmp_path / "root"
+    export_masks(bird, to="youtube-vos", out=root)
+    (root / "train" / "meta.json").unlink()
+    if meta is not None:
+        (root / "train" / "meta.json").write_text(meta)
+    before = content(root)
+    with pytest.raises(OutputExistsError, match=r"meta\.json` is no list of videos"):
+        export_masks(bird, to="youtube-vos", out=root, add=True, name="owl")
+    with pytest.raises(OutputExistsError, match="has no folder `JPEGImages/480p`"):
+        export_masks(bird, to="davis", out=root, add=True)
+    assert content(root) == before
+
+
+def test_an_addition_that_fails_leaves_the_root_as_it_was(bird, tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    export_masks(bird, to="davis", out=root)
+    before = content(root)
+
+    def fail(staged, root):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(DavisExporter, "_list", fail)
+    with pytest.raises(OSError, match="No space left"):
+        export_masks(bird, to="davis", out=root, add=True, name="owl")
+    assert content(root) == before
+    assert sorted(path.name for path in (root / "JPEGImages" / "480p").iterdir()) == ["bird"]
+
+
+def test_formats_of_one_video_take_no_other(bird, tmp_path):
+    with pytest.raises(ConfigError, match=r"Format npz holds one video.*are davis, youtube-vos"):
+        export_masks(bird, to="npz", out=tmp_path / "a.npz", add=True)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", "a\\b"])
+def test_a_name_that_leads_elsewhere(bird, tmp_path, name):
+    with pytest.raises(ConfigError, match="cannot be called"):
+        export_masks(bird, to="davis", out=tmp_path / "root", name=name)

@@ -20,10 +20,14 @@ def test_opacity_of_a_mask_is_all_or_nothing():
 
 
 def test_opacity_of_probabilities_is_their_sum_up_to_certain():
-    soft = frame(probabilities={1: np.array([[9, 200], [0, 0]], np.uint8), 2: np.array([[0, 100], [255, 3]], np.uint8)})
-    assert soft.opacity().tolist() == [[9, 255], [255, 3]]
+    # In a mask of this size every pixel lies at the outline.
+    soft = frame(
+        probabilities={1: np.array([[9, 200], [0, 0]], np.uint8), 2: np.array([[0, 100], [255, 90]], np.uint8)}
+    )
     assert soft.opacity(1).tolist() == [[9, 200], [0, 0]]
+    assert soft.opacity(2).tolist() == [[0, 100], [255, 90]]
     assert soft.opacity(7).tolist() == [[0, 0], [0, 0]]
+    assert soft.opacity().tolist() == [[9, 255], [255, 90]]
 
 
 def test_an_image_is_read_once_and_only_when_it_is_used():

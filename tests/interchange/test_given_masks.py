@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,12 @@ def test_masks_of_frames_that_are_left_out_are_said(caplog):
     assert "1 of the masks" in caplog.text
     with pytest.raises(MaskError, match=r"None of the masks .*such as 00000"):
         given({"name": "00000"}, {"name": "00002"}, frame_names=["00001"])
+
+
+def test_absences_may_be_noted_beside_files_of_any_format(tmp_path):
+    shutil.copytree(SAMPLES / "labelme", tmp_path / "given")
+    (tmp_path / "given" / "absent.json").write_text('{"00001": [2]}')
+    assert opened(tmp_path / "given").absences == {"00001": {2}}
 
 
 def test_a_larger_copy_is_painted_in_its_own_size():

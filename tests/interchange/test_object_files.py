@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from testing.annotations import TRUTH, export, masks_in, opened
-from vos_zoo.errors import MaskError
+from vos_zoo.errors import MaskError, MissingFileError
 from vos_zoo.interchange.object_files import object_in_name
 from vos_zoo.interchange.picture_exporters import BinaryMaskExporter
 
@@ -83,6 +83,13 @@ def test_an_empty_folder_is_named(tmp_path):
     save(tmp_path / "1" / "00000.png", np.eye(3))
     (tmp_path / "2").mkdir()
     with pytest.raises(MaskError, match="2` holds no masks"):
+        opened(tmp_path, size=(3, 3))
+
+
+def test_links_to_missing_files_are_named(tmp_path):
+    save(tmp_path / "1" / "00000.png", np.eye(3))
+    (tmp_path / "1" / "00001.png").symlink_to("gone.png")
+    with pytest.raises(MissingFileError, match="links to files that are not there"):
         opened(tmp_path, size=(3, 3))
 
 

@@ -35,7 +35,7 @@ def test_objects_are_told_once(tmp_path, caplog):
     export(CocoExporter, tmp_path / "a.json", TRUTH, labels={1: "a\x1b[2Jdog"})
     caplog.set_level("INFO")
     opened(tmp_path / "a.json")
-    assert caplog.text.count(r"1 is a\x1b[2Jdog, track 1, 2 is object 2, track 2") == 1
+    assert caplog.text.count(r"1 is a\x1b[2Jdog (track 1), 2 is object 2 (track 2)") == 1
 
 
 @pytest.fixture

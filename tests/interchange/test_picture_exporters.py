@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from testing.results import moving_masks, write_results
+from testing.results import expected_opacity, moving_masks, write_results
 from testing.videos import clip, write_frames
 from vos_zoo.interchange.export_masks import export_masks
 from vos_zoo.interchange.probabilities import ProbabilityWriter
@@ -22,7 +22,7 @@ def results_with_probabilities(tmp_path, frames=3):
     levels = []
     for number, mask in enumerate(masks):
         planes = np.stack([np.where(mask == 1, 230, 7 * number), np.where(mask == 2, 200, 0)]).astype(np.uint8)
-        ProbabilityWriter(folder).write(f"{number:05d}", [1, 2], planes / 255)
+        ProbabilityWriter(folder).write(f"{number:05d}", zip([1, 2], planes / 255, strict=True))
         levels.append(planes)
     return folder, masks, levels
 
@@ -36,11 +36,12 @@ def test_binary_masks_are_exact(results, tmp_path, masks):
             np.testing.assert_array_equal(found, 255 * (mask == object_id))
 
 
-def test_soft_masks_are_the_probabilities(tmp_path):
-    folder, _, levels = results_with_probabilities(tmp_path)
+def test_soft_masks_are_the_probabilities_along_outlines(tmp_path):
+    folder, masks, levels = results_with_probabilities(tmp_path)
     export_masks(folder, to="binary-png", out=tmp_path / "out", soft=True, objects=[2])
-    for number, planes in enumerate(levels):
-        np.testing.assert_array_equal(load(tmp_path / "out" / "2" / f"{number:05d}.png", "L"), planes[1])
+    for number, (mask, planes) in enumerate(zip(masks, levels, strict=True)):
+        found = load(tmp_path / "out" / "2" / f"{number:05d}.png", "L")
+        np.testing.assert_array_equal(found, expected_opacity(planes[1], mask == 2))
 
 
 def test_cutouts_are_exact_and_hide_nothing(tmp_path):
@@ -57,10 +58,11 @@ def test_cutouts_are_exact_and_hide_nothing(tmp_path):
 
 
 def test_soft_cutouts(tmp_path):
-    folder, _, levels = results_with_probabilities(tmp_path)
+    folder, masks, levels = results_with_probabilities(tmp_path)
     export_masks(folder, to="cutouts", out=tmp_path / "out", soft=True)
-    for number, planes in enumerate(levels):
+    for number, (mask, planes) in enumerate(zip(masks, levels, strict=True)):
         found = load(tmp_path / "out" / f"{number:05d}.png", "RGBA")
-        np.testing.assert_array_equal(found[..., 3], planes.sum(axis=0, dtype=int).clip(max=255))
+        total = planes.sum(axis=0, dtype=int).clip(max=255)
+        np.testing.assert_array_equal(found[..., 3], expected_opacity(total, mask > 0))
         seen = found[..., 3] > 0
         np.testing.assert_array_equal(found[seen][:, :3], clip(3)[number][seen])

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+import contextlib
 import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from testing.results import moving_masks, write_results
 from testing.videos import clip, write_frames, write_video
-from vos_zoo.errors import ConfigError, MaskError, MissingFileError, UsageError, VideoError
+from vos_zoo.errors import ConfigError, MaskError, MissingFileError, UsageError, VideoError, VosZooError
 from vos_zoo.interchange.results import Results
 from vos_zoo.media.masks import write_mask
 from vos_zoo.media.reader import open_video
+
+KEYS = st.sampled_from(["settings", "video", "start", "end", "every", "levels", "finished", "passes"])
+BAD_NUMBERS = [
+    f'{{"settings": {{"video": null}}, {rest}}}'
+    for rest in ('"finished": -1', '"finished": "2"', '"passes": 3', '"passes": [[1]]', '"passes": [[0, -4]]')
+]
 
 
 def frames_of(results, *, with_images=False):
@@ -88,7 +97,37 @@ def test_a_run_that_stopped_gives_what_it_finished(tmp_path, caplog):
     source = write_video(tmp_path / "clip.mp4", clip(8))
     folder = write_results(tmp_path / "masks", moving_masks(8), source, finished=5)
     assert len(Results(folder)) == 5
-    assert "stopped after 5 of 8 frames" in caplog.text
+    assert "5 of 8 frames are finished" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("passes", "finished", "expected"),
+    [
+        ([[0, 7]], 3, [0, 1, 2]),
+        ([[7, 0]], 3, [5, 6, 7]),
+        # Backwards from frame 5, then forwards from frame 2, which blends 2 to 5.
+        ([[5, 0], [2, 7]], 3, []),
+        ([[5, 0], [2, 7]], 5, [1]),
+        ([[5, 0], [2, 7]], 9, [0, 1, 2, 3, 4]),
+        ([[5, 0], [2, 7]], 12, list(range(8))),
+    ],
+)
+def test_frames_of_several_passes_are_finished_by_the_last_one(results, passes, finished, expected):
+    file = results / "run.json"
+    note = json.loads(file.read_text()) | {"passes": passes, "finished": finished, "complete": False}
+    file.write_text(json.dumps(note))
+    if expected:
+        assert [frame.index for frame in frames_of(Results(results))] == expected
+    else:
+        with pytest.raises(MaskError, match="not finished any frame"):
+            Results(results)
+
+
+def test_a_complete_run_has_every_frame_however_many_steps_it_took(tmp_path):
+    folder = write_results(tmp_path / "masks", moving_masks(8), write_video(tmp_path / "clip.mp4", clip()), finished=5)
+    note = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(note | {"complete": True, "finished": 12}))
+    assert len(Results(folder)) == 8
 
 
 def test_finished_masks_that_are_gone_are_missed(results):
@@ -135,7 +174,9 @@ def test_a_video_that_announces_more_frames_than_it_gives(results, monkeypatch):
         frames_of(opened, with_images=True)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"settings": 3}', '{"settings": {"video": 7}}', "{" * 9999])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"settings": 3}', '{"settings": {"video": 7}}', "{" * 9999, *BAD_NUMBERS]
+)
 def test_a_damaged_run_file(tmp_path, content):
     folder = write_results(tmp_path / "masks", moving_masks(2), "clip.mp4")
     (folder / "run.json").write_text(content)
@@ -147,6 +188,27 @@ def test_a_run_file_of_version_0_1(results):
     content = json.loads((results / "run.json").read_text())
     (results / "run.json").write_text(json.dumps({"settings": content["settings"]}))
     assert len(Results(results)) == 8
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 9)
+    | st.floats()
+    | st.sampled_from(["", "clip", "type", "clip.mp4", "x"]),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(KEYS, children, max_size=6),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(chosen=st.dictionaries(KEYS, JSON), rest=st.dictionaries(KEYS, JSON))
+def test_any_run_file_is_read_or_refused_by_name(tmp_path_factory, chosen, rest):
+    folder = tmp_path_factory.mktemp("masks")
+    write_mask(folder / "00000.png", np.ones((4, 4), np.uint8))
+    (folder / "run.json").write_text(json.dumps({**rest, "settings": chosen}))
+    with contextlib.suppress(VosZooError):
+        Results(folder).check(lambda done: None)
 
 
 @pytest.mark.parametrize(

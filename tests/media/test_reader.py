@@ -18,6 +18,8 @@ from PIL import Image
 from testing.videos import MATRICES, QUADRANTS, clip, quadrants, set_matrix, turn, write_frames, write_video
 from vos_zoo.errors import ConfigError, MissingFileError, VideoError
 from vos_zoo.media import reader as reader_module
+from vos_zoo.media.frames import VideoReader
+from vos_zoo.media.in_memory import open_frames
 from vos_zoo.media.orientation import turn_upright
 from vos_zoo.media.reader import FrameFolder, OpenCVVideo, PictureStack, PyAVVideo, open_video, read_frames
 from vos_zoo.media.source import Source
@@ -434,3 +436,76 @@ def test_live_recordings_are_counted(tmp_path, backend):
     (tmp_path / "live.mkv").write_bytes(pipe.content)
     reader = open_video(tmp_path / "live.mkv")
     assert len(reader) == len(list(reader)) == 8
+
+
+# Backwards
+
+
+def kinds_of_video(tmp_path):
+    """The same 70 frames as files of key frames far apart and near, and as a folder."""
+    pictures = clip(70)
+    return {
+        "mp4": write_video(tmp_path / "clip.mp4", pictures),
+        "mkv": write_video(tmp_path / "clip.mkv", pictures),
+        "every frame a key frame": write_video(tmp_path / "clip.avi", pictures, codec="mjpeg", pixels="yuvj420p"),
+        "uneven times": write_video(tmp_path / "uneven.mp4", pictures, times=[n * n for n in range(70)]),
+    }
+
+
+def as_tuples(frames):
+    return [(frame.index, frame.name, frame.time, frame.image.tobytes()) for frame in frames]
+
+
+SELECTIONS = [{}, {"start": 3, "end": 68, "every": 3}, {"end": 5}]
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "every frame a key frame", "uneven times"])
+@pytest.mark.parametrize("selection", SELECTIONS, ids=str)
+def test_frames_come_backwards_and_from_anywhere(tmp_path, kind, selection):
+    video = open_video(kinds_of_video(tmp_path)[kind], **selection)
+    forwards = as_tuples(video)
+    assert as_tuples(video.at(range(len(video)))) == forwards
+    assert as_tuples(video.at(range(len(video) - 1, -1, -1))) == forwards[::-1]
+    some = sorted({0, len(video) // 2, len(video) - 1})
+    for positions in (some, some[::-1], some[1:], [], [some[1]]):
+        assert as_tuples(video.at(positions)) == [forwards[position] for position in positions]
+
+
+def test_seeking_finds_the_groups_and_holds_few_frames(tmp_path, monkeypatch):
+    video = open_video(kinds_of_video(tmp_path)["mp4"])
+    assert video.frames_held == 32
+    forwards = as_tuples(video)
+    list(video.at([1, 0]))  # the one pass that notes where frames are
+    monkeypatch.setattr(type(video), "__iter__", lambda self: pytest.fail("decoded from the beginning"))
+    assert as_tuples(video.at(range(69, 5, -1))) == forwards[:5:-1]
+
+
+def test_frames_that_seeking_does_not_find_are_decoded_from_the_beginning(tmp_path, monkeypatch):
+    video = open_video(kinds_of_video(tmp_path)["mp4"])
+    forwards = as_tuples(video)
+    list(video.at([1, 0]))
+    for index in (40, 41, 66):  # as if other pixels came behind a key frame
+        video._places[index] = (video._places[index][0], 0)
+    assert as_tuples(video.at(range(69, -1, -1))) == forwards[::-1]
+
+
+def test_few_large_frames_are_held():
+    assert open_frames(np.zeros((2, 48, 64, 3), np.uint8)).frames_held == 1
+    held = {(48, 64): 32, (1080, 1920): 32, (2160, 3840): 10, (8000, 8000): 4}
+    for size, frames in held.items():
+        video = SimpleNamespace(size=size)
+        assert VideoReader.frames_held.fget(video) == frames
+
+
+def test_a_video_that_is_cut_short_says_so_backwards(tmp_path):
+    path = write_video(tmp_path / "cut.mp4", clip(70))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(VideoError, match="damaged or cut short"):
+        list(open_video(path).at([20, 3]))
+
+
+def test_opencv_reads_backwards_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader_module, "av", None)
+    video = open_video(kinds_of_video(tmp_path)["mp4"])
+    forwards = as_tuples(video)
+    assert as_tuples(video.at(range(69, -1, -1))) == forwards[::-1]

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from vos_zoo.media.masks import write_mask
 from vos_zoo.segmentation.journal import Journal
+from vos_zoo.segmentation.passes import plan_passes
 
 SIZE = (48, 64)
 
@@ -32,11 +34,13 @@ def write_results(folder: Path, masks, video: Path | str, *, names=None, finishe
     names = names or [f"{number:05d}" for number in range(len(masks))]
     folder.mkdir(parents=True)
     journal = Journal(folder, settings)
-    journal.begin()
+    journal.begin(plan_passes("forward", [0], len(names)))
     for number, (name, mask) in enumerate(zip(names, masks, strict=True)):
         write_mask(folder / f"{name}.png", mask)
         if finished is None or number < finished:
             journal.note(name, None)
+    if finished is None:
+        journal.complete()
     return folder
 
 
@@ -60,3 +64,10 @@ def over_chequers(rgba: np.ndarray) -> np.ndarray:
     ground = np.where((rows // 4 + columns // 4) % 2, 200, 100)[..., None]
     opacity = rgba[..., 3:].astype(float) / 255
     return opacity * rgba[..., :3] + (1 - opacity) * ground
+
+
+def expected_opacity(level: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The opacity that soft edges have in frames of up to 250 pixels, where they reach two pixels far."""
+    depth, height = distance_transform_edt(inside), distance_transform_edt(~inside)
+    ramp = np.where(inside, np.maximum(level, 255 * (depth - 1) / 2), np.minimum(level, 255 * (3 - height) / 2))
+    return np.rint(np.clip(ramp, 0, 255)).astype(np.uint8)

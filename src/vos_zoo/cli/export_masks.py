@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what an object is called, such as 1=bird; repeat it for several",
     )
     parser.add_argument(
+        "--name", metavar="NAME", help="what the video is called in data sets (default: name of its file or folder)"
+    )
+    parser.add_argument(
         "--fps", type=float, metavar="N", help="frames per second of a folder of frames in a video (default: 24)"
     )
     parser.add_argument(
@@ -56,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="value of mask pixels without an opinion, such as 255; none if every value is an object; auto (default) "
         "takes 255 for it where it rims objects",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace PATH if it is a file")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--add", action="store_true", help="add the video to the data set PATH, which holds others")
+    existing.add_argument("--overwrite", action="store_true", help="replace PATH if it is a file")
     add_progress_argument(parser)
 
 
@@ -72,9 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
             video=arguments.video,
             objects=arguments.objects,
             labels=dict(arguments.label),
+            name=arguments.name,
             fps=arguments.fps,
             soft=arguments.soft,
             void=arguments.void,
+            add=arguments.add,
             overwrite=arguments.overwrite,
             progress=progress,
         )

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     except OSError as error:
         _logger.debug("Of the system", exc_info=True)
-        remedy = "the same command goes on, or `--ckpt_path` with the last checkpoint"
+        remedy = "repeat the command, or resume training with `--ckpt_path` and the last checkpoint"
         print_error("lightning", f"error: {describe_os_error(error, remedy)} {kept.describe()}".rstrip())
         return EXIT_BAD_INPUT
     return 0
@@ -249,7 +249,7 @@ def _run(arguments: list[str], kept: _Kept) -> None:
 
 def _devices_to_use(trainer: Trainer, count_videos: Callable[[], int]) -> int:
     """Return no more devices than there are videos, where it is Lightning that starts a process for each."""
-    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if not isinstance(environment, LightningEnvironment):  # torchrun or SLURM has started as many as it was told

@@ -12,7 +12,7 @@ from vos_zoo.cli.output import named_path
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.cli.prompts import add_prompt_arguments, prompts_of
 from vos_zoo.errors import VosZooError
-from vos_zoo.texts import byte_count, frame_size, levels, void_value
+from vos_zoo.texts import absent_objects, byte_count, frame_size, levels, void_value
 from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
@@ -72,12 +72,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write images of what the model shows beside its masks, such as `routing`, in DIR/VIEW",
     )
     parser.add_argument(
+        "--save-probabilities",
+        action="store_true",
+        help="also write the probability of every object in DIR/probabilities, for soft edges",
+    )
+    parser.add_argument(
         "--side-input",
         type=named_path,
         action="append",
         default=[],
         metavar="NAME=PATH",
         help="what the model takes beside frames and masks, such as proposals=FOLDER; repeat it for several",
+    )
+    parser.add_argument(
+        "--direction",
+        default="forward",
+        choices=("forward", "backward", "both"),
+        help="where to go from the annotated frames (default: forward)",
+    )
+    parser.add_argument(
+        "--absent",
+        type=absent_objects,
+        action="append",
+        default=[],
+        metavar="FRAME:IDS",
+        help="objects that a frame does not show, such as 00012:3 or 12:3,5, without ending their tracks; repeat it "
+        "for several frames",
     )
     parser.add_argument("--start", type=int, metavar="N", help="first frame, counted from 0")
     parser.add_argument("--end", type=int, metavar="N", help="frame to stop before")
@@ -103,7 +123,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory-budget", type=byte_count, metavar="BYTES", help="most bytes of the network's memory, e.g. 2GiB"
     )
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="go on where an earlier run in DIR stopped")
+    existing.add_argument("--resume", action="store_true", help="continue an earlier run in DIR where it stopped")
+    existing.add_argument(
+        "--redo",
+        action="store_true",
+        help="correct the finished run in DIR: segment again from what was added or changed since to the next "
+        "annotated frame",
+    )
     existing.add_argument("--overwrite", action="store_true", help="replace masks in DIR")
     add_prompt_arguments(parser)
     add_progress_argument(parser)
@@ -138,23 +164,27 @@ def run(arguments: argparse.Namespace) -> int:
                 levels=arguments.levels,
                 overlay=arguments.overlay,
                 show=arguments.show,
+                save_probabilities=arguments.save_probabilities,
                 side_inputs=dict(arguments.side_input),
                 resize_mask=arguments.resize_mask,
                 void=arguments.void,
+                direction=arguments.direction,
+                absent=_by_frame(arguments.absent),
                 mask_reading=mask_reading(arguments),
                 memory_budget=arguments.memory_budget,
                 resume=arguments.resume,
+                redo=arguments.redo,
                 overwrite=arguments.overwrite,
                 progress=count,
             )
     except (VosZooError, OSError):
-        _say_what_is_kept(arguments.out, finished)
+        _say_what_is_kept(arguments, finished)
         raise
     except KeyboardInterrupt:
         if arguments.debug:
             raise
         print("vos-zoo: stopped.", file=sys.stderr)
-        _say_what_is_kept(arguments.out, finished)
+        _say_what_is_kept(arguments, finished)
         return EXIT_INTERRUPTED
     print(_summary(report))
     return 0
@@ -175,7 +205,17 @@ def _summary(report: SegmentationReport) -> str:
     return "\n".join(lines)
 
 
-def _say_what_is_kept(folder: Path, finished: tuple[int, int]) -> None:
+def _by_frame(entries: list[tuple[str, list[int]]]) -> dict[str, list[int]]:
+    by_frame: dict[str, list[int]] = {}
+    for name, ids in entries:
+        by_frame.setdefault(name, []).extend(ids)
+    return by_frame
+
+
+def _say_what_is_kept(arguments: argparse.Namespace, finished: tuple[int, int]) -> None:
     done, total = finished
-    if done:
-        print(f"vos-zoo: {done} of {total} masks are in {folder}; go on with `--resume`.", file=sys.stderr)
+    if done and arguments.redo:
+        print(f"vos-zoo: all masks in {arguments.out} are whole; finish with `--redo`.", file=sys.stderr)
+    elif done:
+        kind = "masks are in" if arguments.direction == "forward" else "steps are finished in"
+        print(f"vos-zoo: {done} of {total} {kind} {arguments.out}; continue with `--resume`.", file=sys.stderr)

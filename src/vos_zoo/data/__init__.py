@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vos_zoo.data.modules.folder import FolderDataModule as FolderDataModule
     from vos_zoo.data.modules.mixed import MixedDataModule as MixedDataModule
     from vos_zoo.data.modules.objects import ObjectsDataModule as ObjectsDataModule
+    from vos_zoo.data.modules.packed import PackedDataModule as PackedDataModule
     from vos_zoo.data.modules.prediction import PredictionDataModule as PredictionDataModule
     from vos_zoo.data.modules.static_images import StaticImagesDataModule as StaticImagesDataModule
     from vos_zoo.data.modules.synthetic import SyntheticDataModule as SyntheticDataModule
@@ -31,6 +32,7 @@ __getattr__, __dir__ = lazy_names(
         "GapCurriculum": "vos_zoo.data.modules.curriculum",
         "MixedDataModule": "vos_zoo.data.modules.mixed",
         "ObjectsDataModule": "vos_zoo.data.modules.objects",
+        "PackedDataModule": "vos_zoo.data.modules.packed",
         "PredictionDataModule": "vos_zoo.data.modules.prediction",
         "StaticImagesDataModule": "vos_zoo.data.modules.static_images",
         "SyntheticDataModule": "vos_zoo.data.modules.synthetic",
@@ -47,6 +49,7 @@ __all__ = [
     "GapCurriculum",
     "MixedDataModule",
     "ObjectsDataModule",
+    "PackedDataModule",
     "PredictionDataModule",
     "StaticImagesDataModule",
     "SyntheticDataModule",

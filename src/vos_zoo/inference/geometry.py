@@ -63,10 +63,14 @@ class FrameGeometry(FrameSizes):
 
     def to_frame(self, plane: Tensor) -> Tensor:
         """Enlarge one probability plane (h, w) without padding to the frame's size (H, W), bilinearly."""
-        if plane.shape == self.frame_size:
-            return plane
-        resized = F.interpolate(plane[None, None], self.frame_size, mode="bilinear", align_corners=False)
-        return resized[0, 0]
+        return enlarge(plane[None], self.frame_size)[0]
+
+
+def enlarge(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Enlarge planes (N, h, w) without padding to a frame's size (H, W), bilinearly, unless they have it already."""
+    if planes.shape[1:] == size:
+        return planes
+    return F.interpolate(planes[None], size, mode="bilinear", align_corners=False)[0]
 
 
 @lru_cache(maxsize=8)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
+from vos_zoo.inference.confidence import ObjectState, measure_objects
+from vos_zoo.inference.geometry import enlarge
 from vos_zoo.inference.objects import id_type
 
 if TYPE_CHECKING:
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
     from torch import Tensor
-
-    from vos_zoo.inference.geometry import FrameGeometry
 
 __all__ = ["FrameResult", "label_pixels"]
 
@@ -45,6 +45,14 @@ class FrameResult:
     probabilities: Tensor
     name: str = ""
 
+    @functools.cached_property
+    def objects(self) -> tuple[ObjectState, ...]:
+        """Area, box, centroid and confidence of every tracked object, in the order of ``object_ids``.
+
+        Measured when they are asked for; what changed ``mask`` or ``probabilities`` in place before counts.
+        """
+        return measure_objects(self.mask, self.object_ids, self.probabilities)
+
     def probabilities_at_frame_size(self) -> Tensor:
         """Enlarge the probabilities to the frame's own size, bilinearly, as the mask was made.
 
@@ -52,16 +60,14 @@ class FrameResult:
             A new tensor, float32 (1 + O, H, W), on the device of ``probabilities``: 4 bytes for every pixel and plane.
         """
         height, width = self.mask.shape
-        size = (height, width)
-        if self.probabilities.shape[-2:] == size:
-            return self.probabilities.clone()
-        return F.interpolate(self.probabilities[None], size, mode="bilinear", align_corners=False)[0]
+        enlarged = enlarge(self.probabilities, (height, width))
+        return enlarged.clone() if enlarged is self.probabilities else enlarged
 
 
 def label_pixels(
     probabilities: Tensor,
     ids: tuple[int, ...],
-    geometry: FrameGeometry,
+    size: tuple[int, int],
     *,
     given: NDArray[np.integer[Any]] | None = None,
     is_open: NDArray[np.bool_] | None = None,
@@ -73,7 +79,7 @@ def label_pixels(
     Args:
         probabilities: Final probabilities at working size without padding, (1 + O, h, w), background first.
         ids: Ids of the objects, in the order of the planes.
-        geometry: Sizes of the video.
+        size: (H, W) of the frame.
         given: The user's mask of this frame, (H, W); None if there is none.
         is_open: Where that mask has no opinion, (H, W); None means nowhere.
         annotated: Objects that the user gave or said to be absent. They win no pixel beside the given ones, unless
@@ -84,15 +90,15 @@ def label_pixels(
         Object ids, shape (H, W).
     """
     annotated = set(annotated)
-    best = geometry.to_frame(probabilities[0])
+    best = enlarge(probabilities[:1], size)[0]
     # Few planes go to the host as bytes, which is a quarter of the way.
     kind = torch.uint8 if len(probabilities) <= 256 else torch.int32
-    winner = torch.zeros(geometry.frame_size, dtype=kind, device=probabilities.device)
+    winner = torch.zeros(size, dtype=kind, device=probabilities.device)
     for plane, object_id in enumerate(ids, start=1):  # one plane at a time keeps memory small
         is_given = object_id in annotated
         if is_given and is_open is None:
             continue
-        probability = geometry.to_frame(probabilities[plane])
+        probability = enlarge(probabilities[plane : plane + 1], size)[0]
         is_better = probability > best
         if is_given:
             is_better &= torch.from_numpy(is_open).to(probabilities.device)

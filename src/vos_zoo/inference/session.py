@@ -366,7 +366,7 @@ class VideoSession:
         cropped = geometry.crop(final)[0]
         kind = np.promote_types(self._id_type, id_type(objects.ids))
         labels = label_pixels(
-            cropped, objects.ids, geometry, given=mask, is_open=is_open, annotated=annotated, dtype=kind
+            cropped, objects.ids, geometry.frame_size, given=mask, is_open=is_open, annotated=annotated, dtype=kind
         )
         result = FrameResult(self.num_frames, labels, objects.ids, _ordinary(cropped))
         # Last, so that a frame that fails before has changed nothing.

@@ -7,11 +7,13 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any, ClassVar
 
 from PIL import Image
 
-from vos_zoo.errors import MaskError
-from vos_zoo.interchange.exporter import ExportedVideo, Exporter, ResultFrame
+from vos_zoo.errors import MaskError, OutputExistsError
+from vos_zoo.files import atomic_path, folder_lock, parse_json
+from vos_zoo.interchange.exporter import CollectionExporter, ExportedVideo, ResultFrame
 from vos_zoo.media.frames import frame_numbers
 from vos_zoo.media.image_files import open_image
 from vos_zoo.media.masks import mask_ids, write_mask
@@ -20,13 +22,17 @@ __all__ = ["DavisExporter", "YouTubeVosExporter"]
 
 _LARGEST_ID = 254  # 255 means "no opinion" in both data sets
 _JPEG_QUALITY = 95
+_DAVIS_LISTS = ("ImageSets/2017/train.txt", "ImageSets/2017/val.txt")
+_META = "train/meta.json"
 _ORIENTATION_TAG = 0x0112
 
 
-class _DatasetExporter(Exporter):
+class _DatasetExporter(CollectionExporter):
     """Frames as JPEG and masks as palette PNG, in one folder each."""
 
     needs_images = True
+    folders: ClassVar[tuple[str, str]]
+    """Where frames and masks go, in a folder per video."""
 
     def __init__(self, path: Path, video: ExportedVideo) -> None:
         super().__init__(path, video)
@@ -40,13 +46,9 @@ class _DatasetExporter(Exporter):
         numbers = frame_numbers(max(video.frame_indices, default=0) + 1)
         self._names = list(video.frame_names) if is_sorted else [numbers[index] for index in video.frame_indices]
         self._written = 0
-        self._frames, self._masks = self._folders()
+        self._frames, self._masks = (path / folder / video.name for folder in self.folders)
         for folder in (self._frames, self._masks):
             folder.mkdir(parents=True)
-
-    @abc.abstractmethod
-    def _folders(self) -> tuple[Path, Path]:
-        """Say where frames and masks go."""
 
     def write(self, frame: ResultFrame) -> None:
         """Write one frame and its mask; JPEG files are copied as they are."""
@@ -71,6 +73,44 @@ class _DatasetExporter(Exporter):
             is_plain = image.format == "JPEG" and image.mode in ("RGB", "L")
             return file if is_plain and image.getexif().get(_ORIENTATION_TAG, 1) == 1 else None
 
+    @classmethod
+    def check_root(cls, root: Path, name: str) -> None:
+        """Refuse a folder without this layout, or with a video of this name."""
+        missing = [folder for folder in cls.folders if not (root / folder).is_dir()]
+        if missing:
+            raise OutputExistsError(
+                f"No video can be added to `{root}`: it has no folder `{missing[0]}`. Give a folder that an export in "
+                "this format has made, or choose a new name."
+            )
+        for folder in cls.folders:
+            if (root / folder / name).exists():
+                raise OutputExistsError(
+                    f"`{root}` has a video {name!r} (`{root / folder / name}`). Videos are never replaced; give this "
+                    "one another name with name=… (`--name`)."
+                )
+
+    @classmethod
+    def add(cls, staged: Path, root: Path) -> None:
+        """Move frames and masks, then list the video."""
+        (name,) = (folder.name for folder in (staged / cls.folders[0]).iterdir())
+        moved = []
+        with folder_lock(root):
+            cls.check_root(root, name)  # once more: others may have added theirs meanwhile
+            try:
+                for folder in cls.folders:
+                    (staged / folder / name).rename(root / folder / name)
+                    moved.append(root / folder / name)
+                cls._list(staged, root)
+            except BaseException:
+                for path in moved:
+                    shutil.rmtree(path, ignore_errors=True)
+                raise
+
+    @classmethod
+    @abc.abstractmethod
+    def _list(cls, staged: Path, root: Path) -> None:
+        """Add the video to what lists the videos of the root."""
+
 
 class DavisExporter(_DatasetExporter):
     """``JPEGImages/480p/<video>``, ``Annotations/480p/<video>``, and the video's name in both lists of DAVIS 2017.
@@ -78,27 +118,33 @@ class DavisExporter(_DatasetExporter):
     Tools look for the folder ``480p`` whatever the size of the frames.
     """
 
-    def _folders(self) -> tuple[Path, Path]:
-        return self.path / "JPEGImages" / "480p" / self.video.name, self.path / "Annotations" / "480p" / self.video.name
+    folders = ("JPEGImages/480p", "Annotations/480p")
 
     def close(self) -> None:
         """Write the lists of videos."""
-        lists = self.path / "ImageSets" / "2017"
-        lists.mkdir(parents=True)
-        for name in ("train", "val"):
-            (lists / f"{name}.txt").write_text(f"{self.video.name}\n", encoding="utf-8")
+        for name in _DAVIS_LISTS:
+            path = self.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{self.video.name}\n", encoding="utf-8")
+
+    @classmethod
+    def _list(cls, staged: Path, root: Path) -> None:
+        for name in _DAVIS_LISTS:
+            file = root / name
+            older = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+            lines = [*older, *(staged / name).read_text(encoding="utf-8").splitlines()]
+            with atomic_path(file) as partial:
+                partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 class YouTubeVosExporter(_DatasetExporter):
     """``train/JPEGImages/<video>``, ``train/Annotations/<video>``, and ``train/meta.json`` with objects and frames."""
 
+    folders = ("train/JPEGImages", "train/Annotations")
+
     def __init__(self, path: Path, video: ExportedVideo) -> None:
         super().__init__(path, video)
         self._appearances: dict[int, list[str]] = {object_id: [] for object_id in video.objects}
-
-    def _folders(self) -> tuple[Path, Path]:
-        split = self.path / "train"
-        return split / "JPEGImages" / self.video.name, split / "Annotations" / self.video.name
 
     def write(self, frame: ResultFrame) -> None:
         """Write one frame and its mask, and note which objects are in it."""
@@ -113,4 +159,31 @@ class YouTubeVosExporter(_DatasetExporter):
             for object_id, frames in self._appearances.items()
         }
         content = {"videos": {self.video.name: {"objects": objects}}}
-        (self.path / "train" / "meta.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (self.path / _META).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def check_root(cls, root: Path, name: str) -> None:
+        """Also refuse a damaged ``meta.json``, and a video that it knows."""
+        super().check_root(root, name)
+        if name in _videos(root / _META):
+            raise OutputExistsError(f"`{root / _META}` knows a video {name!r}. Give this one another name (`--name`).")
+
+    @classmethod
+    def _list(cls, staged: Path, root: Path) -> None:
+        videos = _videos(root / _META) | _videos(staged / _META)
+        with atomic_path(root / _META) as partial:
+            partial.write_text(json.dumps({"videos": videos}, indent=2) + "\n", encoding="utf-8")
+
+
+def _videos(file: Path) -> dict[str, Any]:
+    try:
+        content = parse_json(file.read_text(encoding="utf-8"))
+        if isinstance(content["videos"], dict):
+            return dict(content["videos"])
+        reason = "its videos are no table"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = repr(error)
+    raise OutputExistsError(
+        f"No video can be added to `{file.parent.parent}`: `{file}` is no list of videos ({reason}). Repair it, or "
+        "choose a new name."
+    )

@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ExportedVideo", "Exporter", "ResultFrame"]
+from vos_zoo.interchange.soft_edges import soft_edges
+
+__all__ = ["CollectionExporter", "ExportedVideo", "Exporter", "ResultFrame"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class ResultFrame:
         return self.load_image()
 
     def opacity(self, object_id: int | None = None) -> NDArray[np.uint8]:
-        """Give how much of every pixel belongs to an object: 0 or 255, or its probability where edges are soft.
+        """Give how opaque an object is: 0 or 255, or in between along its outline where edges are soft.
 
         Args:
             object_id: The object; None means all exported objects together.
@@ -98,16 +100,14 @@ class ResultFrame:
         Returns:
             Opacity, uint8, shape (H, W).
         """
+        inside = self.mask != 0 if object_id is None else self.mask == object_id
         if self.probabilities is None:
-            chosen = self.mask != 0 if object_id is None else self.mask == object_id
-            return chosen.astype(np.uint8) * np.uint8(255)
-        if object_id is not None:
-            found = self.probabilities.get(object_id)
-            return np.zeros(self.mask.shape, np.uint8) if found is None else found
+            return inside.astype(np.uint8) * np.uint8(255)
+        chosen = self.probabilities.keys() if object_id is None else {object_id}
         total = np.zeros(self.mask.shape, np.uint16)
-        for plane in self.probabilities.values():
-            total += plane
-        return np.minimum(total, 255).astype(np.uint8)
+        for found in self.probabilities.keys() & chosen:
+            total += self.probabilities[found]
+        return soft_edges(np.minimum(total, 255).astype(np.uint8), inside)
 
 
 class Exporter(abc.ABC):
@@ -139,7 +139,11 @@ class Exporter(abc.ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
-            self.close()
+            try:
+                self.close()
+            except BaseException:
+                self.discard()
+                raise
         else:
             self.discard()
 
@@ -160,3 +164,30 @@ class Exporter(abc.ABC):
 
     def discard(self) -> None:  # noqa: B027  # most exporters hold nothing open
         """Let go of open files after an error; what was written is removed from outside."""
+
+
+class CollectionExporter(Exporter):
+    """An exporter whose folder can hold several videos, to which further ones can be added."""
+
+    @classmethod
+    @abc.abstractmethod
+    def check_root(cls, root: Path, name: str) -> None:
+        """Make sure that a video can be added; nothing is written.
+
+        Args:
+            root: A folder that exists and holds something.
+            name: Name of the video.
+
+        Raises:
+            OutputExistsError: If the folder is none of this format, or has a video of this name.
+        """
+
+    @classmethod
+    @abc.abstractmethod
+    def add(cls, staged: Path, root: Path) -> None:
+        """Move a finished export of one video into a folder that holds others, wholly or not at all.
+
+        Args:
+            staged: The export.
+            root: A folder for which ``check_root`` has found nothing wrong.
+        """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vos_zoo.errors import MaskError
 from vos_zoo.interchange.annotation import GivenFrame
 from vos_zoo.interchange.object_ids import NumberedFrame
+from vos_zoo.media.absences import ABSENT_FILE, read_absences
 from vos_zoo.media.frame_matching import find_frames
 from vos_zoo.media.frame_names import FrameNames, some_names
 
@@ -25,7 +26,8 @@ class AnnotatedMasks:
     """Masks of frames that a file of another tool says something about.
 
     Frames are found by the names of their pictures, or else by their positions where the format states them. A mask of
-    the only annotated frame whose name has no number belongs to the first frame, as a single mask file does.
+    the only annotated frame whose name has no number belongs to the first frame, as a single mask file does. A file
+    ``absent.json`` in a folder says which objects frames do not show, as in a folder of images of ids.
 
     Args:
         given: What was read, at least one frame.
@@ -79,11 +81,16 @@ class AnnotatedMasks:
                 "%d of the masks in `%s` belong to frames that are left out: %s.",
                 len(left_out), path, some_names(left_out),
             )  # fmt: skip
-        self._absences = {
-            name: frozenset(frame.outside)
-            for name in frame_names
-            if isinstance(frame := matched.get(name), NumberedFrame) and frame.outside
-        }
+        absent_file = path / ABSENT_FILE
+        noted = read_absences(absent_file, FrameNames(all_names)) if absent_file.is_file() else {}
+        shown = {object_id for frame in self._given.values() for object_id in _objects(frame)}
+        self._absences: dict[str, frozenset[int]] = {}
+        for name in frame_names:
+            numbered = matched.get(name)
+            # A track may have its areas on frames that are left out; then there is nothing that could be absent.
+            outside = shown.intersection(numbered.outside) if isinstance(numbered, NumberedFrame) else set[int]()
+            if outside or name in noted:
+                self._absences[name] = noted.get(name, frozenset()) | outside
 
     @property
     def frames(self) -> tuple[str, ...]:
@@ -92,7 +99,7 @@ class AnnotatedMasks:
 
     @property
     def absences(self) -> Mapping[str, frozenset[int]]:
-        """Objects that the file says have left, by the name of the frame."""
+        """Objects that are said not to be visible, by the name of the frame."""
         return self._absences
 
     @property
@@ -166,6 +173,10 @@ def _is_of_first_frame(frame: GivenFrame, all_names: Sequence[str]) -> bool:
 
 def _has_areas(frame: GivenFrame) -> bool:
     return bool(frame.annotations) if isinstance(frame, NumberedFrame) else True
+
+
+def _objects(frame: GivenFrame) -> set[int]:
+    return {object_id for object_id, _ in frame.annotations} if isinstance(frame, NumberedFrame) else set()
 
 
 def _sizes_differ(frame: GivenFrame, size: tuple[int, int]) -> str:

@@ -19,12 +19,12 @@ from vos_zoo.interchange.object_ids import id_in_name
 from vos_zoo.media.frame_matching import frame_stem
 from vos_zoo.media.frame_names import some_names
 from vos_zoo.media.mask_decoding import decode_mask
-from vos_zoo.media.masks import MASK_SUFFIXES
+from vos_zoo.media.masks import mask_files
 
 if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask
 
-__all__ = ["mask_images", "object_in_name", "read_object_files", "read_object_folders"]
+__all__ = ["object_folders", "object_in_name", "read_object_files", "read_object_folders"]
 
 _OBJECT_LAST = re.compile(r"(?P<frame>.+)[_-](?:obj|object|id)[_-]?(?P<id>[0-9]+)", re.IGNORECASE)
 _OBJECT_FIRST = re.compile(r"(?:obj|object|id)[_-]?(?P<id>[0-9]+)[_-](?P<frame>.+)", re.IGNORECASE)
@@ -33,9 +33,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class _ObjectsFrame(GivenFrame):
-    """Files of one frame, by the ids of their objects."""
+    """Files of one frame, by the ids of their objects, and ids whose overlap has been said."""
 
     files: dict[int, Path]
+    told: set[int]
 
     def ids(self, size: tuple[int, int]) -> Mask:
         mask: Mask | None = None
@@ -56,9 +57,10 @@ class _ObjectsFrame(GivenFrame):
                     f"same frame {mask.shape[1]}x{mask.shape[0]}. Save all masks in the size of the frame."
                 )
             shared = np.count_nonzero(mask[area != 0])
-            if shared:
+            if shared and object_id not in self.told:
+                self.told.add(object_id)
                 _logger.info(
-                    "%s: %d pixels are in several masks; they are taken as object %d, the highest id.",
+                    "%s: %d pixels are in several masks; they are taken as object %d, the highest id (said once).",
                     self.origin, shared, object_id,
                 )  # fmt: skip
             mask[area != 0] = object_id
@@ -76,12 +78,6 @@ def object_in_name(stem: str) -> tuple[str, int] | None:
     """
     match = _OBJECT_LAST.fullmatch(stem) or _OBJECT_FIRST.fullmatch(stem)
     return (match["frame"], int(match["id"][-9:])) if match else None
-
-
-def mask_images(folder: Path) -> list[Path]:
-    """List the files of a folder that can be masks, in the order of their names."""
-    files = [path for path in folder.iterdir() if path.suffix.lower() in MASK_SUFFIXES and path.is_file()]
-    return sorted((path for path in files if not path.name.startswith(".")), key=lambda path: natural_key(path.name))
 
 
 def read_object_files(files: Sequence[Path]) -> tuple[list[GivenFrame], dict[int, str]]:
@@ -127,10 +123,7 @@ def read_object_folders(folder: Path) -> tuple[list[GivenFrame], dict[int, str]]
     for place, one in enumerate(folders, start=1):
         object_id = (stated[place - 1] or place) if is_stated else place
         table[object_id] = f"folder `{one.name}`"
-        files = mask_images(one)
-        if not files:
-            raise MaskError(f"Folder `{one}` holds no masks. Expected masks of one object, named like frames.")
-        for file in files:
+        for file in mask_files(one):
             _add(frames[frame_stem(file.name)], object_id, file)
     return _frames(frames)[0], table
 
@@ -151,10 +144,11 @@ def _add(files: dict[int, Path], object_id: int, file: Path) -> None:
 
 def _frames(frames: dict[str, dict[int, Path]]) -> tuple[list[GivenFrame], dict[int, str]]:
     objects = sorted({object_id for files in frames.values() for object_id in files})
-    found: list[GivenFrame] = [
-        _ObjectsFrame(name=name, origin=f"masks `{next(iter(files.values()))}` and others of its frame", files=files)
-        if len(files) > 1
-        else _ObjectsFrame(name=name, origin=f"mask `{next(iter(files.values()))}`", files=files)
-        for name, files in frames.items()
-    ]
+    told: set[int] = set()
+    found: list[GivenFrame] = []
+    for name, files in frames.items():
+        others = f" and {len(files) - 1} more of its frame" if len(files) > 1 else ""
+        found.append(
+            _ObjectsFrame(name=name, origin=f"mask `{next(iter(files.values()))}`{others}", files=files, told=told)
+        )
     return found, dict.fromkeys(objects, "files of their own")

@@ -6,7 +6,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,10 +33,12 @@ class NumberedFrame(GivenFrame):
     Attributes:
         annotations: Areas with their object ids; later ones lie over earlier ones.
         outside: Ids of objects that are said not to be visible here.
+        told: What has been said already; the frames of a file share it, so that nothing is said twice.
     """
 
     annotations: tuple[tuple[int, Annotation], ...]
     outside: tuple[int, ...] = ()
+    told: set[Hashable] = field(default_factory=set, compare=False)
 
     def ids(self, size: tuple[int, int]) -> Mask:
         """Paint the areas; see :class:`GivenFrame`."""
@@ -48,7 +50,7 @@ class NumberedFrame(GivenFrame):
                 area = annotation.paint(mask.shape)
             except ValueError as error:
                 raise MaskError(f"{annotation.where} cannot be read: {error}. Export the annotations again.") from error
-            if not area.any():
+            if not area.any() and self._is_news(annotation.where):
                 _logger.warning(
                     "%s covers the centre of no pixel: object %d gets nothing from it.", annotation.where, object_id
                 )
@@ -60,12 +62,17 @@ class NumberedFrame(GivenFrame):
 
     def _tell_overlap(self, below: Mask, object_id: int) -> None:
         others = np.unique(below[(below != 0) & (below != object_id)])
-        if others.size:
+        if others.size and self._is_news((object_id, *others.tolist())):
             _logger.info(
-                "%s: object %d lies over object %s; %d pixels that both have are taken as object %d, which is drawn "
-                "later.", self.origin, object_id, ", ".join(map(str, others)),
+                "%s: object %d lies over object %s; %d pixels that both have are taken as object %d, which lies "
+                "above or comes later (said once).", self.origin, object_id, ", ".join(map(str, others)),
                 np.count_nonzero(np.isin(below, others)), object_id,
             )  # fmt: skip
+
+    def _is_news(self, note: Hashable) -> bool:
+        is_news = note not in self.told
+        self.told.add(note)
+        return is_news
 
 
 def number_objects(
@@ -97,8 +104,9 @@ def number_objects(
     ids = _ids(by, [key for of_frame in keys for key in of_frame], annotations, file)
     table: dict[int, str] = {}
     for annotation, key in zip(annotations, (key for of_frame in keys for key in of_frame), strict=True):
-        name = f"track {annotation.track}" if by == "track" else f"number {key} of its frame" if by == "order" else ""
-        table.setdefault(ids[key], ", ".join(filter(None, (annotation.label, name))) or "object")
+        known_by = f"track {annotation.track}" if by == "track" else f"number {key} of its frame"
+        table.setdefault(ids[key], annotation.label if by == "label" else f"{annotation.label} ({known_by})".lstrip())
+    told: set[Hashable] = set()
     frames = [
         NumberedFrame(
             name=frame.name,
@@ -112,6 +120,7 @@ def number_objects(
                 )
             ),
             outside=tuple(ids[track] for track in frame.outside if track in ids) if by == "track" else (),
+            told=told,
         )
         for frame, of_frame in zip(file.frames, keys, strict=True)
     ]

@@ -17,12 +17,13 @@ from vos_zoo.interchange.cvat import read_cvat
 from vos_zoo.interchange.given_masks import AnnotatedMasks
 from vos_zoo.interchange.label_studio import read_label_studio
 from vos_zoo.interchange.labelme import read_labelme
-from vos_zoo.interchange.object_files import mask_images, read_object_files, read_object_folders
+from vos_zoo.interchange.object_files import read_object_files, read_object_folders
 from vos_zoo.interchange.object_ids import number_objects
 from vos_zoo.interchange.reading import MaskReading
 from vos_zoo.interchange.recognition import Found, recognise
 from vos_zoo.interchange.yolo import read_yolo
 from vos_zoo.media.given_masks import open_given_masks
+from vos_zoo.media.masks import mask_files
 
 if TYPE_CHECKING:
     from vos_zoo.media.given_masks import GivenMasks, MaskSource
@@ -87,7 +88,7 @@ def _read(found: Found, frame_count: int, reading: MaskReading) -> tuple[Sequenc
     if found.format == "colours":
         return read_colours(path, reading.background)
     if found.format == "object-files":
-        return read_object_files(mask_images(path) if path.is_dir() else [path])
+        return read_object_files(mask_files(path) if path.is_dir() else [path])
     if found.format == "object-folders":
         return read_object_folders(path)
     file = _read_annotations(found)
@@ -95,7 +96,8 @@ def _read(found: Found, frame_count: int, reading: MaskReading) -> tuple[Sequenc
     if not any(frame.annotations for frame in file.frames):
         raise MaskError(
             f"`{found.path}` is a file of {file.tool}, but holds no areas of objects. Draw polygons or masks, and "
-            "export again; boxes alone, points and lines say not which pixels belong to an object."
+            "export again. Points, lines and boxes do not say which pixels belong to an object; a box can be a "
+            "prompt, `--box 1:LEFT,TOP,RIGHT,BOTTOM`."
         )
     return number_objects(file, reading.objects_by)
 

@@ -34,6 +34,70 @@ def fill_polygon(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[
         >>> fill_polygon(np.array([[1.0, 0.0], [3.0, 0.0], [3.0, 2.0], [1.0, 2.0]]), (2, 4)).astype(int).tolist()
         [[0, 1, 1, 0], [0, 1, 1, 0]]
     """
+    area = np.zeros(size, np.bool_)
+    # Only the box around the polygon is painted.
+    (left, top), (right, bottom) = (
+        np.clip(corner, 0, (size[1], size[0])).astype(np.int64).tolist()
+        for corner in (np.floor(points.min(axis=0)), np.ceil(points.max(axis=0)))
+    )
+    if top < bottom and left < right:
+        area[top:bottom, left:right] = _fill_box(points - (left, top), (bottom - top, right - left))
+    return area
+
+
+def mask_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+    """Find the outlines of a mask's parts and holes.
+
+    Painting them with the even-odd rule gives exactly the mask. Pixels that touch only at a
+    corner are parts of their own.
+
+    Args:
+        mask: What belongs to the object, shape (H, W).
+
+    Returns:
+        One closed polygon per outline, corners (x, y), shape (N, 2); none for an empty mask.
+
+    Example:
+        >>> [outline.tolist() for outline in mask_outlines(np.array([[False, True]]))]
+        [[[1.5, 0.0], [2.0, 0.5], [1.5, 1.0], [1.0, 0.5]]]
+    """
+    outlines = []
+    mask = np.asarray(mask, dtype=np.bool_)
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not rows.size:
+        return []
+    mask = mask[rows[0] : rows[-1] + 1]
+    columns = np.flatnonzero(mask.any(axis=0))
+    offset = columns[0], rows[0]
+    for corners in _corner_loops(mask[:, columns[0] : columns[-1] + 1]):
+        # Lines through the middles of pixel edges keep their distance from pixel centres when they are simplified.
+        direction = np.sign(np.roll(corners, -1, axis=0) - corners)
+        middles = np.stack([corners + 0.5 * direction, np.roll(corners, -1, axis=0) - 0.5 * direction], axis=1)
+        outline = middles.reshape(-1, 2)
+        outline = outline[(outline != np.roll(outline, 1, axis=0)).any(axis=1)]
+        simple = cv2.approxPolyDP(outline.astype(np.float32), _HARMLESS, closed=True)[:, 0]
+        outlines.append((simple if len(simple) > 2 else outline).astype(np.float64) + offset)
+    return outlines
+
+
+def join_outlines(outlines: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Join outlines to one polygon, by lines that are walked to and fro.
+
+    Args:
+        outlines: At least one; see :func:`mask_outlines`.
+
+    Returns:
+        Corners (x, y), shape (N, 2). Painted with the even-odd rule, it equals the outlines together.
+    """
+    rotated = [outlines[0]]
+    for outline in outlines[1:]:
+        nearest = int(np.abs(outline - rotated[-1][0]).sum(axis=1).argmin())
+        rotated.append(np.roll(outline, -nearest, axis=0))
+    way_out = [np.concatenate([outline, outline[:1]]) if len(outlines) > 1 else outline for outline in rotated]
+    return np.concatenate([*way_out, *(outline[:1] for outline in rotated[-2:0:-1])])
+
+
+def _fill_box(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
     height, width = size
     start, end = points, np.roll(points, -1, axis=0)
     is_rising = (start[:, 1] < end[:, 1])[:, None]
@@ -54,52 +118,6 @@ def fill_polygon(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[
         place, times = np.unique(row * (width + 1) + column, return_counts=True)
         parity.ravel()[place[times % 2 == 1]] ^= True
     return np.logical_xor.accumulate(parity, axis=1)[:, :width]
-
-
-def mask_outlines(mask: NDArray[np.bool_], *, tolerance: float = _HARMLESS) -> list[NDArray[np.float64]]:
-    """Find the outlines of a mask's parts and holes.
-
-    With the usual tolerance, painting them with the even-odd rule gives exactly the mask. Pixels that touch only at a
-    corner are parts of their own.
-
-    Args:
-        mask: What belongs to the object, shape (H, W).
-        tolerance: How far lines may move, in pixels, to save corners.
-
-    Returns:
-        One closed polygon per outline, corners (x, y), shape (N, 2); none for an empty mask.
-
-    Example:
-        >>> [outline.tolist() for outline in mask_outlines(np.array([[False, True]]))]
-        [[[1.5, 0.0], [2.0, 0.5], [1.5, 1.0], [1.0, 0.5]]]
-    """
-    outlines = []
-    for corners in _corner_loops(np.asarray(mask, dtype=np.bool_)):
-        # Lines through the middles of pixel edges keep their distance from pixel centres when they are simplified.
-        direction = np.sign(np.roll(corners, -1, axis=0) - corners)
-        middles = np.stack([corners + 0.5 * direction, np.roll(corners, -1, axis=0) - 0.5 * direction], axis=1)
-        outline = middles.reshape(-1, 2)
-        outline = outline[(outline != np.roll(outline, 1, axis=0)).any(axis=1)]
-        simple = cv2.approxPolyDP(outline.astype(np.float32), tolerance, closed=True)[:, 0]
-        outlines.append((simple if len(simple) > 2 else outline).astype(np.float64))
-    return outlines
-
-
-def join_outlines(outlines: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Join outlines to one polygon, by lines that are walked to and fro.
-
-    Args:
-        outlines: At least one; see :func:`mask_outlines`.
-
-    Returns:
-        Corners (x, y), shape (N, 2). Painted with the even-odd rule, it equals the outlines together.
-    """
-    rotated = [outlines[0]]
-    for outline in outlines[1:]:
-        nearest = int(np.abs(outline - rotated[-1][0]).sum(axis=1).argmin())
-        rotated.append(np.roll(outline, -nearest, axis=0))
-    way_out = [np.concatenate([outline, outline[:1]]) if len(outlines) > 1 else outline for outline in rotated]
-    return np.concatenate([*way_out, *(outline[:1] for outline in rotated[-2:0:-1])])
 
 
 def _corner_loops(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,27 +34,28 @@ class ProbabilityWriter:
     def __init__(self, results: Path) -> None:
         self._folder = results / PROBABILITIES_FOLDER
 
-    def write(self, name: str, object_ids: Sequence[int], probabilities: NDArray[Any]) -> None:
-        """Write one frame. Files appear complete or not at all, and replace older ones of the same names.
+    def write(self, name: str, planes: Iterable[tuple[int, NDArray[Any]]]) -> None:
+        """Write one frame. Files appear complete or not at all, and replace those that an earlier run left for it.
 
         Args:
             name: Name of the frame.
-            object_ids: Ids of the objects.
-            probabilities: 0-1, float, shape (O, H, W), in the order of ``object_ids``, without background.
+            planes: Id and probability of every object, 0-1, float, shape (H, W). They are taken one at a time.
 
         Raises:
-            ShapeError: If there are not as many planes as objects.
+            ShapeError: If a plane has another shape.
         """
-        if probabilities.ndim != 3 or len(probabilities) != len(object_ids):
-            raise ShapeError(
-                f"Probabilities have shape {probabilities.shape} for {len(object_ids)} objects. Expected (O, H, W) "
-                "with one plane per object, without background."
-            )
-        for object_id, plane in zip(object_ids, probabilities, strict=True):
+        written = set()
+        for object_id, plane in planes:
+            if plane.ndim != 2:
+                raise ShapeError(f"The probability of object {object_id} has shape {plane.shape}. Expected (H, W).")
             content = io.BytesIO()  # Pillow writing to a full disk does not say that it is full
             Image.fromarray(_to_8_bits(plane)).save(content, format="PNG", compress_level=3)
-            with atomic_path(self._folder / str(object_id) / f"{name}.png") as partial:
+            file = self._folder / str(object_id) / f"{name}.png"
+            with atomic_path(file) as partial:
                 partial.write_bytes(content.getbuffer())
+            written.add(file)
+        for older in set(self._folder.glob(f"*/{glob.escape(name)}.png")) - written:
+            older.unlink()
 
 
 class ProbabilityReader:

@@ -16,10 +16,12 @@ from vos_zoo.interchange.colours import is_coloured
 from vos_zoo.interchange.cvat import is_cvat
 from vos_zoo.interchange.label_studio import is_label_studio
 from vos_zoo.interchange.labelme import is_labelme
-from vos_zoo.interchange.object_files import mask_images, object_folders, object_in_name
+from vos_zoo.interchange.object_files import object_folders, object_in_name
 from vos_zoo.interchange.object_ids import id_in_name
 from vos_zoo.interchange.yolo import is_yolo, label_files
 from vos_zoo.limits import byte_excess
+from vos_zoo.media.absences import ABSENT_FILE
+from vos_zoo.media.masks import MASK_SUFFIXES
 
 __all__ = ["Found", "recognise"]
 
@@ -83,7 +85,7 @@ def _file(path: Path, wanted: str | None) -> Found:
         return _archive_or_array(path, head)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith((b"{", b"[")):
-        return _json(path)
+        return _json(path, wanted)
     if text.startswith(b"<"):
         if kind.name != "an HTML page" and (is_cvat(head) or wanted == "cvat"):
             return Found("cvat", path)
@@ -105,8 +107,13 @@ def _archive_or_array(path: Path, head: bytes) -> Found:
     return Found("arrays", path)
 
 
-def _json(path: Path) -> Found:
-    content = _parsed(path)
+def _json(path: Path, wanted: str | None) -> Found:
+    try:
+        content = _parsed(path)
+    except MaskError:
+        if path.suffix.lower() != ".json" and wanted is None:
+            return Found("ids", path)  # some other text that begins like this
+        raise
     for name, is_format in _JSON_FORMATS.items():
         if is_format(content):
             return Found(name, path, {path: content} if name == "labelme" else content)
@@ -134,8 +141,12 @@ def _described(content: Any) -> str:
 
 
 def _folder(path: Path, wanted: str | None) -> Found:
-    files = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    images = mask_images(path)
+    files = sorted(
+        entry
+        for entry in path.iterdir()
+        if entry.is_file() and not entry.name.startswith(".") and entry.name != ABSENT_FILE
+    )
+    images = _mask_images(path)
     by_suffix = {suffix: [file for file in files if file.suffix.lower() == suffix] for suffix in (".json", ".xml")}
     if wanted not in _NO_FILES_OF_TOOLS:
         labelme = _labelme_files(by_suffix[".json"], path)
@@ -175,8 +186,15 @@ def _labelme_files(files: Sequence[Path], path: Path) -> Found | None:
                     f"`{file}` is no file of labelme, as the others in its folder are. Remove or correct it."
                 )
             return None
+        content.pop("imageData", None)  # the picture itself, which labelme stores in every file
         contents[file] = content
     return Found("labelme", path, contents) if contents else None
+
+
+def _mask_images(folder: Path) -> list[Path]:
+    """List the files of a folder that can be masks; their reader says what is wrong with them."""
+    files = [path for path in folder.iterdir() if path.suffix.lower() in MASK_SUFFIXES and path.is_file()]
+    return sorted(path for path in files if not path.name.startswith("."))
 
 
 def _kind_of_images(images: Sequence[Path]) -> str:
@@ -190,7 +208,7 @@ def _folder_of_folders(path: Path, wanted: str | None) -> Found:
     for folder in folders:
         if folder.name.lower() in _INNER_FOLDERS and wanted not in _NO_FILES_OF_TOOLS:
             return _folder(folder, wanted)
-    with_masks = [folder for folder in folders if mask_images(folder)]
+    with_masks = [folder for folder in folders if _mask_images(folder)]
     if wanted == "object-folders" or (with_masks and all(_names_an_object(folder) for folder in with_masks)):
         return Found("object-folders", path)
     if len(with_masks) > 1 and _shares_names(with_masks):
@@ -209,5 +227,5 @@ def _names_an_object(folder: Path) -> bool:
 
 
 def _shares_names(folders: Sequence[Path]) -> bool:
-    names = [{image.name for image in mask_images(folder)} for folder in folders]
+    names = [{image.name for image in _mask_images(folder)} for folder in folders]
     return bool(set.intersection(*names))

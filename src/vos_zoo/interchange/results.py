@@ -35,7 +35,21 @@ class _Run:
 
     video: str | None
     selection: Mapping[str, Any]
-    finished: int | None
+    finished: int | None  # steps; None if all are
+    passes: list[tuple[int, int]] | None  # first and last position of each; None for one pass forwards
+
+    def is_done(self, count: int) -> list[bool]:
+        """Say of so many frames whose masks are finished: those that no step is left for."""
+        if self.finished is None:
+            return [True] * count
+        passes = [(0, count - 1)] if self.passes is None else self.passes
+        steps = [
+            position
+            for first, last in passes
+            for position in (range(first, last + 1) if first <= last else range(first, last - 1, -1))
+        ]
+        done, left = set(steps[: self.finished]), set(steps[self.finished :])
+        return [position in done and position not in left for position in range(count)]
 
 
 class Results:
@@ -75,12 +89,16 @@ class Results:
             all_names = names
         else:
             names, all_names = self._reader.names, self._reader.all_names
-        if run is not None and run.finished is not None and run.finished < len(names):
+        total = len(names)
+        if run is not None:
+            names = [name for name, is_done in zip(names, run.is_done(total), strict=True) if is_done]
+        if len(names) < total:
             _logger.warning(
-                "The run in `%s` has stopped after %d of %d frames; these are exported.",
-                self.path, run.finished, len(names),
+                "The run in `%s` has stopped: %d of %d frames are finished, and these are exported.",
+                self.path, len(names), total,
             )  # fmt: skip
-            names = names[: run.finished]
+        if not names:
+            raise MaskError(f"The run in `{self.path}` has not finished any frame. Go on with it by `--resume`.")
         # A void value keeps 255 an id like any other.
         self._masks = MaskFolder(self.path, names, all_names=all_names, void=void if run is None else 0)
         missing = [name for name in names if name not in self._masks] if run is not None else []
@@ -97,6 +115,11 @@ class Results:
         self.inputs: list[Path] = [self.path]
         if self._reader is not None and isinstance(self._reader.path, Path):
             self.inputs.append(self._reader.path)
+
+    @property
+    def reader(self) -> VideoReader | None:
+        """The frames; None if they are not needed and nothing says where they are."""
+        return self._reader
 
     def __len__(self) -> int:
         """Count the frames that have a mask."""
@@ -120,13 +143,21 @@ class Results:
             progress(number)
         return tuple(sorted(objects))
 
-    def describe(self, objects: Sequence[int], labels: Mapping[int, str], fps: float | None = None) -> ExportedVideo:
+    def describe(
+        self,
+        objects: Sequence[int],
+        labels: Mapping[int, str],
+        *,
+        fps: float | None = None,
+        name: str | None = None,
+    ) -> ExportedVideo:
         """Say what is known about the video, after :meth:`check`.
 
         Args:
             objects: Ids of the objects that are exported, rising.
             labels: What they are called, by id.
             fps: Frames per second of a video that does not say it.
+            name: What the video is called; None takes the name of its file or folder.
 
         Raises:
             ConfigError: If ``fps`` is given, and the video says it.
@@ -140,9 +171,12 @@ class Results:
                 f"fps={fps:g} (`--fps`) has no place. Leave it out; it is for folders of frames."
             )
         path = None if reader is None or not isinstance(reader.path, Path) else reader.path
+        if name is None:
+            place = (self.path if path is None else path).resolve()
+            name = place.name if place.is_dir() else place.stem
         files = reader.files if isinstance(reader, FrameFolder) else None
         return ExportedVideo(
-            name=self.path.resolve().name if path is None else path.resolve().name if path.is_dir() else path.stem,
+            name=name,
             size=self._size,
             frame_names=self._names,
             frame_indices=self._indices,
@@ -218,22 +252,28 @@ def _read_run(file: Path) -> _Run | None:
         return None
     try:
         content = parse_json(file.read_text(encoding="utf-8"))
-        settings, finished = content["settings"], content.get("finished")
-        video = settings.get("video")
-        levels = settings.get("levels")
-        selection = {key: settings.get(key) for key in ("start", "end")}
-        selection |= {
-            "every": settings.get("every", 1),
-            "levels": tuple(levels) if isinstance(levels, list) else levels,
-        }
-        if not (video is None or isinstance(video, str)) or not (finished is None or isinstance(finished, int)):
+        settings = content["settings"]
+        finished = None if content.get("complete") is True else content.get("finished")
+        video, every, levels = settings.get("video"), settings.get("every", 1), settings.get("levels")
+        ends = {key: settings.get(key) for key in ("start", "end")}
+        levels = tuple(levels) if isinstance(levels, list) else levels
+        passes = content.get("passes")
+        if not (video is None or isinstance(video, str)) or not (finished is None or _is_count(finished)):
             raise ValueError(f"video is {video!r}, finished is {finished!r}")
+        if not _is_count(every) or not all(end is None or _is_count(end) for end in ends.values()):
+            raise ValueError(f"every is {every!r}, {ends}")
+        if passes is not None and not all(len(pair) == 2 and all(map(_is_count, pair)) for pair in passes):
+            raise ValueError(f"passes are {passes!r}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"`{file}` is damaged ({error!r}), so the video of these masks is not known. Remove it, and give the video "
             "with video=… (`--video`)."
         ) from error
-    return _Run(video, selection, finished)
+    return _Run(video, {**ends, "every": every, "levels": levels}, finished, passes)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _open(folder: Path, run: _Run | None, video: str | Path | None, needs_video: bool) -> VideoReader | None:

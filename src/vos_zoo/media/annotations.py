@@ -41,6 +41,7 @@ class Annotations:
         self._given = given
         self._size = size
         self._resize = resize
+        self._last: tuple[str, Mask | None] | None = None  # a frame's mask is asked for several times in a row
         self._absent = dict(given.absences)
         for name, ids in (absent or {}).items():
             self._absent[name] = self._absent.get(name, frozenset()) | ids
@@ -61,12 +62,19 @@ class Annotations:
         Raises:
             MaskError: If it is unreadable or does not fit its frame.
         """
-        mask = self._given.get(frame_name)
-        if mask is None:
-            return None
-        mask = check_mask_size(mask, self._size, resize=self._resize, name=self._given.source(frame_name))
-        self.objects.update(mask_ids(mask, void=VOID))
-        return mask
+        if self._last is None or self._last[0] != frame_name:
+            mask = self._given.get(frame_name)
+            if mask is not None:
+                mask = check_mask_size(mask, self._size, resize=self._resize, name=self._given.source(frame_name))
+                self.objects.update(mask_ids(mask, void=VOID))
+            self._last = (frame_name, mask)
+        return self._last[1]
+
+    def ids(self, frame_name: str) -> frozenset[int]:
+        """List the objects that are given for a frame: those that its mask shows, and those said to be absent."""
+        mask = self.get(frame_name)
+        shown = () if mask is None else mask_ids(mask, void=VOID)
+        return self._absent.get(frame_name, frozenset()).union(shown)
 
     def unused(self, frame_names: Iterable[str]) -> list[str]:
         """Name the masks of frames that never came.

@@ -24,6 +24,8 @@ from vos_zoo.media.pictures import count_pictures, load_picture, load_pictures, 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".avif", ".bmp", ".gif", ".webp")
 """Endings of the image files that a folder of frames may hold."""
 
+_MOST_HELD, _LEAST_HELD = 32, 4  # frames
+_MOST_HELD_BYTES = 256 * 2**20
 _logger = logging.getLogger(__name__)
 
 
@@ -114,6 +116,17 @@ class VideoReader(abc.ABC):
         return True
 
     @property
+    def is_repeatable(self) -> bool:
+        """Whether the frames can be read several times, and so backwards."""
+        return True
+
+    @property
+    def frames_held(self) -> int:
+        """Most frames that reading backwards holds at a time: 32 or 256 MiB of them, whichever is less; 4 at least."""
+        height, width = self.size
+        return max(_LEAST_HELD, min(_MOST_HELD, _MOST_HELD_BYTES // (3 * height * width)))
+
+    @property
     def names(self) -> Sequence[str]:
         """Names of the selected frames, in their order."""
         return self.all_names[self._start : self._end : self._every]
@@ -121,6 +134,35 @@ class VideoReader(abc.ABC):
     def __len__(self) -> int:
         """Count the selected frames, as the index of the file says; a damaged file may give fewer."""
         return len(range(*slice(self._start, self._end, self._every).indices(len(self.all_names))))
+
+    def position(self, frame: VideoFrame) -> int:
+        """Give the position of a frame among the selected ones.
+
+        Args:
+            frame: One of the selected frames.
+        """
+        return (frame.index - self._start) // self._every
+
+    def at(self, positions: Sequence[int]) -> Iterator[VideoFrame]:
+        """Give some of the selected frames, forwards or backwards.
+
+        Backwards, frames are decoded forwards in groups of :attr:`frames_held`, the last group first. Of a file that
+        ends early, the frames that are there come.
+
+        Args:
+            positions: Positions among the selected frames, from 0, rising or falling.
+
+        Raises:
+            VideoError: If the video is damaged or changes its size; see :meth:`__iter__`.
+        """
+        if len(positions) < 2 or positions[0] < positions[-1]:
+            yield from self._pick(positions)
+            return
+        step = self.frames_held
+        for first in range(0, len(positions), step):
+            frames = list(self._pick(positions[first : first + step][::-1]))
+            while frames:
+                yield frames.pop()
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -133,6 +175,24 @@ class VideoReader(abc.ABC):
     @abc.abstractmethod
     def _samples(self) -> Iterator[NDArray[Any]]:
         """Decode some frames with all their bits, spread over the whole video."""
+
+    def _decode_from(self, position: int) -> Iterator[VideoFrame]:
+        """Decode the selected frames from a position on; where places cannot be found, those before are dropped."""
+        return (frame for frame in self if self.position(frame) >= position)
+
+    def _pick(self, positions: Sequence[int]) -> Iterator[VideoFrame]:
+        """Give frames at rising positions."""
+        if not positions:
+            return
+        wanted = positions if isinstance(positions, range) else frozenset(positions)
+        is_open_end = positions[-1] == len(self) - 1
+        for frame in self._decode_from(positions[0]):
+            position = self.position(frame)
+            if position in wanted:
+                yield frame
+            # The end of the file is asked for, too: damage is met there.
+            if position >= positions[-1] and not is_open_end:
+                return
 
     def _to_8_bits(self, pixels: NDArray[Any], bits: int | None = None) -> NDArray[np.uint8]:
         """Scale pixels of more than 8 bits, all frames alike."""
@@ -208,6 +268,14 @@ class FrameFolder(VideoReader):
         """Read the selected frames, holding one at a time."""
         for index in range(*slice(self._start, self._end, self._every).indices(len(self.files))):
             yield self.read(index)
+
+    @property
+    def frames_held(self) -> int:
+        """One: every frame is a file of its own."""
+        return 1
+
+    def _pick(self, positions: Sequence[int]) -> Iterator[VideoFrame]:
+        return (self.read(self._start + position * self._every) for position in positions)
 
     def read(self, index: int) -> VideoFrame:
         """Read one frame, selected or not.

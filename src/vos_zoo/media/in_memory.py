@@ -147,6 +147,24 @@ class VideoInMemory(VideoReader):
         """Whether what gives the frames has a length."""
         return self._frames is not None
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether frames are found by their numbers."""
+        return self._frames is not None
+
+    @property
+    def frames_held(self) -> int:
+        """One: the frames are in memory already."""
+        return 1
+
+    def _pick(self, positions: Sequence[int]) -> Iterator[VideoFrame]:
+        if self._frames is None:
+            yield from super()._pick(positions)
+            return
+        for position in positions:
+            index = self._start + position * self._every
+            yield self._frame(index, self._frames[index])
+
     def __iter__(self) -> Iterator[VideoFrame]:
         """Give the selected frames, converting one at a time.
 
@@ -155,8 +173,7 @@ class VideoInMemory(VideoReader):
                 size than the first one.
         """
         if self._frames is not None:
-            for index in range(*slice(self._start, self._end, self._every).indices(len(self.all_names))):
-                yield self._frame(index, self._frames[index])
+            yield from self._pick(range(len(self)))
             return
         if self._is_used:
             raise VideoError(

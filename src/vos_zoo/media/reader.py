@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import weakref
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from vos_zoo.media.levels import LevelsChoice
 from vos_zoo.media.orientation import UPRIGHT, matrix_orientation, swaps_sides, turn_upright
 from vos_zoo.media.pictures import count_pictures
 from vos_zoo.media.source import Source, copy_pipe, find_source
+from vos_zoo.waiting import announced
 
 try:
     import av
@@ -195,6 +197,7 @@ class PyAVVideo(VideoReader):
     ) -> None:
         self._input_format = input_format
         self._is_scaling_said = False
+        self._places: dict[int, tuple[Fraction | None, int]] = {}
         try:
             with open_container(path, input_format=input_format) as container:
                 stream = video_stream(container)
@@ -237,6 +240,11 @@ class PyAVVideo(VideoReader):
         )
 
     @property
+    def is_repeatable(self) -> bool:
+        """Whether it is a file; a stream or camera is over when its frames have been read."""
+        return isinstance(self.path, Path)
+
+    @property
     def sound(self) -> Path | None:
         """The file itself; a stream or camera is over when its frames have been read."""
         return self.path if isinstance(self.path, Path) else None
@@ -263,6 +271,53 @@ class PyAVVideo(VideoReader):
             _logger.warning(
                 "Video `%s` gave %d frames; its headers announced %d.", self.path, decoded, len(self.all_names)
             )
+
+    def at(self, positions: Sequence[int]) -> Iterator[VideoFrame]:
+        """Give some of the selected frames, forwards or backwards.
+
+        Before the first way backwards the file is read once, to note the time and a checksum of every frame: groups of
+        frames are then decoded from the key frame before them.
+
+        Args:
+            positions: Positions among the selected frames, from 0, rising or falling.
+        """
+        if len(positions) > 1 and positions[0] > positions[-1] and not self._places:
+            with announced(_logger, "Reading the video once, to find its frames backwards"):
+                self._places = {frame.index: (frame.time, _checksum(frame.image)) for frame in self}
+        yield from super().at(positions)
+
+    def _decode_from(self, position: int) -> Iterator[VideoFrame]:
+        """Decode from the key frame before a place that is known, and from the beginning where that leads elsewhere.
+
+        Seeking is exact in few formats only, so every frame is compared with what was noted of it.
+        """
+        index = self._start + position * self._every
+        if position and index in self._places:
+            for frame in self._decode_behind_key(index):
+                yield frame
+                index = frame.index + self._every
+        if not self._places or index in self._places:
+            yield from super()._decode_from((index - self._start) // self._every)
+
+    def _decode_behind_key(self, index: int) -> Iterator[VideoFrame]:
+        """Seek and decode as long as the frames are those that were noted, in their order."""
+        numbers = {time: number for number, (time, _) in self._places.items()}
+        start = self._places[index][0]
+        if start is None or len(numbers) < len(self._places):
+            return
+        with open_container(self.path) as container, contextlib.suppress(av.error.FFmpegError, VideoError):
+            stream = video_stream(container)
+            container.seek(int(start / stream.time_base), stream=stream)
+            for frame in self._frames(container, is_cut=_missing(self.path) > 0):
+                time = None if frame.pts is None or not frame.time_base else frame.pts * frame.time_base
+                number = numbers.get(time, -1)
+                if number < index:
+                    continue
+                image = self._to_8_bits(self._pixels(frame), _bits(frame))
+                if number != index or _checksum(image) != self._places[number][1]:
+                    return
+                yield VideoFrame(number, self.all_names[number], image, time)
+                index += self._every
 
     def _frames(self, container: Any, *, is_cut: bool) -> Iterator[Any]:
         decoded = 0
@@ -383,6 +438,10 @@ class OpenCVVideo(VideoReader):
 
     def _samples(self) -> Iterator[NDArray[Any]]:
         return iter(())  # OpenCV gives 8 bits of every video
+
+
+def _checksum(image: NDArray[np.uint8]) -> int:
+    return zlib.crc32(np.ascontiguousarray(image).data)
 
 
 def _check_declared_size(path: Path | str, height: int, width: int) -> None:

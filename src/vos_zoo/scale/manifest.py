@@ -32,6 +32,8 @@ VIDEO_SUFFIXES = (
 """Endings of the files that a folder of videos is searched for; tables and patterns may name any."""
 
 _COLUMNS = ("video", "masks", "name", "frames")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_LONGEST_SUFFIX = 5  # letters; what comes behind an earlier dot belongs to the name
 _SHOWN = 10
 _BATCH = 1000  # rows of a Parquet file that are decoded at a time
 
@@ -261,17 +263,17 @@ def _option(number: int, name: str, value: Any) -> Any:
 
 
 def _stem(video: str) -> str:
-    name = PurePosixPath(video.rstrip("/").replace("\\", "/")).name if "://" in video else Path(video).name
+    name = os.path.basename(video.rstrip("/"))  # noqa: PTH119  # a hundred thousand of them
     stem, dot, suffix = name.rpartition(".")
-    return stem if dot and stem and len(suffix) <= 5 else name
+    return stem if dot and stem and len(suffix) <= _LONGEST_SUFFIX else name
 
 
 def _joined(base: str, place: str) -> str:
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", place):
+    if _ADDRESS.match(place):
         return place
     if "://" in base:
         return f"{base}/{place}"
-    return str(local_path(place) if not base else Path(base) / local_path(place))
+    return os.path.join(base, str(local_path(place)) if place.startswith("~") else place)  # noqa: PTH118
 
 
 def _length(frames: Any, video: str) -> int:

@@ -83,7 +83,7 @@ class RayEngine(Engine):
             scheduling_strategy="SPREAD",
         )
         place = "cuda" if uses_gpus else "cpu" if gpus else device
-        self._new_actor = lambda: actor.remote(maker, run, place, threads)
+        self._new_actor: Callable[[], Any] = lambda: actor.remote(maker, run, place, threads)
         self._slots = [_Slot(self._new_actor()) for _ in range(count)]
         self._failed_starts = 0
         self._asked = self._heard = time.monotonic()
@@ -230,7 +230,7 @@ class _Actor:
     def __init__(
         self, make_worker: Callable[[RunSettings, str, int], JobRunner], run: RunSettings, device: str, threads: int
     ) -> None:
-        self._make = lambda: make_worker(run, device, threads)
+        self._make: Callable[[], JobRunner] = lambda: make_worker(run, device, threads)
         self._worker: JobRunner | None = None
         self._stop = threading.Event()
         self._done = 0

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vos_zoo.inference.session import VideoSession
-from vos_zoo.media.mask_values import VOID
+from vos_zoo.segmentation.blending import Blender, KeptPass
 from vos_zoo.segmentation.inputs import open_inputs
+from vos_zoo.segmentation.passes import plan_passes, run_pass
+from vos_zoo.segmentation.sessions import Sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import torch
 
     from vos_zoo.inference.arithmetic import Precision
     from vos_zoo.inference.geometry import WorkingSize
     from vos_zoo.inference.result import FrameResult
+    from vos_zoo.inference.session import VideoSession
     from vos_zoo.inference.unwrap import Model
     from vos_zoo.interchange.reading import MaskReading
+    from vos_zoo.media.absences import AbsentObjects
     from vos_zoo.media.arrays import ColorOrder
     from vos_zoo.media.given_masks import MaskSource
     from vos_zoo.media.in_memory import FrameSource
     from vos_zoo.media.levels import LevelsChoice
     from vos_zoo.media.mask_values import VoidChoice
     from vos_zoo.segmentation.inputs import Inputs
+    from vos_zoo.segmentation.passes import Direction, Pass
 
 __all__ = ["segment_frames"]
 
@@ -45,6 +50,8 @@ def segment_frames(
     color: ColorOrder = "rgb",
     resize_mask: bool = False,
     void: VoidChoice = "auto",
+    direction: Direction = "forward",
+    absent: AbsentObjects | None = None,
     mask_reading: MaskReading | None = None,
     memory_budget: int | None = None,
 ) -> Iterator[FrameResult]:
@@ -59,6 +66,9 @@ def segment_frames(
             file or of a folder of masks named like frames. A mask is an array, tensor or image of object ids (H, W), of
             booleans (H, W), or one boolean mask per object: a stack (N, H, W) or a list, for objects 1 to N.
         model: A name for :func:`vos_zoo.load_model`, or a loaded model.
+        direction: Where to go from the annotated frames: "forward", "backward" or "both"; see
+            :func:`vos_zoo.segment_video`.
+        absent: Objects that frames do not show, ``{frame number or name: ids}``. They stay tracked.
         device: Where the network runs, see :func:`vos_zoo.segment_video`.
         size: How the network sees frames, see :class:`vos_zoo.VideoSession`.
         precision: ``"fp32"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``.
@@ -73,7 +83,13 @@ def segment_frames(
         memory_budget: Most bytes that the network's memory may take on the device.
 
     Returns:
-        An iterator of results, in the order of the frames. ``index`` and ``name`` say which frame a result belongs to.
+        An iterator of results, each as soon as it is final: forward in the order of the frames, backward from the last
+        one to the first, and for both first the frames before the first mask, backwards, then all others in their
+        order. ``index`` and ``name`` say which frame a result belongs to.
+
+        Forward, one frame is in memory at a time. Backward, up to 32 frames or 256 MiB of them, whichever is less (at
+        least 4), if they come from a video file. For both, soft masks of the frames between the first and the last mask
+        wait in a temporary folder, packed.
 
     Raises:
         VosZooError: As :func:`vos_zoo.segment_video` says for what it reads, before the first frame; later, only what
@@ -98,17 +114,32 @@ def segment_frames(
         color=color,
         resize_mask=resize_mask,
         void=void,
+        direction=direction,
+        absent=absent,
         reading=mask_reading,
     )
-    if device is None and isinstance(model, (str, Path)):
-        device = "auto"
-    session = VideoSession(
-        model, size=size, device=device, precision=precision, max_memory_bytes=memory_budget, void=VOID
-    )
-    return _forward(inputs, session)
+    passes = plan_passes(direction, inputs.annotated, len(inputs.reader))
+    sessions = Sessions(model, device=device, size=size, precision=precision, memory_budget=memory_budget)
+    first = sessions.open(passes[0], inputs)  # so that a wrong model is found now
+    return _run(inputs, passes, sessions, first[0])
 
 
-def _forward(inputs: Inputs, session: VideoSession) -> Iterator[FrameResult]:
-    for frame in inputs.reader:
-        result = session.step(frame.image, inputs.annotations.get(frame.name))
-        yield replace(result, index=frame.index, name=frame.name)
+def _run(
+    inputs: Inputs, passes: Sequence[Pass], sessions: Sessions, session: VideoSession | None
+) -> Iterator[FrameResult]:
+    with contextlib.ExitStack() as stack:
+        blender = None
+        if len(passes) > 1:
+            kept = KeptPass(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vos-zoo-"))))
+            blender = Blender.between(kept, inputs.annotations, inputs.reader.names)
+        for one in passes:
+            session = session or sessions.open(one, inputs)[0]
+            for frame, result in run_pass(one, inputs.reader, inputs.annotations, session):
+                position = inputs.reader.position(frame)
+                if result is None:
+                    continue
+                if blender is not None and position in one.kept:
+                    blender.kept.write(result)
+                else:
+                    yield result if blender is None or position not in one.blended else blender.blend(result)
+            session = None

@@ -15,6 +15,7 @@ from vos_zoo.errors import OutOfMemoryError
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.models.load import load_model
 from vos_zoo.registry import describe_network, find_architecture
+from vos_zoo.segmentation.frames import segment_frames
 from vos_zoo.testing.clips import HEIGHT, VIDEO, WIDTH, planes, relabel, training_batch
 from vos_zoo.testing.little_memory import LittleMemory
 from vos_zoo.testing.session_tester import SessionTester
@@ -207,6 +208,19 @@ class ModelTester(SessionTester):
 
     def open_session(self, **options: Any) -> Any:
         return VideoSession(self.new_network(), size=None, **options)
+
+    def test_masks_in_the_middle_reach_both_ends(self, network: Any) -> None:
+        masks = {3: relabel(VIDEO.masks[3], (1, 2)), 6: relabel(VIDEO.masks[6], (2, 7))}
+        both = {one.index: one for one in segment_frames(VIDEO.frames, masks, model=network, direction="both")}
+        backward = {one.index: one for one in segment_frames(VIDEO.frames, masks, model=network, direction="backward")}
+        assert sorted(both) == sorted(backward) == list(range(len(VIDEO.frames)))
+        for index, result in both.items():
+            assert set(result.object_ids) == {1, 2, 7}
+            torch.testing.assert_close(result.probabilities.sum(0), torch.ones(result.probabilities.shape[1:]))
+            if index < 3:
+                assert torch.equal(result.probabilities, backward[index].probabilities)
+            if index in masks:
+                assert (result.mask[masks[index] > 0] == masks[index][masks[index] > 0]).all()
 
     def test_what_an_annotated_frame_memorises(self, network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """An annotated frame is predicted and aggregated like any other; given masks change it; it is aggregated again.

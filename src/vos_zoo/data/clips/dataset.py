@@ -217,12 +217,15 @@ class ClipDataset(Dataset[ClipItem]):
                 "with `vos-zoo data check`."
             ) from error
 
+    def _source(self, request: ClipRequest, rng: np.random.Generator) -> ClipSource:
+        """Draw the source of a clip."""
+        return self.sources[int(rng.choice(len(self.sources), p=self._shares))]
+
     def _make(self, request: ClipRequest) -> ClipItem:
         rng = np.random.default_rng([self.seed, request.epoch, request.number])
         settings = self.settings
         for _ in range(RETRIES):
-            source = self.sources[int(rng.choice(len(self.sources), p=self._shares))]
-            clip = source.sample(
+            clip = self._source(request, rng).sample(
                 rng,
                 num_frames=settings.num_frames,
                 crop_size=settings.crop_size,

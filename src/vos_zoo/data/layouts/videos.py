@@ -172,6 +172,11 @@ class TreeVideos(AnnotatedVideos):
         self.mask_files = files if masks is None else masks
         self._merges_objects = merges_objects
 
+    @property
+    def changes_masks(self) -> bool:
+        """Whether ids differ from those in the files."""
+        return self._merges_objects
+
     def read_frame(self, video: int, frame: int) -> Image:
         """Decode one frame."""
         return self.files.read_picture(self.videos[video].frames[frame])

@@ -85,6 +85,11 @@ class YouTubeVosVideos(TreeVideos):
         self._objects = objects
         self._warned: set[int] = set()
 
+    @property
+    def changes_masks(self) -> bool:
+        """Whether ids differ from those in the files: some may be unknown to ``meta.json``."""
+        return True
+
     def read_mask(self, video: int, frame: int) -> Image | None:
         """Decode the mask of one frame; ids that ``meta.json`` does not list are background."""
         mask = super().read_mask(video, frame)

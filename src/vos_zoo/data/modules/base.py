@@ -102,17 +102,21 @@ class ClipDataModule(pl.LightningDataModule):
         """Sources of training clips with their weights; files are opened here."""
         raise NotImplementedError
 
+    def new_dataset(self) -> ClipDataset:
+        """Clips drawn from the sources by their weights."""
+        sources = self.clip_sources()
+        return ClipDataset(
+            [source for source, _ in sources],
+            self.settings,
+            weights=[weight for _, weight in sources],
+            seed=self.seed,
+            length=self.samples_per_epoch,
+        )
+
     def setup(self, stage: str) -> None:
         """Open the data of a stage; whatever is missing is reported here, before training starts."""
         if stage == "fit" and self._train is None:
-            sources = self.clip_sources()
-            self._train = ClipDataset(
-                [source for source, _ in sources],
-                self.settings,
-                weights=[weight for _, weight in sources],
-                seed=self.seed,
-                length=self.samples_per_epoch,
-            )
+            self._train = self.new_dataset()
         if self._validation is None:
             self._validation = self._open_validation()
 

@@ -10,6 +10,7 @@ from vos_zoo.data.clips.from_videos import VideoClips
 from vos_zoo.data.clips.motion import CHAINED_VIDEO, PAPER_VIDEO
 from vos_zoo.data.layouts.davis import DavisVideos
 from vos_zoo.data.layouts.folder import FolderVideos
+from vos_zoo.data.layouts.packed import PackedVideos
 from vos_zoo.data.layouts.pictures import CocoInstances, ImageMaskPairs, LabelledPictures
 from vos_zoo.data.layouts.videos import AnnotatedVideos
 from vos_zoo.data.layouts.youtube_vos import YouTubeVosVideos
@@ -59,7 +60,7 @@ class VideoSet:
     """
 
     path: str = "train"
-    layout: Literal["davis", "youtube-vos", "folder"] = "davis"
+    layout: Literal["davis", "youtube-vos", "folder", "packed"] = "davis"
     image_set: str | None = None
     names: list[str] | None = None
     resolution: str = "480p"
@@ -74,6 +75,8 @@ class VideoSet:
             DataError: If it holds no usable video.
         """
         path = root / self.path
+        if self.layout == "packed":
+            return PackedVideos(path, names=self.names, cache_bytes=cache_bytes)
         if self.layout == "folder":
             return FolderVideos(path, names=self.names, cache_bytes=cache_bytes)
         if self.layout == "youtube-vos":
