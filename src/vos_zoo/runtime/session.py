@@ -91,7 +91,7 @@ class GraphSession:
         check_size(size)
         self._manifest = read_manifest(folder)
         self._size = size
-        self._inputs = SessionInputs(self._fit, self._working_size, color=color, void=void)
+        self._inputs = SessionInputs(self._fit, self._asked_size, color=color, void=void)
         self._graphs: Graphs = graphs or OnnxGraphs(Path(folder), self._manifest, provider=provider, threads=threads)
         self._objects = ObjectIds()
         self._id_type: np.dtype[Any] = id_type(())
@@ -373,6 +373,10 @@ class GraphSession:
 
     def _working_size(self, frame_size: tuple[int, int]) -> WorkingSize:
         return native_size(self._manifest.working_size, frame_size) if self._size == "native" else self._size
+
+    def _asked_size(self, frame_size: tuple[int, int]) -> WorkingSize:
+        """Return the size that frames should have, of which a session says if it cannot keep it."""
+        return None if self._manifest.size is not None else self._working_size(frame_size)
 
     def _check_count(self, objects: int) -> None:
         most = self._manifest.objects
