@@ -19,7 +19,7 @@ from vos_zoo.media.mask_values import VOID
 from vos_zoo.waiting import announced
 
 from .mask import Method, prompt_mask
-from .prompt import Box, Points, Polygon, Prompt, Scribbles
+from .prompt import Box, Brush, Points, Polygon, Prompt, Scribbles
 
 if TYPE_CHECKING:
     from vos_zoo.interchange.reading import MaskReading
@@ -190,7 +190,7 @@ def _open_masks(
     )
 
 
-_KINDS = (Box, Polygon, Points, Scribbles)
+_KINDS = (Box, Polygon, Points, Scribbles, Brush)
 
 
 def _as_prompts(masks: Any, reader: VideoReader) -> Prompts | None:

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from vos_zoo.errors import PromptError, ShapeError
 from vos_zoo.registry import HELPER_WEIGHTS
 
+from .brush import paint
 from .check import ObjectPrompts, check_prompts, describe_prompts
 from .grabcut import segment_by_grabcut
 from .polygon_fill import fill_polygon
+from .prompt import Brush
 from .window import Window
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def prompt_mask(
     method: Method = "auto",
     previous: NDArray[Any] | None = None,
 ) -> NDArray[np.int32]:
-    """Make a mask from boxes, polygons, points and scribbles.
+    """Make a mask from boxes, polygons, points, scribbles and strokes of a brush.
 
     An object whose prompts are polygons alone gets exactly their pixels. A box or positive points are grown into a mask
     by ``method``. Points and scribbles of an object that ``previous`` holds correct its mask there; so they do where
@@ -51,7 +53,7 @@ def prompt_mask(
 
     Where objects overlap, a pixel goes to the one that is surer of it, and to the smaller one between equals. Objects
     of ``previous`` without a prompt keep their pixels, but for a connected part that a positive prompt of another
-    object lies in.
+    object lies in. Strokes of a brush are painted last, exactly and in their order; an eraser may take all of an object.
 
     Args:
         frame: RGB values 0-255, uint8, shape (H, W, 3); it is left as it is.
@@ -79,15 +81,17 @@ def prompt_mask(
     _check_arrays(frame, previous)
     grow = _grower(method)
     size = frame.shape[0], frame.shape[1]
-    given = check_prompts(prompts, size, previous)
+    strokes = [prompt for prompt in prompts if isinstance(prompt, Brush)]
+    grown = [prompt for prompt in prompts if not isinstance(prompt, Brush)]
     ids = np.zeros(size, np.int32) if previous is None else np.asarray(previous, np.int32)
+    given = check_prompts(grown, size, previous) if grown or not strokes else []
     estimates = {entry.object_id: _estimate(frame, entry, ids == entry.object_id, grow) for entry in given}
     kept = np.where(np.isin(ids, list(estimates)), 0, ids).astype(np.int32)
     mask = _compose(kept, estimates, given)
     for entry in given:
         if not (mask == entry.object_id).any():
             _refuse_empty(entry, estimates[entry.object_id][1], previous)
-    return mask
+    return paint(mask, strokes)
 
 
 Estimate = tuple[Window, NDArray[np.uint8]]
