@@ -5,6 +5,7 @@ Source: the data format page of the COCO data set, with ``track_id`` as CVAT and
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -191,8 +192,9 @@ class CocoExporter(Exporter):
 
     def discard(self) -> None:
         """Close and remove what was open."""
-        self._file.close()
-        self._waiting.close()
+        for file in (self._file, self._waiting):
+            with contextlib.suppress(OSError):  # a full disk refuses what is still to be written
+                file.close()
         self._waiting_path.unlink(missing_ok=True)
 
     def _objects(self, frame: ResultFrame) -> Iterator[dict[str, Any]]:
