@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from vos_zoo.cli import (
+    app,
     benchmark,
     convert,
     data,
@@ -61,6 +62,7 @@ _COMMANDS: dict[str, Command] = {
     "proposals": proposals,
     "evaluate": evaluate,
     "reproduce": reproduce,
+    "app": app,
     "demo": demo,
     "data": data,
     "list": list_command,
