@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from vos_zoo.registry import ARCHITECTURES, WEIGHTS, Architecture, Weight
@@ -125,8 +126,8 @@ def papers_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _number(scores: object, measure: str) -> str:
-    value = scores.get(measure)  # type: ignore[attr-defined]  # a mapping of measures
+def _number(scores: Mapping[str, float | None], measure: str) -> str:
+    value = scores.get(measure)
     return "" if value is None else str(value)
 
 

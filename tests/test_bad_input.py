@@ -405,7 +405,7 @@ def test_out_of_memory_names_the_sizes_and_settings_that_would_fit(command, caps
         "bf16",
     ):
         assert word in message
-    assert f"3 of 8 masks are in {command.out}; go on with `--resume`" in message
+    assert f"3 of 8 masks are in {command.out}; continue with `--resume`" in message
     command.options = ["--resume"]
     assert command.run() == 0
     assert len(list(command.out.glob("*.png"))) == 8

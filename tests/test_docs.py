@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ from vos_zoo.cli.recipes import list_recipes
 from vos_zoo.inference import unwrap
 from vos_zoo.media.masks import write_mask
 from vos_zoo.models.load import load_model
-from vos_zoo.registry import ARCHITECTURES
+from vos_zoo.registry import ARCHITECTURES, WEIGHTS
+from vos_zoo.reproduction.tables import paper_tables
 from vos_zoo.weights import load_network
 
 ROOT = Path(__file__).parent.parent
@@ -125,15 +126,55 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
-def test_the_tables_of_models_are_those_of_the_registry():
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
+@pytest.fixture(scope="module")
+def site_pages():
+    """The maker of pages, which lies beside them and is not installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "docs")
         import site_pages
-    finally:
-        sys.path.pop(0)
+
+        return site_pages
+
+
+def test_the_tables_of_models_are_those_of_the_registry(site_pages):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert site_pages.renew_tables(readme) == readme, "Run `python docs/site_pages.py`."
     assert all(f"`{name}`" in readme for name in (*vos_zoo.list_models(), *vos_zoo.list_models(pretrained=True)))
+
+
+def test_every_model_has_a_page_with_its_readme_its_weights_and_their_cards(site_pages, tmp_path):
+    site_pages.write_pages(tmp_path)
+    assert {page.stem for page in (tmp_path / "models").iterdir()} == {"index", *ARCHITECTURES}
+    for architecture in ARCHITECTURES.values():
+        page = (tmp_path / "models" / f"{architecture.name}.md").read_text(encoding="utf-8")
+        assert page.startswith(f"# {architecture.title}\n")
+        assert page.count("\n# ") - sum(block.count("\n# ") for block in re.findall(r"```.*?```", page, re.DOTALL)) == 0
+        weights = [weight for weight in WEIGHTS.values() if weight.architecture == architecture.name]
+        assert all(f"(card-{weight.folder})=\n## {weight.name}\n" in page for weight in weights)
+        assert all(weight.date in page for weight in weights)
+
+
+def test_every_table_of_a_paper_is_on_the_page(site_pages):
+    page = site_pages.papers_page()
+    tables = paper_tables()
+    assert all(f"### `{name}`: " in page for name in tables)
+    assert all(f"| {row.label} |" in page for table in tables.values() for row in table.rows if "|" not in row.label)
+
+
+def test_a_link_out_of_the_site_is_refused(site_pages):
+    with pytest.raises(ValueError, match="no page of the site"):
+        site_pages.site_links("[a](../setup.cfg)", ROOT / "docs")
+    assert site_pages.site_links("[a](../SECURITY.md#x)", ROOT / "docs") == "[a](/security.md#x)"
+    assert site_pages.site_links("[a](https://example.org)", ROOT / "docs") == "[a](https://example.org)"
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_has_no_outputs_in_git(notebook):
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert f"({notebook.name})" in (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_page_is_in_a_table_of_contents():

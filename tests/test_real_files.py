@@ -27,7 +27,6 @@ from testing.videos import (
 from vos_zoo import read_frames, read_mask
 from vos_zoo.cli.main import main
 from vos_zoo.inference.session import VideoSession
-from vos_zoo.media import masks as masks_module
 from vos_zoo.media.masks import mask_ids, write_mask
 from vos_zoo.media.reader import open_video
 

@@ -17,13 +17,13 @@ TESTS = Path(__file__).parent
 #: Floors from the ground up; a room is a folder or a file of the package. What a room may import lies on lower floors.
 FLOORS = (
     ("attempt", "errors", "version", "lazy", "moved", "waiting"),
-    ("files", "limits", "configs", "cache", "demo", "plugins", "texts"),
-    ("registry", "network", "devices", "media", "layers", "memory", "run_file", "failures"),
+    ("files", "limits", "configs", "cache", "demo", "plugins", "texts", "kept_frames"),
+    ("registry", "network", "devices", "media", "layers", "memory", "run_file", "failures", "portable"),
     ("interchange", "weights"),
     ("data", "metrics", "inference", "prompts"),
-    ("training",),
+    ("training", "runtime"),
     ("models",),
-    ("segmentation", "reproduction"),
+    ("segmentation", "reproduction", "deployment"),
     ("scale",),
     ("cli", "app", "testing"),
 )
@@ -65,6 +65,16 @@ WITHOUT_TWIN = {
     "tests/test_limits.py hands in images that declare too much": ("media/image_files.py",),
     "tests/test_registry.py brings models by entry points, sound and broken ones": ("plugins.py",),
     "clips for the battery, which tests/testing/test_model_tester.py tests": ("testing/clips.py",),
+    "tests/deployment/test_families.py holds the exported verbs of every family against its session": (
+        "models/*/portable.py",
+        "portable.py",
+    ),
+    "tests of both sessions hand in such frames and masks": ("inference/inputs.py",),
+    "tests/inference/test_geometry.py holds it": ("inference/sizes.py",),
+    "tests/media/test_masks.py and tests/inference/test_session.py listen to it": ("media/mask_notes.py",),
+    "a battery, which tests/testing/test_model_tester.py and tests/deployment/test_families.py run": (
+        "testing/session_tester.py",
+    ),
     "one constant": ("version.py",),
 }
 
@@ -80,10 +90,12 @@ WITHOUT_SOURCE = {
         "test_package.py",
         "test_readme.py",
         "test_results.py",
+        "test_runtime_distribution.py",
         "test_structure.py",
     ),
     "several sources at once": (
         "cli/test_full_disk.py",
+        "deployment/test_families.py",
         "cli/test_processes.py",
         "inference/test_devices.py",
         "memory/backends/test_select_tokens.py",

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from vos_zoo.portable import PortableVerbs
-
 #: Mean and standard deviation of RGB in 0-1 over ImageNet, with which every network's images are normalised.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -255,20 +253,6 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
             side_inputs: What was opened, by its name among ``side_inputs``.
         """
         return policy
-
-    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
-        """Return the verbs as functions of tensors, from which graphs are exported.
-
-        Args:
-            policy: What a session will keep; None means ``default_policy()``.
-
-        Raises:
-            ConfigError: If this network, as it is configured, cannot run as fixed graphs. The message says why.
-        """
-        raise ConfigError(
-            f"{type(self).__name__} cannot be exported: it does not give its verbs as functions of tensors "
-            "(`VOSNetwork.portable`). Choose another model, or let it run in a VideoSession."
-        )
 
     @abstractmethod
     def default_policy(self) -> MemoryPolicy:

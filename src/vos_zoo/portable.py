@@ -8,7 +8,7 @@ the session that runs them: :mod:`vos_zoo.runtime` is one that needs no torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -49,6 +49,22 @@ class Segmented(NamedTuple):
     carried: dict[str, Tensor]
 
 
+@runtime_checkable
+class PortableNetwork(Protocol):
+    """What a network offers if it can run as fixed graphs."""
+
+    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
+        """Return the verbs as functions of tensors, from which graphs are exported.
+
+        Args:
+            policy: What a session will keep; None means the network's default policy.
+
+        Raises:
+            ConfigError: If the network cannot run as fixed graphs as it is configured. The message says why.
+        """
+        ...
+
+
 class PortableVerbs(nn.Module, ABC):
     """A network's verbs as functions of tensors, for one group of objects and one frame at a time.
 
@@ -64,10 +80,10 @@ class PortableVerbs(nn.Module, ABC):
     kind: ClassVar[MemoryKind]
     #: Features that ``segment`` takes, among those of ``encode``.
     segment_takes: ClassVar[tuple[str, ...]]
-    #: Features that ``memorize`` takes, among those of ``encode`` and ``image``, the frame itself.
+    #: Features that ``memorize`` takes, among those of ``encode`` and two that the session gives: ``image``, the frame
+    #: itself, and ``claimed``, the largest of all masks that a user annotated on this frame, shape (1, 1, H, W).
     memorize_takes: ClassVar[tuple[str, ...]]
-    #: What ``segment`` leaves for ``memorize``. A name of the state stands for that array when no ``segment`` came
-    #: before, any other name for zeros.
+    #: What ``segment`` leaves for ``memorize``, which then comes after it on every frame but the first.
     carries: ClassVar[tuple[str, ...]] = ()
     #: Whether an object that is corrected leaves the objects that it shared a state with.
     splits_on_correction: ClassVar[bool] = False
@@ -89,8 +105,8 @@ class PortableVerbs(nn.Module, ABC):
             image: As for ``VOSNetwork.encode``, of one frame.
         """
         features = self.network.encode(image)._asdict()
-        taken = {name for name in (*self.segment_takes, *self.memorize_takes) if name != "image"}
-        return {name: feature for name, feature in features.items() if name in taken}
+        taken = {*self.segment_takes, *self.memorize_takes}
+        return {name: feature for name, feature in features.items() if name in taken and name != "image"}
 
     @abstractmethod
     def segment(self, features: Tensors, state: Tensors) -> Segmented:

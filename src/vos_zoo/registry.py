@@ -482,34 +482,34 @@ _SMALL_DATA = (
         "CC BY 4.0 by its README, CC BY-NC 4.0 by its terms of use",
         "https://davischallenge.org",
     ),
-    DataSource("PASCAL-S, 849 pictures", "research use", "https://github.com/frankLeo123/Saliency_Matlab"),
+    DataSource("PASCAL-S, 849 images", "research use", "https://github.com/frankLeo123/Saliency_Matlab"),
     DataSource(
-        "Oxford-IIIT Pet, 640 pictures", "CC BY-SA 4.0", "https://github.com/Mohammed14324/Pet-image-segmentation"
+        "Oxford-IIIT Pet, 640 images", "CC BY-SA 4.0", "https://github.com/Mohammed14324/Pet-image-segmentation"
     ),
     DataSource(
-        "feral cats, 430 pictures",
+        "feral cats, 430 images",
         "public domain",
         "https://github.com/pcashman21/feral-cat-segmentation-dataset-and-model",
     ),
     DataSource(
-        "human segmentation, 290 pictures",
+        "human segmentation, 290 images",
         "none stated",
         "https://github.com/VikramShenoy97/Human-Segmentation-Dataset",
     ),
-    DataSource("Clothing Co-Parsing, 260 pictures", "Apache-2.0", "https://github.com/bearpaw/clothing-co-parsing"),
+    DataSource("Clothing Co-Parsing, 260 images", "Apache-2.0", "https://github.com/bearpaw/clothing-co-parsing"),
     DataSource(
-        "cut-outs, 177 pictures", "none stated", "https://github.com/alexppppp/synthetic-dataset-object-detection"
+        "cut-outs, 177 images", "none stated", "https://github.com/alexppppp/synthetic-dataset-object-detection"
     ),
-    DataSource("Penn-Fudan pedestrians, 170 pictures", "none stated", "https://github.com/gmguarino/PennFudan"),
-    DataSource("hands, 60 pictures", "none stated", "https://github.com/phuongttn/Hand-Segmentation-Dataset"),
-    DataSource("food, 54 pictures", "none stated", "https://github.com/SasiCm/Pytorch-UNet"),
+    DataSource("Penn-Fudan pedestrians, 170 images", "none stated", "https://github.com/gmguarino/PennFudan"),
+    DataSource("hands, 60 images", "none stated", "https://github.com/phuongttn/Hand-Segmentation-Dataset"),
+    DataSource("food, 54 images", "none stated", "https://github.com/SasiCm/Pytorch-UNet"),
     DataSource(
-        "MSRC cows, 30 pictures",
+        "MSRC cows, 30 images",
         "research use",
         "https://github.com/shenjianbing/Interactive-Cosegmentation-Using-Global-and-Local-Energy-Optimization",
     ),
-    DataSource("AM-2k examples, 13 pictures", "MIT (AM-2k agreement)", "https://github.com/JizhiziLi/GFM"),
-    DataSource("FSS-1000 examples, 5 pictures", "none stated", "https://github.com/moallafatmaocto/FSS-1000"),
+    DataSource("AM-2k examples, 13 images", "MIT (AM-2k agreement)", "https://github.com/JizhiziLi/GFM"),
+    DataSource("FSS-1000 examples, 5 images", "none stated", "https://github.com/moallafatmaocto/FSS-1000"),
     DataSource("ImageNet ResNet-18 (torchvision IMAGENET1K_V1)", "BSD-3-Clause", "https://pytorch.org/vision"),
 )
 # What recipes/stcn/small.yaml and recipes/rde/small.yaml use beside it.

@@ -162,7 +162,7 @@ def test_an_interrupted_segment_says_what_is_kept(monkeypatch, capsys, small_cli
     arguments = ["segment", str(small_clip.frames), str(small_clip.first), "--out", str(tmp_path / "out")]
     arguments += ["--model", str(tiny_model), "--device", "cpu", "--size", "32"]
     assert main(arguments) == segment.EXIT_INTERRUPTED == 130
-    assert f"3 of 8 masks are in {tmp_path / 'out'}; go on with `--resume`" in capsys.readouterr().err
+    assert f"3 of 8 masks are in {tmp_path / 'out'}; continue with `--resume`" in capsys.readouterr().err
     assert len(list((tmp_path / "out").glob("*.png"))) == 3
 
 

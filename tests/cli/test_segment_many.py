@@ -69,7 +69,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(many, "segment_many", stopped)
     assert main(["segment-many", "list.csv", "--out", "masks"]) == 130
-    assert "What is finished is in masks; the same command goes on" in capsys.readouterr().err
+    assert "What is finished is in masks; repeat the command to resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["3", "0/4", "5/4", "a/b", "1/0", ""])

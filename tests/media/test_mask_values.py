@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from vos_zoo.errors import ConfigError
-from vos_zoo.media.mask_values import check_void, has_void_rims, ids_behind_greys
-from vos_zoo.media.masks import davis_palette
+from vos_zoo.media.mask_values import check_void, davis_palette, has_void_rims, ids_behind_greys
 
 
 def outlined(size=(375, 500), width=5, sides="tblr"):

@@ -13,7 +13,6 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageDraw
 
 from vos_zoo.errors import ConfigError, MaskError, MissingFileError, ShapeError
-from vos_zoo.media import masks
 from vos_zoo.media.masks import (
     MaskFolder,
     check_mask_size,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from testing.videos import clip
 from vos_zoo.errors import ConfigError, ShapeError
-from vos_zoo.media.masks import davis_palette
+from vos_zoo.media.mask_values import davis_palette
 from vos_zoo.media.overlay import contact_sheet, draw_heatmap, draw_overlay, write_image
 
 SIZE = (24, 32)

@@ -14,7 +14,8 @@ from testing.videos import clip
 from vos_zoo.errors import ConfigError, MaskError, MissingExtraError, OutputExistsError, ShapeError, VideoError
 from vos_zoo.media import writer as writer_module
 from vos_zoo.media.encodings import H264, PRORES_4444, VP9_ALPHA
-from vos_zoo.media.masks import davis_palette, read_mask
+from vos_zoo.media.mask_values import davis_palette
+from vos_zoo.media.masks import read_mask
 from vos_zoo.media.reader import open_video
 from vos_zoo.media.writer import MaskWriter, VideoWriter
 

@@ -124,7 +124,7 @@ def test_a_full_disk_keeps_what_is_complete(place, tiny_model):
     command = ["segment", "frames", "given", "--out", "out", "--model", str(tiny_model), "--device", "cpu"]
     done = subprocess.run([sys.executable, "-c", script, *command, "--size", "32"], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "3 of 8 masks are in out; go on with `--resume`" in done.stderr
+    assert "3 of 8 masks are in out; continue with `--resume`" in done.stderr
     assert "no space is left on the disk at out/00003.png" in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in (place / "out").iterdir()) == [

@@ -13,7 +13,7 @@ FACTS = CardFacts(
     name="mine",
     architecture=find_architecture("rde"),
     licence="research only; see the card",
-    trained_on=(DataSource("Oxford-IIIT Pet, 640 pictures", "CC BY-SA 4.0", "https://example.org"),),
+    trained_on=(DataSource("Oxford-IIIT Pet, 640 images", "CC BY-SA 4.0", "https://example.org"),),
     scores=(Score("seven clips", 70.0, 60.0, 80.0, "DAVIS 2017"),),
 )
 
@@ -94,7 +94,7 @@ def test_a_signature_is_invisible_and_tells_edits(text):
 
 def test_a_new_card_says_what_is_known_and_what_is_not():
     card = new_card(FACTS, story="Trained on a rainy day.")
-    for words in ("# mine", "RDE-VOS", "rainy day", "Oxford-IIIT Pet, 640 pictures: CC BY-SA 4.0", "| 70.0 | 60.0 |"):
+    for words in ("# mine", "RDE-VOS", "rainy day", "Oxford-IIIT Pet, 640 images: CC BY-SA 4.0", "| 70.0 | 60.0 |"):
         assert words in card
     assert "Not stated" in new_card(CardFacts("mine", find_architecture("rde")), story="")
 

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     except OSError as error:
         _logger.debug("Of the system", exc_info=True)
-        remedy = "the same command goes on, or `--ckpt_path` with the last checkpoint"
+        remedy = "repeat the command, or resume training with `--ckpt_path` and the last checkpoint"
         print_error("lightning", f"error: {describe_os_error(error, remedy)} {kept.describe()}".rstrip())
         return EXIT_BAD_INPUT
     return 0

@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
             result = _reproduce(table, arguments, options)
             written = write_result(result, options.out)
     except KeyboardInterrupt:
-        print(f"vos-zoo: finished videos are kept in {options.out}; the same command goes on.", file=sys.stderr)
+        print(f"vos-zoo: finished videos are kept in {options.out}; repeat the command to resume.", file=sys.stderr)
         raise
     print(result.text())
     print("\nWrote " + ", ".join(map(str, written)))

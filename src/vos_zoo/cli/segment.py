@@ -118,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory-budget", type=byte_count, metavar="BYTES", help="most bytes of the network's memory, e.g. 2GiB"
     )
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="go on where an earlier run in DIR stopped")
+    existing.add_argument("--resume", action="store_true", help="continue an earlier run in DIR where it stopped")
     existing.add_argument(
         "--redo",
         action="store_true",
@@ -212,4 +212,4 @@ def _say_what_is_kept(arguments: argparse.Namespace, finished: tuple[int, int]) 
         print(f"vos-zoo: all masks in {arguments.out} are whole; finish with `--redo`.", file=sys.stderr)
     elif done:
         kind = "masks are in" if arguments.direction == "forward" else "steps are finished in"
-        print(f"vos-zoo: {done} of {total} {kind} {arguments.out}; go on with `--resume`.", file=sys.stderr)
+        print(f"vos-zoo: {done} of {total} {kind} {arguments.out}; continue with `--resume`.", file=sys.stderr)

@@ -107,7 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if arguments.debug:
             raise
-        print(f"vos-zoo: stopped. What is finished is in {arguments.out}; the same command goes on.", file=sys.stderr)
+        where = f"What is finished is in {arguments.out}"
+        print(f"vos-zoo: stopped. {where}; repeat the command to resume.", file=sys.stderr)
         return EXIT_INTERRUPTED
     print(_summary(report))
     return EXIT_FAILED if report.failures else 0

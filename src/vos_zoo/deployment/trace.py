@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from vos_zoo.errors import ConfigError
 from vos_zoo.inference.optimize import optimize_network
+from vos_zoo.portable import PortableNetwork
 from vos_zoo.runtime.manifest import CARRIED, LEAST_CELLS, NEXT, STATE, Array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from vos_zoo.network import MemoryPolicy, VOSNetwork
     from vos_zoo.portable import PortableVerbs
@@ -64,6 +66,11 @@ def portable_verbs(network: VOSNetwork[Any, Any], policy: MemoryPolicy | None = 
     Raises:
         ConfigError: If the network cannot be exported.
     """
+    if not isinstance(network, PortableNetwork):
+        raise ConfigError(
+            f"{type(network).__name__} cannot be exported: it does not give its verbs as functions of tensors "
+            "(`vos_zoo.portable`). Choose another model, or let it run in a VideoSession."
+        )
     optimized = optimize_network(network, torch.device("cpu"), winograd=False)
     for part in optimized.modules():  # graphs hold plain, contiguous weights
         for name, weight in part._parameters.items():
@@ -71,6 +78,7 @@ def portable_verbs(network: VOSNetwork[Any, Any], policy: MemoryPolicy | None = 
                 part._parameters[name] = nn.Parameter(
                     weight.detach().contiguous(memory_format=torch.contiguous_format), requires_grad=False
                 )
+    assert isinstance(optimized, PortableNetwork)
     return optimized.portable(policy).eval()
 
 
@@ -119,8 +127,8 @@ class _Tracer:
         self._features = {
             name: self._array(name, *part.shape[:2], *self._part_of_frame(part)) for name, part in features.items()
         }
-        self._features["image"] = self._image
-        segment = [self._features[name] for name in verbs.segment_takes]
+        self._given = {"image": self._image, "claimed": self._array("claimed", 1, 1, "height", "width")}
+        segment = self._taken(verbs.segment_takes)
         result = verbs.segment(
             {array.name: self._tensor(array) for array in segment},
             {array.name.removeprefix(STATE): self._tensor(array) for array in self._state},
@@ -128,18 +136,18 @@ class _Tracer:
         self._carried = {name: self._carried_array(name, result.carried[name]) for name in verbs.carries}
 
     def encode(self) -> Program:
-        outputs = tuple(array for name, array in self._features.items() if name != "image")
+        outputs = tuple(self._features.values())
         return self._program("encode", _Encode(self._verbs, tuple(a.name for a in outputs)), (self._image,), outputs)
 
     def segment(self) -> Program:
-        inputs = (*(self._features[name] for name in self._verbs.segment_takes), *self._state)
+        inputs = (*self._taken(self._verbs.segment_takes), *self._state)
         outputs = (self._array("logits", 1, "objects", "height", "width"), *self._carried.values())
         return self._program("segment", _Segment(self._verbs, inputs), inputs, outputs)
 
     def memorize(self) -> Program:
         verbs = self._verbs
         state = self._state if verbs.kind == "recurrent" else ()
-        features = (*(self._features[name] for name in verbs.memorize_takes), *self._carried.values())
+        features = (*self._taken(verbs.memorize_takes), *self._carried.values())
         inputs = (*features, *self._masks, self._reference, *state)
         outputs = tuple(
             self._array(f"{NEXT}{array.name}", *(part for part in array.shape if part != "frames"))
@@ -154,6 +162,10 @@ class _Tracer:
             warnings.simplefilter("ignore")  # of torch to itself
             exported = torch.export.export(module.eval(), example, dynamic_shapes=(shapes,), strict=False)
         return Program(name, exported, module, inputs, outputs)
+
+    def _taken(self, names: Sequence[str]) -> list[Array]:
+        known = self._features | self._given
+        return [known[name] for name in names]
 
     def _array(self, name: str, *shape: int | str) -> Array:
         """Describe an array, with numbers for the words of fixed sizes."""

@@ -33,6 +33,13 @@ def to_detections(
     Raises:
         MissingExtraError: If supervision is not installed.
         MaskError: If the mask is no array of ids, or an object has no confidence.
+
+    Example:
+        >>> mask = np.zeros((40, 60), np.uint8)
+        >>> mask[10:20, 30:50] = 7
+        >>> found = to_detections(mask, confidence={7: 0.9})
+        >>> found.xyxy.tolist(), found.tracker_id.tolist()
+        ([[30.0, 10.0, 49.0, 19.0]], [7])
     """
     try:
         import supervision

@@ -86,6 +86,17 @@ def export_masks(
         MaskError: If a mask cannot be read, does not fit the video, or is none that the format can hold; or if an
             object of ``objects`` or ``labels`` is in no mask.
         VideoError: If the video cannot be read, or no encoder is there for a video format.
+
+    Example:
+        >>> import numpy as np
+        >>> from vos_zoo.media.masks import write_mask
+        >>> mask = np.zeros((48, 64), np.uint8)
+        >>> mask[10:20, 10:30] = 1
+        >>> for index in range(2):
+        ...     write_mask(f"masks/{index:05d}.png", mask)
+        >>> report = export_masks("masks", to="npz", out="masks.npz")
+        >>> report.frames, report.objects, np.load(report.path)["masks"].sum(axis=(1, 2)).tolist()
+        (2, (1,), [200, 200])
     """
     found = _find_format(to)
     if soft and not found.has_soft_edges:

@@ -129,8 +129,10 @@ def _look(
     pixels = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32))
     drawn = torch.from_numpy(np.pad(maps, ((0, 0), (0, bottom), (0, right))))
     # The picture and its mirror image, of which the mean is more often right.
+    device = next((part.device for part in network.parameters()), pixels.device)
     with torch.inference_mode():
-        logits = network(torch.stack([pixels, pixels.flip(-1)]), torch.stack([drawn, drawn.flip(-1)]))[:, 0]
+        both = (torch.stack([part, part.flip(-1)]).to(device) for part in (pixels, drawn))
+        logits = network(*both)[:, 0].float()
         sureness = (logits[0] + logits[1].flip(-1)).div(2).sigmoid()[:height, :width]
-        found: NDArray[np.uint8] = sureness.mul(255).round().to(torch.uint8).numpy()
+        found: NDArray[np.uint8] = sureness.mul(255).round().to(torch.uint8).cpu().numpy()
     return found

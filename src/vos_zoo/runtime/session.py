@@ -15,7 +15,7 @@ from vos_zoo.inference.sizes import check_size, native_size
 from vos_zoo.runtime.aggregation import aggregate, sigmoid
 from vos_zoo.runtime.geometry import ArrayGeometry
 from vos_zoo.runtime.graphs import OnnxGraphs
-from vos_zoo.runtime.manifest import CARRIED, STATE, Array, Manifest, read_manifest
+from vos_zoo.runtime.manifest import CARRIED, Array, Manifest, read_manifest
 from vos_zoo.runtime.memory import Group, GroupState, fill_up, new_state
 from vos_zoo.runtime.resize import resize_plane
 
@@ -192,7 +192,7 @@ class GraphSession:
         features = {"image": image, **self._graphs.run("encode", {"image": image})}
         carried: list[dict[str, Any]] = [{} for _ in self._groups]
         probabilities = np.zeros((len(objects), *geometry.padded_size), np.float32)
-        if needs_prediction:
+        if needs_prediction or (self._groups and manifest.memory.carries):
             for group, left in zip(self._groups, carried, strict=True):
                 results = self._graphs.run("segment", features | group.state.values())
                 logits = self._graphs.to_array(results.pop("logits"))[0]
@@ -248,14 +248,17 @@ class GraphSession:
         groups = self._split(carried, reference)
         if known < len(masks):
             newcomers = list(range(known, len(masks)))
-            groups.append((Group(newcomers, self._new_state(len(newcomers), size)), {}))
+            count = len(newcomers)
+            groups.append((Group(newcomers, self._new_state(count, size)), self._nothing(count, size)))
         after = []
         for group, left in groups:
             own = masks[group.planes]
             others = total - own if len(masks) > 1 else np.zeros_like(own)
             given = np.array([plane in reference for plane in group.planes], np.float32)
+            claimed = masks[reference].max(axis=0, initial=0.0)
             arrays = {"masks": own[None], "others": others[None], "reference": given}
-            values = features | group.state.values() | self._carried(group, left, size)
+            values = features | group.state.values() | left
+            values["claimed"] = self._graphs.to_value(claimed[None, None])
             for name, part in arrays.items():
                 values[name] = self._graphs.to_value(fill_up(part, min(1, part.ndim - 1), self._manifest.objects))
             results = self._graphs.run("memorize", values)
@@ -282,26 +285,20 @@ class GraphSession:
             ]
         return groups
 
-    def _carried(self, group: Group, left: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-        """Return what ``segment`` left for ``memorize``; where it was not called, the state, or zeros."""
-        if left or not self._manifest.memory.carries:
-            return left
-        state = group.state.values()
-        stands_for = {f"{CARRIED}{name}": f"{STATE}{name}" for name in self._manifest.memory.carries}
-        inputs = {array.name: array for array in self._manifest.graphs["memorize"].inputs}
-        return {
-            name: state[twin] if twin in state else self._zeros(inputs[name], len(group.planes), size)
-            for name, twin in stands_for.items()
-        }
-
     def _new_state(self, objects: int, size: tuple[int, int]) -> GroupState:
         def shape_of(array: Array) -> tuple[int, ...]:
             return self._resolve(array, objects, size)
 
         return new_state(self._manifest.memory, shape_of, self._graphs, self._manifest.objects)
 
-    def _zeros(self, array: Array, objects: int, size: tuple[int, int]) -> Any:
-        return self._graphs.to_value(np.zeros(self._resolve(array, objects, size), np.float32))
+    def _nothing(self, objects: int, size: tuple[int, int]) -> dict[str, Any]:
+        """Return zeros for what ``segment`` leaves for ``memorize``."""
+        names = {f"{CARRIED}{name}" for name in self._manifest.memory.carries}
+        return {
+            array.name: self._graphs.to_value(np.zeros(self._resolve(array, objects, size), np.float32))
+            for array in self._manifest.graphs["memorize"].inputs
+            if array.name in names
+        }
 
     def _resolve(self, array: Array, objects: int, size: tuple[int, int]) -> tuple[int, ...]:
         return array.resolve(height=size[0], width=size[1], objects=self._manifest.objects or objects)

@@ -251,7 +251,7 @@ def _reached(address: str) -> Iterator[None]:
     except Exception as error:
         raise StoreError(
             f"Store `{address}` cannot be reached or refuses ({type(error).__name__}: {error}). Check address, network "
-            "and rights; the same command goes on."
+            "and rights; repeat the command to resume."
         ) from error
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -19,13 +18,14 @@ from vos_zoo.registry import describe_network, find_architecture
 from vos_zoo.segmentation.frames import segment_frames
 from vos_zoo.testing.clips import HEIGHT, VIDEO, WIDTH, planes, relabel, training_batch
 from vos_zoo.testing.little_memory import LittleMemory
+from vos_zoo.testing.session_tester import SessionTester
 from vos_zoo.weights import save_checkpoint_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class ModelTester:
+class ModelTester(SessionTester):
     """Subclass it, name the model and its parameter counts, and add what is particular to the paper.
 
     The architecture has to be known to the registry and to have a variant ``tiny`` that runs on a CPU in moments.
@@ -206,28 +206,8 @@ class ModelTester:
 
     # Sessions
 
-    @pytest.mark.parametrize("size", [(33, 47), (16, 61), (5, 9), (48, 64)])
-    def test_masks_have_the_frames_own_odd_size(self, network: Any, size: tuple[int, int]) -> None:
-        frames, masks = VIDEO.frames[:, : size[0], : size[1]], VIDEO.masks[:, : size[0], : size[1]].copy()
-        masks[0, 0, 0] = 1
-        session = VideoSession(network, size=None)
-        results = [session.step(frame, masks[0] if index == 0 else None) for index, frame in enumerate(frames[:5])]
-        assert {result.mask.shape for result in results} == {size}
-        assert {tuple(result.probabilities.shape[1:]) for result in results} == {size}
-        assert all(result.probabilities.isfinite().all() for result in results)
-
-    @pytest.mark.parametrize("ids", [(7,), (7, 300, 65535)])
-    def test_one_and_many_objects(self, network: Any, ids: tuple[int, ...]) -> None:
-        mask = relabel(VIDEO.masks[0], ids)
-        session = VideoSession(network, size=None)
-        first = session.step(VIDEO.frames[0], mask)
-        assert (first.mask == mask).all()
-        for frame in VIDEO.frames[1:]:
-            result = session.step(frame)
-            assert result.object_ids == ids
-            assert set(np.unique(result.mask)) <= {0, *ids}
-            assert result.probabilities.shape == (1 + len(ids), HEIGHT, WIDTH)
-            torch.testing.assert_close(result.probabilities.sum(0), torch.ones(HEIGHT, WIDTH))
+    def open_session(self, **options: Any) -> Any:
+        return VideoSession(self.new_network(), size=None, **options)
 
     def test_masks_in_the_middle_reach_both_ends(self, network: Any) -> None:
         masks = {3: relabel(VIDEO.masks[3], (1, 2)), 6: relabel(VIDEO.masks[6], (2, 7))}
@@ -241,25 +221,6 @@ class ModelTester:
                 assert torch.equal(result.probabilities, backward[index].probabilities)
             if index in masks:
                 assert (result.mask[masks[index] > 0] == masks[index][masks[index] > 0]).all()
-
-    def test_an_object_may_join_be_corrected_and_leave(self, network: Any) -> None:
-        session = VideoSession(network, size=None)
-        session.step(VIDEO.frames[0], relabel(VIDEO.masks[0], (1,)))
-        before = session.step(VIDEO.frames[1])
-        assert before.object_ids == (1,)
-        joined = session.step(VIDEO.frames[2], relabel(VIDEO.masks[2], (0, 2, 3)))
-        assert joined.object_ids == (1, 2, 3)
-        session.step(VIDEO.frames[3])
-        correction = relabel(VIDEO.masks[4], (0, 2))
-        corrected = session.step(VIDEO.frames[4], correction)
-        assert ((corrected.mask == 2) == (correction == 2)).all()
-        session.remove(1)
-        session.remove(3)
-        for frame in VIDEO.frames[5:]:
-            result = session.step(frame)
-            assert result.object_ids == (2,)
-            assert result.probabilities.shape[0] == 2
-            assert result.probabilities.isfinite().all()
 
     def test_what_an_annotated_frame_memorises(self, network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """An annotated frame is predicted and aggregated like any other; given masks change it; it is aggregated again.

@@ -189,7 +189,7 @@ class PredictionWriter(BasePredictionWriter):
         """Say that this device has ended, and that nothing is lost."""
         self._presence.close()
         if trainer.predicting and self._run and not isinstance(exception, FailedVideosError):
-            rank_zero_info("Finished videos are kept in %s; the same command goes on with the others", self.root)
+            rank_zero_info("Finished videos are kept in %s; repeat the command to do the others", self.root)
 
     def _take(self, trainer: pl.Trainer, prediction: VideoPrediction, *, is_first: bool = False) -> bool:
         """Make sure that a video is finished or has failed; False if another process is at work on it.

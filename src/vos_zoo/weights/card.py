@@ -194,7 +194,7 @@ def _slug(name: str) -> str:
     """Return the part of a name before its details as an identifier.
 
     Example:
-        >>> _slug("Oxford-IIIT Pet, 640 pictures"), _slug("DAVIS 2016 (25 training sequences)")
+        >>> _slug("Oxford-IIIT Pet, 640 images"), _slug("DAVIS 2016 (25 training sequences)")
         ('oxford-iiit-pet', 'davis-2016')
     """
     return re.sub(r"[^a-z0-9]+", "-", re.split(r"[,(]", name.lower())[0]).strip("-")

@@ -10,7 +10,8 @@ from PIL import Image
 from testing.videos import clip, write_video
 from vos_zoo.data.layouts.check import FORMATS, check_root
 from vos_zoo.errors import ConfigError, MissingFileError
-from vos_zoo.media.masks import davis_palette, write_mask
+from vos_zoo.media.mask_values import davis_palette
+from vos_zoo.media.masks import write_mask
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from .recurrence import ConvLSTM
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vos_zoo.portable import PortableVerbs
+
     from .config import HS2SConfig
 
 _REFERENCE_NAMES: dict[str, tuple[str, ...]] = {
@@ -141,6 +143,12 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
         """Make an empty memory."""
         return HS2SMemory(policy or self.default_policy())
 
+    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
+        """Return the verbs over the states of all objects."""
+        from .portable import HS2SVerbs
+
+        return HS2SVerbs(self, policy or self.default_policy())
+
     def encode(self, image: Tensor) -> HS2SFeatures:
         """Apply what does not depend on masks to a normalised frame (B, 3, H, W): both first convolutions."""
         return HS2SFeatures(self.encoder.image_stem(image), self.reference_encoder.image_stem(image))
@@ -232,14 +240,14 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
         starting = self._starting(annotated, memory)
         encoded = list(range(objects)) if "previous" in self.reference_names else starting
         if encoded:
-            of_frame = self._encode_reference(features, masks[:, encoded])
+            of_frame = self.encode_reference(features, masks[:, encoded])
             if "previous" in self.reference_names:
                 state |= {f"{prefix}previous": part for prefix, part in of_frame.items()}
             if starting:
                 first = {
                     prefix: part[:, [encoded.index(plane) for plane in starting]] for prefix, part in of_frame.items()
                 }
-                fresh = self._initial_state(first)
+                fresh = self.initial_state(first)
                 if "first" in self.reference_names:
                     fresh |= {f"{prefix}first": part for prefix, part in first.items()}
                 state |= {
@@ -254,7 +262,7 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
         goes_on = memory.num_objects if self.config.correction == "continue" else 0
         return sorted(plane for plane in annotated if plane >= goes_on)
 
-    def _encode_reference(self, features: HS2SFeatures, masks: Tensor) -> ObjectState:
+    def encode_reference(self, features: HS2SFeatures, masks: Tensor) -> ObjectState:
         """Encode a frame with masks (B, n, H, W): reduced map under "", stride-16 map under "skip_"."""
         encoded = self.reference_encoder(features.reference_stem, masks)
         parts = {"": encoded.reduced}
@@ -262,7 +270,7 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
             parts["skip_"] = encoded.stride16
         return {prefix: _per_object(part, masks.shape[0]) for prefix, part in parts.items()}
 
-    def _initial_state(self, first: ObjectState) -> ObjectState:
+    def initial_state(self, first: ObjectState) -> ObjectState:
         """Return states of objects that start with these encoded first frames."""
         state: ObjectState = {}
         for prefix, part in first.items():

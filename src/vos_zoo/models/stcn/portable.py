@@ -59,8 +59,11 @@ class STCNVerbs(PortableVerbs):
 
     def read(self, features: Tensors, tokens: MemoryTokens) -> Tensor:
         """Read (1, O, Cv, h, w)."""
-        key = features["key"]
-        values, _ = read_portable(key.flatten(2).mT, tokens, self.network.config.top_k)
+        values, _ = read_portable(features["key"].flatten(2).mT, tokens, self.network.config.top_k)
+        return self.per_object(values, features["key"])
+
+    def per_object(self, values: Tensor, key: Tensor) -> Tensor:
+        """Split values (1, hw, O*Cv) read at the positions of ``key`` (1, Ck, h, w): (1, O, Cv, h, w)."""
         split = values.unflatten(2, (-1, self.network.config.value_dim)).unflatten(1, key.shape[2:])
         return split.permute(0, 3, 4, 1, 2)
 

@@ -60,20 +60,19 @@ class InstanceStream(nn.Module):
         """Numbers that one head takes in memory."""
         return self.num_parameters + EXTRA_NUMBERS
 
-    def describe(self, values: Tensor, probabilities: Tensor, annotated: frozenset[int]) -> Heads:
+    def describe(self, values: Tensor, probabilities: Tensor, is_annotated: Tensor) -> Heads:
         """Generate the heads of one memory frame.
 
         Args:
             values: The objects' values, shape (B, O, Cv, h, w).
             probabilities: Their masks, shape (B, O, H, W).
-            annotated: Planes that a user annotated, for which a single pixel is enough.
+            is_annotated: Which of them a user annotated, shape (O,); for those a single pixel is enough.
 
         Returns:
             Heads with T = 1. With pooled heads the parameters are generated later and empty here.
         """
         origins, area = centroids(probabilities.detach() > 0.5)
-        least = area.new_full(area.shape[1:], float(self.config.min_head_area))
-        least[sorted(annotated)] = 1.0
+        least = torch.where(is_annotated, 1.0, float(self.config.min_head_area))
         valid = (area >= least).float()
         if self.config.head_memory == "pooled":
             parameters = origins.new_empty(*area.shape, 0)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vos_zoo.models.grouped_memory import ObjectGroup
+    from vos_zoo.portable import PortableVerbs
 
     from .config import TSNConfig
     from .heads import Heads
@@ -99,6 +100,12 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
             differentiable=torch.is_grad_enabled(),
         )
 
+    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
+        """Return the verbs over a memory of whole frames and their heads."""
+        from .portable import TSNVerbs
+
+        return TSNVerbs(self, policy or self.default_policy())
+
     def encode(self, image: Tensor) -> STCNFeatures:
         """Encode a normalised frame (B, 3, H, W)."""
         stride4, stride8, stride16 = self.key_encoder(image)
@@ -118,17 +125,17 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
     def predict(self, features: STCNFeatures, memory: TSNMemory) -> TSNPrediction:
         """Return the current frame's logits with its routing map."""
         if self.instance_stream is None:
-            pixel = self._pixel_embedding(features, self.read(features, memory))
-            return TSNPrediction(self._decode(features, pixel))
+            pixel = self.pixel_embedding(features, self.read(features, memory))
+            return TSNPrediction(self.decode_embedding(features, pixel))
         instance = memory.per_group(lambda group: self._instance_embedding(features, group)).flatten(0, 1)
         if not self.config.has_pixel_stream:
-            return TSNPrediction(self._decode(features, instance))
+            return TSNPrediction(self.decode_embedding(features, instance))
         readout, routing = self._read_both(features, memory)
-        pixel = self._pixel_embedding(features, readout)
+        pixel = self.pixel_embedding(features, readout)
         if routing is None:
-            return TSNPrediction(self._decode(features, (pixel + instance) / 2))
+            return TSNPrediction(self.decode_embedding(features, (pixel + instance) / 2))
         weight = routing.flatten(0, 1).unsqueeze(1).to(pixel.dtype)
-        logits = self._decode(features, torch.lerp(pixel, instance.to(pixel.dtype), weight))
+        logits = self.decode_embedding(features, torch.lerp(pixel, instance.to(pixel.dtype), weight))
         return TSNPrediction(logits, routing, self._compare_first(features, memory) if memory.compares_first else None)
 
     def memorize(
@@ -145,7 +152,8 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
         planes = reference_planes(reference, values.shape[1])
         heads = None
         if self.instance_stream is not None:
-            heads = self.instance_stream.describe(values, probabilities, planes)
+            is_annotated = torch.tensor([plane in planes for plane in range(values.shape[1])], device=values.device)
+            heads = self.instance_stream.describe(values, probabilities, is_annotated)
         keys = features.key.flatten(2).mT
         token_values = values.flatten(3).transpose(2, 3)
         rows, key_width, value_width = self._stored_sizes(keys.shape[1])
@@ -234,7 +242,7 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
 
         return memory.per_group(compare)
 
-    def _pixel_embedding(self, features: STCNFeatures, readout: Tensor) -> Tensor:
+    def pixel_embedding(self, features: STCNFeatures, readout: Tensor) -> Tensor:
         """Return the pixel stream's embedding (B*O, Cd, h, w)."""
         embedding: Tensor = self.decoder.compress(STCNNetwork.decoder_input(features, readout))
         return embedding
@@ -253,7 +261,7 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
         embedding: Tensor = stream(features.thin, heads, (features.image.shape[2], features.image.shape[3]))
         return embedding.reshape(len(features.thin), -1, *embedding.shape[1:])
 
-    def _decode(self, features: STCNFeatures, embedding: Tensor) -> Tensor:
+    def decode_embedding(self, features: STCNFeatures, embedding: Tensor) -> Tensor:
         """Decode fused embeddings (B*O, Cd, h, w) to mask logits (B, O, H, W): STCN's decoder past its first block."""
         decoder = self.decoder
         embedding = decoder.up_8_4(features.stride4, decoder.up_16_8(features.stride8, embedding))

@@ -51,7 +51,7 @@ class TokenAttention(nn.Module):
             Shape (M, C).
         """
         channels = embedding.shape[1]
-        query = self.query(embedding).reshape(len(embedding), self.heads, -1)
+        query = self.query(embedding).unflatten(1, (self.heads, -1))
         width = query.shape[2]
         key_bias = self.key.bias.reshape(self.heads, width).to(query.dtype)
         key_weight = self.key.weight.reshape(self.heads, width, channels).to(query.dtype)
