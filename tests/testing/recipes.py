@@ -11,12 +11,12 @@ from typing import Any
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-# Fine-tuning takes its architecture from a weight and not from the recipe, and the detector is none of the networks;
-# both have tests of their own, in tests/recipes.
+# Fine-tuning takes its architecture from a weight and not from the recipe; the detector and the prompt network are no
+# models of the zoo. All of them have tests of their own, in tests/recipes.
 _FILES = sorted(
     path.relative_to(REPOSITORY).as_posix()
     for path in (REPOSITORY / "recipes").rglob("*.yaml")
-    if path.name not in ("finetune.yaml", "detector.yaml")
+    if path.name not in ("finetune.yaml", "detector.yaml") and path.parent.name != "prompts"
 )
 OVERLAYS = [path for path in _FILES if "/ablations/" in path]
 """Recipes that say what they change in a stage's recipe."""

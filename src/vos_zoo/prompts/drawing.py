@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vos_zoo.media.overlay import draw_overlay
 
-from .prompt import Box, Point, Points, Polygon, Prompt, Scribbles
+from .prompt import Box, Brush, Point, Points, Polygon, Prompt, Scribbles
 
 __all__ = ["draw_prompts"]
 
@@ -48,7 +48,7 @@ def draw_prompts(frame: NDArray[np.uint8], mask: NDArray[Any], prompts: Sequence
             _outline(picture, [(left, top), (right, top), (right, bottom), (left, bottom)], unit)
         elif isinstance(prompt, Polygon):
             _outline(picture, prompt.outline, unit)
-        else:
+        elif not isinstance(prompt, Brush):  # whose strokes are in the mask as they are
             signs = ((prompt.negative, False), (prompt.positive, True))
             for group, is_positive in signs:
                 for entry in group:

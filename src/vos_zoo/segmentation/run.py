@@ -7,20 +7,25 @@ import itertools
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from vos_zoo.inference.geometry import enlarge
+from vos_zoo.interchange.probabilities import ProbabilityWriter
 from vos_zoo.media.masks import read_mask
 from vos_zoo.media.overlay import draw_overlay
 from vos_zoo.media.writer import VideoWriter
 from vos_zoo.segmentation.blending import Blender, KeptPass
+from vos_zoo.segmentation.confidence import ObjectTable
 from vos_zoo.segmentation.journal import given_digest
 from vos_zoo.segmentation.passes import run_pass
 from vos_zoo.segmentation.views import ViewWriter
 from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from vos_zoo.inference.result import FrameResult
     from vos_zoo.media.frames import VideoFrame, VideoReader
@@ -76,15 +81,22 @@ class Run:
         writer: The folder of masks, which is locked.
         progress: Called with the number of finished steps and of all steps; None if nobody wants to know. A step is one
             frame of one pass.
+        on_frame: Called with every result whose mask has been written; None if nobody wants to know.
     """
 
     def __init__(
-        self, plan: Plan, sessions: Sessions, writer: MaskWriter, progress: Callable[[int, int], None] | None
+        self,
+        plan: Plan,
+        sessions: Sessions,
+        writer: MaskWriter,
+        progress: Callable[[int, int], None] | None,
+        on_frame: Callable[[FrameResult], None] | None = None,
     ) -> None:
         self._plan = plan
         self._sessions = sessions
         self._writer = writer
         self._progress = progress
+        self._on_frame = on_frame
         self._reader = plan.inputs.reader
         self._kept = KeptPass(plan.outputs.folder / _KEPT_FOLDER)
         self._total = sum(len(one.segmented) for passes in plan.windows for one in passes)
@@ -92,6 +104,8 @@ class Run:
         self._came: set[str] = set()
         self._device = ""
         self._views: ViewWriter | None = None
+        self._table = ObjectTable(plan.outputs.folder, resume=plan.outputs.resume or plan.outputs.redo)
+        self._probabilities = ProbabilityWriter(plan.outputs.folder) if plan.outputs.saves_probabilities else None
         # An overlay is drawn along the way if all frames come once, in their order.
         is_in_order = not plan.is_redo and all(one.positions == range(len(self._reader)) for one in plan.windows[0])
         path = plan.outputs.overlay
@@ -109,7 +123,7 @@ class Run:
         if self._sessions.show is not None and outputs.views is not None:
             self._views = ViewWriter(outputs.views, self._sessions.show, resume=outputs.resume or outputs.redo)
         begin = time.perf_counter()
-        with self._overlay or contextlib.nullcontext(), self._views or contextlib.nullcontext():
+        with self._overlay or contextlib.nullcontext(), self._views or contextlib.nullcontext(), self._table:
             for passes in plan.windows:
                 self._run_window(passes, finished)
                 if plan.is_redo:
@@ -210,8 +224,14 @@ class Run:
             return
         if blender is not None and position in one.blended:
             result = blender.blend(result)
+        if self._probabilities is not None:  # first, so that a mask that counts as finished has them
+            self._probabilities.write(frame.name, _planes(result))
         self._writer.write(frame.name, result.mask)
+        annotations = self._plan.inputs.annotations
+        self._table.write(frame.index, frame.name, result.objects, annotations.ids(frame.name))
         self._segmented += 1
+        if self._on_frame is not None:
+            self._on_frame(result)
 
     def _known_mask(self, one: Pass, name: str) -> Mask | None:
         """Give the mask that a frame has now, from which a pass goes on."""
@@ -228,6 +248,13 @@ class Run:
             for frame in self._reader:
                 if frame.name in self._writer.done:
                     overlay.write(draw_overlay(frame.image, self._finished_mask(frame.name)), frame.time)
+
+
+def _planes(result: FrameResult) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Give every object's probability at the frame's size, one at a time."""
+    height, width = result.mask.shape
+    for plane, object_id in enumerate(result.object_ids, start=1):
+        yield object_id, enlarge(result.probabilities[plane : plane + 1], (height, width))[0].cpu().numpy()
 
 
 def _overlay_writer(path: Path, reader: VideoReader) -> VideoWriter:

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vos_zoo.prompts.maps import draw_maps
 from vos_zoo.prompts.network import PromptConfig, PromptNetwork
-from vos_zoo.prompts.simulation import Click, damaged_mask, jittered_box, next_click, tight_box
+from vos_zoo.prompts.simulation import Click, damaged_mask, jittered_box, next_click, overlaps, tight_box
 from vos_zoo.registry import describe_network
 from vos_zoo.training.initial_weights import load_trunks
 
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
     from vos_zoo.data.clips.dataset import ClipBatch
+    from vos_zoo.data.modules.validation import VideoItem
 
 Mask = NDArray[np.bool_]
 
+_MEASURED = 1, 3  # prompts after which answers are measured
 _CLICKED = 0.75  # of the answers get a click; the others are only looked at again, as after a first look from afar
 
 
@@ -149,11 +151,19 @@ class PromptModule(pl.LightningModule):
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
+    def validation_step(self, batch: VideoItem, batch_idx: int) -> None:
+        """Prompt every object in the first frame that shows it, and log the mean IoU (0-1) after 1 and 3 prompts."""
+        self._measure(batch, "val")
+
+    def test_step(self, batch: VideoItem, batch_idx: int) -> None:
+        """Do as in validation."""
+        self._measure(batch, "test")
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, with a rate of its own for the ResNet, and one cosine over the whole training."""
         trunk = list(self.network.trunk.backbone_parameters())
         known = {id(parameter) for parameter in trunk}
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [part for part in self.network.parameters() if id(part) not in known]},
             {"params": trunk, "lr": self.learning_rate * self.backbone_rate},
         ]
@@ -169,6 +179,26 @@ class PromptModule(pl.LightningModule):
         warm = min(1.0, (iteration + 1) / max(self.warmup_steps, 1))
         total = max(self.trainer.estimated_stepping_batches, 1)
         return warm * 0.5 * (1 + float(np.cos(np.pi * min(iteration / total, 1.0))))
+
+    def _measure(self, video: VideoItem, stage: str) -> None:
+        first: dict[int, int] = {}
+        for index in sorted(video["annotated"]):
+            for label in np.unique(video["masks"][index]):
+                if label:
+                    first.setdefault(int(label), index)
+        for label, index in first.items():
+            for kind in ("click", "box"):
+                scores = overlaps(
+                    video["frames"][index],
+                    video["masks"][index] == label,
+                    method=self.network,
+                    begin_with=kind,
+                    count=max(_MEASURED),
+                    rng=np.random.default_rng([self.seed, label]),
+                )
+                for count in _MEASURED:
+                    name = f"{stage}/iou_{kind}_{count}"
+                    self.log(name, scores[count - 1], on_epoch=True, on_step=False, batch_size=1, sync_dist=True)
 
     def _maps(self, samples: list[_Sample]) -> Tensor:
         return torch.stack([sample.maps() for sample in samples]).to(self.device)

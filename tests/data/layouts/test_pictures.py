@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vos_zoo.data.clips.compositing import cut_random_sprite
-from vos_zoo.data.layouts.pictures import CocoInstances, ImageMaskPairs, decode_segmentation
+from vos_zoo.data.layouts.pictures import CocoInstances, ImageMaskPairs, decode_segmentation, held_back_keys
 from vos_zoo.errors import DataError, MissingFileError
 
 
@@ -38,6 +38,25 @@ def test_pictures_without_mask_are_left_out(data_root, tmp_path):
     shutil.copytree(data_root / "pairs", tmp_path / "pairs")
     (tmp_path / "pairs/cats/01.png").unlink()
     assert len(ImageMaskPairs(tmp_path / "pairs")) == 4
+
+
+def test_pictures_are_held_back_by_their_names_alone(data_root):
+    names = ImageMaskPairs(data_root / "pairs").keys
+    kept_back = held_back_keys(names, 2)
+    assert len(kept_back) == 2
+    assert kept_back == held_back_keys(reversed(names), 2) < held_back_keys(names, 3)
+    assert set(ImageMaskPairs(data_root / "pairs", held_back=2).keys) == set(names) - kept_back
+    # Whatever sources are chosen, the same pictures are left out.
+    first = held_back_keys(names, 1)
+    cats = ImageMaskPairs(data_root / "pairs", held_back=1, sources=["cats"]).keys
+    assert set(cats) == {"cats/01", "cats/03"} - first
+    with pytest.raises(DataError, match="no picture"):
+        ImageMaskPairs(data_root / "pairs", held_back=5)
+
+
+def test_names_are_chosen_by_sha256():
+    # echo -n NAME | sha256sum
+    assert held_back_keys(["a", "b", "c"], 1) == {"c"}
 
 
 def test_missing_root(tmp_path):

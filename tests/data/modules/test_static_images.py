@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from testing.data_modules import LIGHTNING_WARNINGS, SMALL, assert_equal, batches
+from vos_zoo.data.modules.sets import PictureSet
 from vos_zoo.data.modules.static_images import StaticImagesDataModule
+from vos_zoo.errors import ConfigError
 
 pytestmark = LIGHTNING_WARNINGS
 
@@ -13,3 +17,13 @@ def test_static_module_accepts_the_folder_of_pairs_itself(data_root):
         batches(StaticImagesDataModule(str(data_root), **SMALL)),
         batches(StaticImagesDataModule(str(data_root / "pairs"), **SMALL)),
     )
+
+
+def test_pairs_are_held_back(data_root):
+    module = StaticImagesDataModule(str(data_root), held_back=2, **SMALL)
+    ((clips, _),) = module.clip_sources()
+    assert len(clips.pairs) == 3
+    with pytest.raises(ConfigError, match="sets and held_back"):
+        StaticImagesDataModule(str(data_root), sets=[PictureSet("pairs")], held_back=2, **SMALL)
+    with pytest.raises(ConfigError, match="held_back is -1"):
+        StaticImagesDataModule(str(data_root), held_back=-1, **SMALL)
