@@ -18,14 +18,14 @@ TESTS = Path(__file__).parent
 FLOORS = (
     ("attempt", "errors", "version", "lazy", "moved", "waiting"),
     ("files", "limits", "configs", "cache", "demo", "plugins", "texts", "kept_frames"),
-    ("registry", "network", "devices", "media", "layers", "memory", "run_file", "failures", "portable"),
-    ("interchange", "weights"),
+    ("registry", "network", "devices", "media", "layers", "memory", "run_file", "failures"),
+    ("interchange", "weights", "portable"),
     ("data", "metrics", "inference", "prompts"),
     ("training", "runtime"),
     ("models",),
     ("segmentation", "reproduction", "deployment"),
-    ("scale",),
-    ("cli", "app", "testing"),
+    ("scale", "app"),
+    ("cli", "testing"),
 )
 HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

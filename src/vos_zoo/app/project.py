@@ -309,7 +309,7 @@ class AppProject:
             stopped = self._replay.run(run, progress=progress, on_frame=on_frame, should_stop=should_stop)
             if stopped is not None:
                 message = "Stopped." if self._stop.is_set() else "Stopped: the time that one visitor may take is over."
-        except Exception as error:  # noqa: BLE001  # whatever it is, the page says so and the server lives on
+        except Exception as error:  # whatever it is, the page says so and the server lives on
             stopped = self._replay.steps
             message = str(error) or type(error).__name__
         with self._lock:

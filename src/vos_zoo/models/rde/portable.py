@@ -17,6 +17,7 @@ from .memory import FrameTokens, RDEPolicy
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vos_zoo.network import MemoryPolicy
     from vos_zoo.portable import Tensors
 
     from .network import RDENetwork
@@ -40,7 +41,8 @@ class RDEVerbs(STCNVerbs):
     network: RDENetwork
     policy: RDEPolicy
 
-    def __init__(self, network: RDENetwork, policy: RDEPolicy) -> None:
+    def __init__(self, network: RDENetwork, policy: MemoryPolicy | None = None) -> None:
+        policy = network.full_policy(policy)
         super().__init__(network, policy)
         if "all" in policy.entries:
             raise ConfigError(
