@@ -123,7 +123,9 @@ class Page:
 
     def download(self, name, path):
         self.button(name).click()
-        link = self.tab.locator("#vz-file a[download]").filter(has_text=path.name.partition("_")[2][:4] or path.name[:4])
+        link = self.tab.locator("#vz-file a[download]").filter(
+            has_text=path.name.partition("_")[2][:4] or path.name[:4]
+        )
         with self.tab.expect_download() as found:
             link.first.click()
         found.value.save_as(path)

@@ -14,7 +14,6 @@ from vos_zoo.segmentation.project import ProjectSettings
 from vos_zoo.segmentation.replay import replay_project
 
 
-
 @pytest.fixture
 def both(tiny_model):
     return ProjectSettings(model=str(tiny_model))

@@ -51,7 +51,11 @@ def test_a_stop_and_a_correction_are_replayed(video, tmp_path, tiny_model, direc
 def test_other_settings_start_anew(video, tmp_path, tiny_model):
     replay = ProjectReplay(video, tmp_path / "masks")
     for direction in ("forward", "both"):
-        replay.run(ProjectRun(ProjectSettings(str(tiny_model), direction), prompts_to_json({0: []} if direction == "both" else FIRST)))
+        replay.run(
+            ProjectRun(
+                ProjectSettings(str(tiny_model), direction), prompts_to_json({0: []} if direction == "both" else FIRST)
+            )
+        )
     assert list(replay.finished()) == list(range(6))
     np.testing.assert_array_equal(replay.given, [2])
 
@@ -59,7 +63,15 @@ def test_other_settings_start_anew(video, tmp_path, tiny_model):
 def test_the_command_line_replays(video, tmp_path, tiny_model, capsys):
     run = ProjectRun(ProjectSettings(model=str(tiny_model)), prompts_to_json(FIRST))
     write_project(tmp_path / "project.json", project_of(video, run))
-    words = ["segment", "--project", str(tmp_path / "project.json"), "--out", str(tmp_path / "masks"), "--device", "cpu"]
+    words = [
+        "segment",
+        "--project",
+        str(tmp_path / "project.json"),
+        "--out",
+        str(tmp_path / "masks"),
+        "--device",
+        "cpu",
+    ]
     assert main(words) == 0
     assert "6 masks with 1 object" in capsys.readouterr().out
     assert main(words) == 2  # the masks are there

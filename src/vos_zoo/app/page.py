@@ -121,7 +121,12 @@ def build_page(store: ProjectStore, *, model: str = "rde") -> gradio.Blocks:
         chosen.upload(upload, chosen, [key, news, chosen], concurrency_limit=1, concurrency_id="open")
         take_example.click(example, None, [key, news], concurrency_limit=1, concurrency_id="open")
         begin.click(
-            track, [key, name, direction, size], news, concurrency_limit=1, concurrency_id="track", show_progress="hidden"
+            track,
+            [key, name, direction, size],
+            news,
+            concurrency_limit=1,
+            concurrency_id="track",
+            show_progress="hidden",
         )
         end.click(stop, key, None, queue=False)
         for kind, button in buttons.items():

@@ -362,7 +362,9 @@ class AppProject:
         self.fps = float(reader.fps or 24.0)
         self.frames = 0
         for frame in reader:
-            image = frame.image if scale == 1 else cv2.resize(frame.image, self._shown_size, interpolation=cv2.INTER_AREA)
+            image = (
+                frame.image if scale == 1 else cv2.resize(frame.image, self._shown_size, interpolation=cv2.INTER_AREA)
+            )
             Image.fromarray(image).save(self._picture(self.frames), quality=_JPEG_QUALITY)
             self.frames += 1
 

@@ -128,5 +128,3 @@ class ProjectStore:
                 self.remove(key)
         if len(self._projects) >= self.limits.projects:
             raise LimitError("The server has as many projects as it can hold. Try again in some minutes.")
-
-

@@ -74,4 +74,6 @@ def check_video(arguments: argparse.Namespace) -> None:
         MissingFileError: If there is none.
     """
     if arguments.video is None:
-        raise MissingFileError("No video was given. Expected VIDEO and masks or prompts, or a project file (`--project`).")
+        raise MissingFileError(
+            "No video was given. Expected VIDEO and masks or prompts, or a project file (`--project`)."
+        )

@@ -16,7 +16,14 @@ from vos_zoo.media.encodings import H264, PRORES_4444, VP9_ALPHA, VideoEncoding
 from vos_zoo.media.overlay import draw_overlay
 from vos_zoo.media.writer import VideoWriter
 
-__all__ = ["BlueScreenExporter", "GreenScreenExporter", "MatteExporter", "OverlayExporter", "ProResExporter", "WebMExporter"]
+__all__ = [
+    "BlueScreenExporter",
+    "GreenScreenExporter",
+    "MatteExporter",
+    "OverlayExporter",
+    "ProResExporter",
+    "WebMExporter",
+]
 
 _FOLDER_RATE = 24.0  # frames per second of a folder of frames, which does not say it
 _KEPT_AROUND = 8  # pixels around an object that keep their colours under zero opacity, which blocks and edges mix in

@@ -244,7 +244,9 @@ class _Note:
         """Give the frames that have no final mask yet, of a run that was stopped."""
         if self.is_complete:
             return
-        passes = [range(first, last + 1) if first <= last else range(first, last - 1, -1) for first, last in self.outline]
+        passes = [
+            range(first, last + 1) if first <= last else range(first, last - 1, -1) for first, last in self.outline
+        ]
         finished, final = self.finished or 0, set[int]()
         for number, one in enumerate(passes):
             later = {position for after in passes[number + 1 :] for position in after}

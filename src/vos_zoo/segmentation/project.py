@@ -51,7 +51,9 @@ class ProjectVideo:
 
     def __post_init__(self) -> None:
         if Path(self.name).name != self.name or self.name in ("", ".", ".."):
-            raise ConfigError(f"The project's video is named {self.name!r}. Expected the name of a file, without folders.")
+            raise ConfigError(
+                f"The project's video is named {self.name!r}. Expected the name of a file, without folders."
+            )
 
     @classmethod
     def of(cls, path: Path, frames: int, size: tuple[int, int]) -> ProjectVideo:
@@ -124,7 +126,7 @@ class Project:
     def __post_init__(self) -> None:
         wrong = [key for key in self.objects if not (key.isascii() and key.isdigit() and 1 <= int(key) < 2**16)]
         if wrong:
-            raise ConfigError(f"The project names the object {wrong[0]!r}. Expected its id as text, such as \"1\".")
+            raise ConfigError(f'The project names the object {wrong[0]!r}. Expected its id as text, such as "1".')
 
     @property
     def labels(self) -> dict[int, str]:
@@ -198,4 +200,3 @@ def find_project_video(project: Project, path: str | Path, video: str | Path | N
             "that file, unchanged: masks of another encoding would differ."
         )
     return found
-
