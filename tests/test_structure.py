@@ -18,8 +18,8 @@ TESTS = Path(__file__).parent
 FLOORS = (
     ("attempt", "errors", "version", "lazy", "moved", "waiting"),
     ("files", "limits", "configs", "cache", "demo", "plugins", "texts", "kept_frames"),
-    ("registry", "network", "devices", "media", "layers", "memory", "run_file", "failures", "portable"),
-    ("interchange", "weights"),
+    ("registry", "network", "devices", "media", "layers", "memory", "run_file", "failures"),
+    ("interchange", "weights", "portable"),
     ("data", "metrics", "inference", "prompts"),
     ("training", "runtime"),
     ("models",),

@@ -141,7 +141,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(partial)):
-            error.filename = str(path)  # what the system refused is known by its final name
+            raise _under_name(error, path) from error
         raise
     finally:
         partial.unlink(missing_ok=True)
@@ -169,8 +169,18 @@ def staged_path(path: str | Path, place: Callable[[Path, Path], None] | None = N
     try:
         yield stage / path.name
         (_rename if place is None else place)(stage / path.name, path)
+    except OSError as error:
+        if error.errno is not None and str(error.filename or stage).startswith(str(stage)):
+            raise _under_name(error, path) from error
+        raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _under_name(error: OSError, path: Path) -> OSError:
+    """Give an error under the final name of what the system refused; PyAV's own errors cannot be renamed."""
+    renamed = type(error) if type(error).__module__ == "builtins" else OSError
+    return renamed(error.errno, error.strerror, str(path))
 
 
 def _rename(staged: Path, path: Path) -> None:

@@ -89,6 +89,7 @@ class StoredNetwork:
         config_class: Import path ``module:class`` of the frozen dataclass with all hyper-parameters.
         network_class: Import path of the plain torch network.
         module_class: Import path of the LightningModule.
+        use: What to do with the folder of a checkpoint, for messages, with ``{folder}`` in its place.
 
     The import paths name the files that define the classes, not a package that shows them.
 
@@ -101,6 +102,7 @@ class StoredNetwork:
     config_class: str
     network_class: str
     module_class: str
+    use: str = "`vos-zoo segment VIDEO MASKS --out DIR --model {folder}` or `load_model('{folder}')`"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
@@ -476,12 +478,8 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 # An architecture's first weight is its default.
 _RESEARCH_ONLY = "research and other non-commercial use; see the card"
-_SMALL_DATA = (
-    DataSource(
-        "DAVIS 2016 (25 training sequences)",
-        "CC BY 4.0 by its README, CC BY-NC 4.0 by its terms of use",
-        "https://davischallenge.org",
-    ),
+_IMAGENET = DataSource("ImageNet ResNet-18 (torchvision IMAGENET1K_V1)", "BSD-3-Clause", "https://pytorch.org/vision")
+_PICTURES = (
     DataSource("PASCAL-S, 849 images", "research use", "https://github.com/frankLeo123/Saliency_Matlab"),
     DataSource(
         "Oxford-IIIT Pet, 640 images", "CC BY-SA 4.0", "https://github.com/Mohammed14324/Pet-image-segmentation"
@@ -510,11 +508,8 @@ _SMALL_DATA = (
     ),
     DataSource("AM-2k examples, 13 images", "MIT (AM-2k agreement)", "https://github.com/JizhiziLi/GFM"),
     DataSource("FSS-1000 examples, 5 images", "none stated", "https://github.com/moallafatmaocto/FSS-1000"),
-    DataSource("ImageNet ResNet-18 (torchvision IMAGENET1K_V1)", "BSD-3-Clause", "https://pytorch.org/vision"),
 )
-# What recipes/stcn/small.yaml and recipes/rde/small.yaml use beside it.
-_MORE_DATA = (
-    DataSource("SegTrack (4 videos)", "none stated, research", "https://github.com/karim-ahmed/videoObject"),
+_MORE_PICTURES = (
     DataSource(
         "ECSSD, 995 images",
         "MIT (repository), public research set",
@@ -531,6 +526,20 @@ _MORE_DATA = (
         "annotations CC BY 4.0, photographs from the web",
         "https://github.com/KomaHomu/Applying-Mask-RCNN-in-endangered-animals-detection",
     ),
+)
+_SMALL_DATA = (
+    DataSource(
+        "DAVIS 2016 (25 training sequences)",
+        "CC BY 4.0 by its README, CC BY-NC 4.0 by its terms of use",
+        "https://davischallenge.org",
+    ),
+    *_PICTURES,
+    _IMAGENET,
+)
+# What recipes/stcn/small.yaml and recipes/rde/small.yaml use beside it.
+_MORE_DATA = (
+    DataSource("SegTrack (4 videos)", "none stated, research", "https://github.com/karim-ahmed/videoObject"),
+    *_MORE_PICTURES,
 )
 
 
@@ -648,11 +657,27 @@ HELPERS: dict[str, StoredNetwork] = {
         config_class="vos_zoo.prompts.network:PromptConfig",
         network_class="vos_zoo.prompts.network:PromptNetwork",
         module_class="vos_zoo.training.prompt_module:PromptModule",
+        use="`vos-zoo segment VIDEO --box 1:X0,Y0,X1,Y1 --out DIR --prompt-method {folder}`",
     ),
 }
 
 #: Their bundled weights.
-HELPER_WEIGHTS: dict[str, Weight] = {}
+HELPER_WEIGHTS: dict[str, Weight] = {
+    weight.name: weight
+    for weight in (
+        Weight(
+            name="prompt.small",
+            variant="small",
+            folder="prompt-small",
+            in_wheel=True,
+            num_bytes=11_231_298,
+            sha256="ba0411572bdb3b48cca24ab6bc3ad7ad2f7b121e9cce45bba9587038b68909c9",
+            date="2026-11-30",
+            licence=_RESEARCH_ONLY,
+            trained_on=(*_PICTURES, *_MORE_PICTURES, _IMAGENET),
+        ),
+    )
+}
 
 
 def register(architecture: Architecture) -> None:

@@ -15,6 +15,7 @@ from testing.clips import SmallClip
 from testing.limits import file_size_limit
 from testing.original import state
 from vos_zoo.cli.main import main
+from vos_zoo.interchange.export_formats import EXPORT_FORMATS
 from vos_zoo.models.rde import RDEModule
 
 Arguments = Callable[[SmallClip, Path, Path], list[str]]
@@ -76,6 +77,22 @@ def test_a_full_disk_is_one_message(
     left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert not [path for path in left if path.name.startswith(".") and path.suffix == ".part"]
     assert main([*words, "--overwrite"] if "export" not in name else [*words[:-1], str(tmp_path / "again")]) == 0
+
+
+@pytest.mark.parametrize("kind", EXPORT_FORMATS)
+def test_an_export_of_masks_to_a_full_disk(
+    kind: str, small_clip: SmallClip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suffixes = EXPORT_FORMATS[kind].suffixes
+    out = tmp_path / "new" / f"out{suffixes[0] if suffixes else ''}"
+    words = ["export-masks", str(small_clip.masks), "--to", kind, "--out", str(out), "--video", str(small_clip.frames)]
+    with file_size_limit(40):
+        code = main(words)
+    message = capsys.readouterr().err
+    assert code == 2, message
+    assert "no space is left on the disk" in message
+    assert not list((tmp_path / "new").iterdir())
+    assert main(words) == 0
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

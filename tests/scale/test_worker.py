@@ -58,6 +58,12 @@ def test_results_are_those_of_segment_video(job, settings, tmp_path, tiny_model)
     assert not (tmp_path / "out" / "cat").exists()
 
 
+def test_pairs_survive_the_way_through_a_pipe(job, settings):
+    way = json.loads(json.dumps(job._replace(options={"size": (48, 64), "start": 1})._asdict()))
+    outcome = Worker(settings, device="cpu", threads=1).run(Job(**way), quiet)
+    assert (outcome.kind, outcome.record["masks"]) == ("finished", FRAMES - 1)
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [

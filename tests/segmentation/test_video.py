@@ -13,11 +13,13 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from testing.checkpoints import save_tiny
 from testing.clips import FRAMES, LATE_FRAME
 from vos_zoo.errors import ConfigError, MaskError, OutputExistsError, OutputInUseError, UnknownModelError, VideoError
 from vos_zoo.files import folder_lock
+from vos_zoo.interchange.export_masks import export_masks
 from vos_zoo.media.masks import mask_ids, read_mask, write_mask
 from vos_zoo.models.hs2s import HS2SNetwork
 from vos_zoo.models.load import load_model
@@ -370,3 +372,75 @@ def test_a_killed_run_is_resumed(small_clip, options):
 def test_a_folder_in_use_is_refused_before_the_model_loads(small_clip, options):
     with folder_lock(options["out"]), pytest.raises(OutputInUseError):
         segment_video(small_clip.frames, small_clip.first, **(options | {"model": "no such model"}))
+
+
+def probabilities(folder):
+    """Every probability file below a folder of masks, by object and frame."""
+    found = {}
+    for path in sorted((folder / "probabilities").rglob("*.png")):
+        with Image.open(path) as image:
+            assert image.mode == "L"
+            found[int(path.parent.name), path.stem] = np.array(image)
+    return found
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_probabilities_are_written_beside_the_masks(small_clip, options, direction):
+    segment_video(small_clip.frames, small_clip.given, **options, direction=direction, save_probabilities=True)
+    found = probabilities(options["out"])
+    for name in NAMES:
+        mask = read_mask(options["out"] / f"{name}.png", void=0)
+        planes = {object_id: plane for (object_id, frame), plane in found.items() if frame == name}
+        assert set(mask_ids(mask)) <= planes.keys() <= {1, 7}
+        assert all(plane.shape == mask.shape for plane in planes.values())
+        if name not in SEGMENTED:
+            continue
+        levels = np.stack([255 - np.sum(list(planes.values()), axis=0, dtype=int), *planes.values()])
+        winner = np.array([0, *planes])[levels.argmax(axis=0)]
+        # Where two levels are within the rounding of all of them, another may have won.
+        top = np.sort(levels, axis=0)
+        is_clear = top[-1] - top[-2] > 2
+        np.testing.assert_array_equal(winner[is_clear], mask[is_clear])
+
+
+def test_a_resumed_run_saves_the_same_probabilities(small_clip, options, tmp_path):
+    segment_video(small_clip.frames, small_clip.given, **options, save_probabilities=True)
+    whole = probabilities(options["out"])
+    part = options | {"out": tmp_path / "part"}
+
+    class StopNowError(Exception):
+        pass
+
+    def stop(done, total):
+        if done == 2:
+            raise StopNowError
+
+    with pytest.raises(StopNowError):
+        segment_video(small_clip.frames, small_clip.given, **part, save_probabilities=True, progress=stop)
+    with pytest.raises(ConfigError, match="save_probabilities"):
+        segment_video(small_clip.frames, small_clip.given, **part, resume=True)
+    segment_video(small_clip.frames, small_clip.given, **part, resume=True, save_probabilities=True)
+    assert probabilities(part["out"]).keys() == whole.keys()
+
+
+def test_probabilities_do_not_mix_with_inputs(small_clip, options):
+    given = options["out"] / "probabilities"
+    shutil.copytree(small_clip.given, given)
+    with pytest.raises(OutputExistsError, match="is an input"):
+        segment_video(small_clip.frames, given, **options, overwrite=True, save_probabilities=True)
+
+
+def test_soft_edges_of_a_run(small_clip, options, tmp_path):
+    segment_video(small_clip.frames, small_clip.given, **options, save_probabilities=True)
+    export_masks(options["out"], to="cutouts", out=tmp_path / "soft", soft=True)
+    export_masks(options["out"], to="cutouts", out=tmp_path / "hard")
+    levels = set()
+    for name in NAMES:
+        opacity = {}
+        for kind in ("soft", "hard"):
+            with Image.open(tmp_path / kind / f"{name}.png") as image:
+                opacity[kind] = np.array(image)[..., 3]
+        levels.update(np.unique(opacity["soft"]).tolist())
+        mask = read_mask(options["out"] / f"{name}.png", void=0)
+        np.testing.assert_array_equal(opacity["hard"], 255 * (mask > 0))
+    assert len(levels) > 10

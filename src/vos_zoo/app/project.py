@@ -1,4 +1,4 @@
-"""One visitor's project: a video, its objects, what was pointed out, and the masks so far. Knows nothing of the page."""
+"""One visitor's project: a video, its objects, what was pointed out, and the masks so far; without the page."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ class AppProject:
             stopped = self._replay.run(run, progress=progress, on_frame=on_frame, should_stop=should_stop)
             if stopped is not None:
                 message = "Stopped." if self._stop.is_set() else "Stopped: the time that one visitor may take is over."
-        except Exception as error:  # noqa: BLE001  # whatever it is, the page says so and the server lives on
+        except Exception as error:  # whatever it is, the page says so and the server lives on
             stopped = self._replay.steps
             message = str(error) or type(error).__name__
         with self._lock:

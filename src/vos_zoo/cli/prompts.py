@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vos_zoo.cli.output import check_new_files
 from vos_zoo.errors import PromptError
-from vos_zoo.files import check_outputs
+from vos_zoo.files import check_outputs, local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vos_zoo.prompts.prompt import Prompt
 
 __all__ = ["add_prompt_arguments", "prompts_of"]
-
-_METHODS = ("auto", "network", "grabcut")
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +39,9 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--prompt-method",
-        choices=_METHODS,
         default="auto",
-        help="how masks grow: by the prompt network, by GrabCut (colours alone), or by the better one (default)",
+        metavar="METHOD",
+        help="how masks grow: auto (the prompt network), grabcut (colours alone), or the folder of another network",
     )
     group.add_argument(
         "--save-prompt",
@@ -88,6 +86,7 @@ def prompts_of(arguments: argparse.Namespace, *, replace: bool = False) -> Promp
             raise PromptError("--save-prompt was given without prompts. Add a prompt, or leave it out.")
         return None
     from vos_zoo.prompts.given import Prompts
+    from vos_zoo.prompts.mask import METHODS
 
     shown = None
     if arguments.save_prompt is not None:
@@ -98,7 +97,9 @@ def prompts_of(arguments: argparse.Namespace, *, replace: bool = False) -> Promp
         check_outputs(pictures.values(), [arguments.video, *filter(None, (arguments.masks, arguments.prompts))])
         check_new_files(pictures.values(), overwrite=replace)
         shown = _writer(pictures)
-    return Prompts(by_frame, masks=arguments.masks, method=arguments.prompt_method, shown=shown)
+    named: Any = arguments.prompt_method
+    method = named if named in METHODS else local_path(named)
+    return Prompts(by_frame, masks=arguments.masks, method=method, shown=shown)
 
 
 def _pictures(path: Path, frames: Sequence[int]) -> dict[int, Path]:

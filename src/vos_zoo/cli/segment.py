@@ -74,6 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write images of what the model shows beside its masks, such as `routing`, in DIR/VIEW",
     )
     parser.add_argument(
+        "--save-probabilities",
+        action="store_true",
+        help="also write the probability of every object in DIR/probabilities, for soft edges",
+    )
+    parser.add_argument(
         "--side-input",
         type=named_path,
         action="append",
@@ -165,6 +170,7 @@ def run(arguments: argparse.Namespace) -> int:
                 levels=arguments.levels,
                 overlay=arguments.overlay,
                 show=arguments.show,
+                save_probabilities=arguments.save_probabilities,
                 side_inputs=dict(arguments.side_input),
                 resize_mask=arguments.resize_mask,
                 void=arguments.void,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import shutil
 import zipfile
@@ -29,22 +30,20 @@ class ArrayExporter(Exporter):
         super().__init__(path, video)
         largest = max(video.objects, default=0)
         self._type = np.dtype(np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.int32)
-        self._archive = zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED)
-        for name, array in (
-            ("frames", np.array(video.frame_names, dtype=np.str_)),
-            ("indices", np.array(video.frame_indices, dtype=np.int64)),
-            ("objects", np.array(video.objects, dtype=np.int64)),
-            ("labels", np.array([video.label(object_id) for object_id in video.objects], dtype=np.str_)),
-        ):
-            with self._archive.open(f"{name}.npy", "w") as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-        self._masks = self._begin("masks", (len(video.frame_names), *video.size), self._type)
         # An archive takes one array after the other, so that the second one waits, compressed, in a file of its own.
         self._waiting_path = path.with_name(f"{path.name}.probabilities.gz")
         self._waiting: gzip.GzipFile | None = None
+        self._masks: IO[bytes] | None = None
+        self._archive = zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.discard)
+            self._write_names()
+            self._masks = self._begin("masks", (len(video.frame_names), *video.size), self._type)
+            stack.pop_all()
 
     def write(self, frame: ResultFrame) -> None:
         """Append one mask, and the probabilities of all objects."""
+        assert self._masks is not None
         self._masks.write(_bytes(frame.mask, self._type))
         if frame.probabilities is None:
             return
@@ -56,6 +55,7 @@ class ArrayExporter(Exporter):
 
     def close(self) -> None:
         """Finish the file."""
+        assert self._masks is not None
         self._masks.close()
         if self._waiting is not None:
             self._waiting.close()
@@ -69,11 +69,21 @@ class ArrayExporter(Exporter):
         self._archive.close()
 
     def discard(self) -> None:
-        """Close the files."""
-        if self._waiting is not None:
-            self._waiting.close()
-        self._masks.close()
-        self._archive.close()
+        """Close the files, also on a disk that takes no more."""
+        for file in filter(None, (self._waiting, self._masks, self._archive)):
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def _write_names(self) -> None:
+        video = self.video
+        for name, array in (
+            ("frames", np.array(video.frame_names, dtype=np.str_)),
+            ("indices", np.array(video.frame_indices, dtype=np.int64)),
+            ("objects", np.array(video.objects, dtype=np.int64)),
+            ("labels", np.array([video.label(object_id) for object_id in video.objects], dtype=np.str_)),
+        ):
+            with self._archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
     def _begin(self, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> IO[bytes]:
         # Sizes of more than 4 GiB are announced by what comes before them, when nobody knows them yet.

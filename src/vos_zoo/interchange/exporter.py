@@ -139,7 +139,11 @@ class Exporter(abc.ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
-            self.close()
+            try:
+                self.close()
+            except BaseException:
+                self.discard()
+                raise
         else:
             self.discard()
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask
     from vos_zoo.media.mask_values import VoidChoice
 
-    from .network import PromptNetwork
-
 __all__ = ["PromptedMasks", "Prompts", "open_given"]
 
 _logger = logging.getLogger(__name__)
@@ -54,7 +52,7 @@ class Prompts:
 
     by_frame: Mapping[int | str, Sequence[Prompt]]
     masks: MaskSource | None = None
-    method: Method | PromptNetwork = "auto"
+    method: Method = "auto"
     shown: Shown | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,9 +12,6 @@ from vos_zoo.errors import PromptError
 
 from .mask import Method, prompt_mask
 from .prompt import Box, Points, Prompt
-
-if TYPE_CHECKING:
-    from .network import PromptNetwork
 
 __all__ = ["Click", "damaged_mask", "jittered_box", "next_click", "overlaps", "tight_box"]
 
@@ -123,7 +120,7 @@ def overlaps(
     frame: NDArray[np.uint8],
     truth: Mask,
     *,
-    method: Method | PromptNetwork,
+    method: Method,
     begin_with: Literal["box", "click"],
     count: int,
     rng: np.random.Generator,

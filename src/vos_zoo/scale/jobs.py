@@ -22,11 +22,18 @@ def _count(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number; write it like 120") from None
 
 
+def _direction(text: str) -> str:
+    if text not in ("forward", "backward", "both"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no direction; write forward, backward or both")
+    return text
+
+
 #: What a row may say about its own video, and how it is read; names are those of ``vos_zoo.segment_video``.
 OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "start": _count,
     "end": _count,
     "every": _count,
+    "direction": _direction,
     "size": frame_size,
     "levels": levels,
     "void": void_value,

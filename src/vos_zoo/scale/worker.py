@@ -178,7 +178,7 @@ class Worker:
                     progress=progress,
                     resume=not self._run.overwrite,
                     overwrite=self._run.overwrite,
-                    **{**self._run.options, **job.options},
+                    **_as_arguments({**self._run.options, **job.options}),
                 )
             self._store.take(folder, job.name)
         return {
@@ -194,6 +194,11 @@ class Worker:
             "host": platform.node(),
             "vos_zoo_version": __version__,
         }
+
+
+def _as_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give pairs back their kind: on the way to another process they were JSON."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
 
 
 def marker_name(job: Job, run: RunSettings) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vos_zoo.errors import ConfigError, OutputExistsError
 from vos_zoo.files import check_outputs, local_path
+from vos_zoo.interchange.probabilities import PROBABILITIES_FOLDER
 from vos_zoo.run_file import RUN_FILE
 from vos_zoo.segmentation.confidence import OBJECTS_FILE
 from vos_zoo.segmentation.inputs import open_inputs
@@ -44,6 +45,7 @@ class Outputs:
         resume: Whether an earlier run in the folder goes on.
         redo: Whether frames of a finished run are segmented again.
         overwrite: Whether results of an earlier run are replaced.
+        saves_probabilities: Whether the probabilities of objects are written beside the masks.
     """
 
     folder: Path
@@ -52,10 +54,19 @@ class Outputs:
     resume: bool
     redo: bool
     overwrite: bool
+    saves_probabilities: bool = False
 
     @classmethod
     def below(
-        cls, out: str | Path, *, overlay: bool | str | Path, show: str | None, resume: bool, redo: bool, overwrite: bool
+        cls,
+        out: str | Path,
+        *,
+        overlay: bool | str | Path,
+        show: str | None,
+        resume: bool,
+        redo: bool,
+        overwrite: bool,
+        save_probabilities: bool = False,
     ) -> Outputs:
         """Give every output its place; see :func:`vos_zoo.segment_video` for the arguments.
 
@@ -70,7 +81,8 @@ class Outputs:
             )
         folder = local_path(out)
         video = (folder / OVERLAY_FILE if overlay is True else local_path(overlay)) if overlay else None
-        return cls(folder, video, None if show is None else folder / show, resume, redo, overwrite)
+        views = None if show is None else folder / show
+        return cls(folder, video, views, resume, redo, overwrite, save_probabilities)
 
     def check(self, inputs: Iterable[str | Path], names: Sequence[str]) -> None:
         """Refuse outputs that are inputs, and an overlay that nobody allowed to replace; nothing is written.
@@ -88,6 +100,8 @@ class Outputs:
     def _files(self, names: Sequence[str]) -> Iterator[Path]:
         yield from filter(None, (self.folder, self.overlay, self.views, self.folder / RUN_FILE))
         yield self.folder / OBJECTS_FILE
+        if self.saves_probabilities:
+            yield self.folder / PROBABILITIES_FOLDER
         yield from (self.folder / f"{name}.png" for name in names)
 
 

@@ -7,8 +7,10 @@ import itertools
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from vos_zoo.inference.geometry import enlarge
+from vos_zoo.interchange.probabilities import ProbabilityWriter
 from vos_zoo.media.masks import read_mask
 from vos_zoo.media.overlay import draw_overlay
 from vos_zoo.media.writer import VideoWriter
@@ -20,8 +22,10 @@ from vos_zoo.segmentation.views import ViewWriter
 from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from vos_zoo.inference.result import FrameResult
     from vos_zoo.media.frames import VideoFrame, VideoReader
@@ -101,6 +105,7 @@ class Run:
         self._device = ""
         self._views: ViewWriter | None = None
         self._table = ObjectTable(plan.outputs.folder, resume=plan.outputs.resume or plan.outputs.redo)
+        self._probabilities = ProbabilityWriter(plan.outputs.folder) if plan.outputs.saves_probabilities else None
         # An overlay is drawn along the way if all frames come once, in their order.
         is_in_order = not plan.is_redo and all(one.positions == range(len(self._reader)) for one in plan.windows[0])
         path = plan.outputs.overlay
@@ -219,6 +224,8 @@ class Run:
             return
         if blender is not None and position in one.blended:
             result = blender.blend(result)
+        if self._probabilities is not None:  # first, so that a mask that counts as finished has them
+            self._probabilities.write(frame.name, _planes(result))
         self._writer.write(frame.name, result.mask)
         annotations = self._plan.inputs.annotations
         self._table.write(frame.index, frame.name, result.objects, annotations.ids(frame.name))
@@ -241,6 +248,13 @@ class Run:
             for frame in self._reader:
                 if frame.name in self._writer.done:
                     overlay.write(draw_overlay(frame.image, self._finished_mask(frame.name)), frame.time)
+
+
+def _planes(result: FrameResult) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Give every object's probability at the frame's size, one at a time."""
+    height, width = result.mask.shape
+    for plane, object_id in enumerate(result.object_ids, start=1):
+        yield object_id, enlarge(result.probabilities[plane : plane + 1], (height, width))[0].cpu().numpy()
 
 
 def _overlay_writer(path: Path, reader: VideoReader) -> VideoWriter:

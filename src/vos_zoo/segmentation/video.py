@@ -49,6 +49,7 @@ def segment_video(
     color: ColorOrder = "rgb",
     overlay: bool | str | Path = False,
     show: str | None = None,
+    save_probabilities: bool = False,
     side_inputs: Mapping[str, str | Path] | None = None,
     resize_mask: bool = False,
     void: VoidChoice = "auto",
@@ -91,6 +92,8 @@ def segment_video(
             has the times, the shape of pixels and, where MP4 can hold it, the sound of the source.
         show: Also write one of the network's ``views``, as an image per frame in the folder ``out/<show>``, with its
             mean over time as table and chart.
+        save_probabilities: Also write how probable every object is, as a grey PNG per object and frame in the folders
+            ``out/probabilities/<id>``, from which :func:`vos_zoo.export_masks` makes soft edges.
         side_inputs: What the network takes beside frames and masks: the path of each, by its name among the network's
             ``side_inputs``.
         resize_mask: Resample masks of another size than their frame instead of refusing them.
@@ -145,11 +148,20 @@ def segment_video(
     plan = plan_run(
         video,
         masks,
-        Outputs.below(out, overlay=overlay, show=show, resume=resume, redo=redo, overwrite=overwrite),
+        Outputs.below(
+            out,
+            overlay=overlay,
+            show=show,
+            resume=resume,
+            redo=redo,
+            overwrite=overwrite,
+            save_probabilities=save_probabilities,
+        ),
         settings={
             "model": str(model) if isinstance(model, (str, Path)) else type(model).__name__,
             "size": list(size) if isinstance(size, tuple) else size,
             "precision": precision,
+            "save_probabilities": save_probabilities or None,  # nothing for the usual choice, as older runs noted it
         },
         model_folder=local_folder(model) if isinstance(model, (str, Path)) else None,
         side_inputs=side_inputs,
