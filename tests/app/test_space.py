@@ -48,7 +48,7 @@ def test_the_app_can_be_imported(space):
 def test_what_somebody_changed_is_not_replaced(space, tmp_path):
     write_space(tmp_path / "space", model="stcn")  # the same again
     space[1].write_text("something else")
-    with pytest.raises(OutputExistsError, match="requirements.txt"):
+    with pytest.raises(OutputExistsError, match=r"requirements\.txt"):
         write_space(tmp_path / "space", model="stcn")
 
 

@@ -26,7 +26,7 @@ def add_project_argument(parser: argparse.ArgumentParser) -> None:
         "--project",
         type=Path,
         metavar="FILE",
-        help="project file that `vos-zoo app` wrote: its prompts, settings and corrections, one after another. VIDEO is "
+        help="project file that `vos-zoo app` wrote: its prompts, settings and corrections, in their order. VIDEO is "
         "looked for beside it if left out. Only --out, --device and --overwrite go with it",
     )
     parser.set_defaults(project_defaults=parser.get_default)
