@@ -1,10 +1,10 @@
-"""How good are first masks from boxes and clicks? Mean IoU on pictures that no prompt network was trained on.
+"""How good are first masks from boxes and clicks? Mean IoU on images that no prompt network was trained on.
 
-    python benchmarks/prompts.py --pairs ROOT/pairs --method grabcut --out grabcut.json
-    python benchmarks/prompts.py --pairs ROOT/pairs --method runs/.../last.ckpt --out run.json
+    python benchmarks/prompts.py --pairs ROOT/pairs --out benchmarks/results/prompts.json
+    python benchmarks/prompts.py --pairs ROOT/pairs --method runs/.../last.ckpt
 
 Prompts are simulated: a click into the middle of the object, or a box by an unsteady hand, and then clicks where the
-answer is most wrong. One object of each picture counts, chosen by the picture's name.
+answer is most wrong. One object of each image counts, chosen by the image's name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from vos_zoo.prompts.simulation import overlaps
 from vos_zoo.weights.training_checkpoint import read_training_checkpoint
 
 COUNTS = (1, 3, 5)
-LEAST_SHARE = 0.005  # of the picture; smaller objects are not worth following
+HEIGHTS = (480, 1080, 2160)
+LEAST_SHARE = 0.005  # of the image; smaller objects are not worth following
 
 
 def chosen_method(text: str) -> Any:
@@ -44,7 +45,7 @@ def chosen_method(text: str) -> Any:
 
 
 def one_object(key: str, mask: Any) -> Any:
-    """Return the mask of an object of a picture, chosen by the picture's name among those that are large enough."""
+    """Return the mask of an object of an image, chosen by the image's name among those that are large enough."""
     ids, areas = np.unique(mask[mask > 0], return_counts=True)
     ids = [label for label, area in zip(ids, areas, strict=True) if area >= LEAST_SHARE * mask.size]
     if not ids:
@@ -69,7 +70,7 @@ def measure(pairs: ImageMaskPairs, keys: list[str], method: Any) -> dict[str, An
         if done % 25 == 0:
             print(f"{done} of {len(keys)}", flush=True)
     return {
-        "pictures": len(scores["click"]),
+        "images": len(scores["click"]),
         **{
             begin_with: {
                 str(count): round(100 * statistics.mean(score[count - 1] for score in of_kind), 1) for count in COUNTS
@@ -79,19 +80,21 @@ def measure(pairs: ImageMaskPairs, keys: list[str], method: Any) -> dict[str, An
     }
 
 
-def time_of_a_click(method: Any, image: Any) -> dict[str, float]:
-    """Seconds of one click on frames of several heights: the median of five."""
-    found = {}
-    for height in (480, 1080, 2160):
+def time_of_clicks(methods: dict[str, Any], image: Any) -> dict[str, dict[str, float]]:
+    """Processor seconds of one click on frames of several heights: medians of five, the methods in turns."""
+    found: dict[str, dict[str, float]] = {name: {} for name in methods}
+    for height in HEIGHTS:
         frame = cv2.resize(image, (height * 16 // 9, height), interpolation=cv2.INTER_CUBIC)
         prompt = [Points(1, positive=[(frame.shape[1] // 2, height // 2)])]
-        prompt_mask(frame, prompt, method=method)
-        taken = []
-        for _ in range(5):
-            begin = time.perf_counter()
-            prompt_mask(frame, prompt, method=method)
-            taken.append(time.perf_counter() - begin)
-        found[str(height)] = round(statistics.median(taken), 3)
+        taken: dict[str, list[float]] = {name: [] for name in methods}
+        for turn in range(6):
+            for name, method in methods.items():
+                begin = time.process_time()
+                prompt_mask(frame, prompt, method=method)
+                if turn:  # the first one loads and warms
+                    taken[name].append(time.process_time() - begin)
+        for name, seconds in taken.items():
+            found[name][str(height)] = round(statistics.median(seconds), 3)
     return found
 
 
@@ -99,8 +102,8 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, required=True, help="folder of the image-mask pairs")
-    parser.add_argument("--method", required=True, help=f"{', '.join(METHODS)}, or a .ckpt file of recipes/prompts")
-    parser.add_argument("--held-back", type=int, default=300, help="pictures that training leaves out")
+    parser.add_argument("--method", nargs="+", default=["grabcut", "network"], help="or .ckpt files of recipes/prompts")
+    parser.add_argument("--held-back", type=int, default=300, help="images that training leaves out")
     parser.add_argument("--first", type=int, help="take only so many of them")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch and OpenCV")
     parser.add_argument("--out", type=Path, help="JSON file to write")
@@ -109,11 +112,10 @@ def main() -> None:
     cv2.setNumThreads(arguments.threads)
     pairs = ImageMaskPairs(arguments.pairs)
     keys = sorted(held_back_keys(pairs.keys, arguments.held_back))[: arguments.first]
-    method = chosen_method(arguments.method)
+    methods = {name: chosen_method(name) for name in arguments.method}
     result = {
-        "method": arguments.method if arguments.method in METHODS else "a training run",
-        "iou": measure(pairs, keys, method),
-        "seconds_per_click": time_of_a_click(method, pairs.read(0)[0]),
+        "iou": {name: measure(pairs, keys, method) for name, method in methods.items()},
+        "processor_seconds_per_click": time_of_clicks(methods, pairs.read(0)[0]),
     }
     print(json.dumps(result, indent=2))
     if arguments.out is not None:

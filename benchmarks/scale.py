@@ -226,7 +226,12 @@ def measure_share(options):
             steps.clear()
             with tempfile.TemporaryDirectory() as folder:
                 report = segment_video(
-                    options.video, options.masks, out=Path(folder) / "out", model=network, device=device
+                    options.video,
+                    options.masks,
+                    out=Path(folder) / "out",
+                    model=network,
+                    device=device,
+                    end=options.end,
                 )
             if turn:  # the first turn compiles and warms up
                 shares.append(sum(steps) / report.seconds)
@@ -281,6 +286,7 @@ def main() -> int:
     three.add_argument("masks")
     three.add_argument("--model", default="rde")
     three.add_argument("--device", default="auto")
+    three.add_argument("--end", type=int, help="frame to stop before")
     three.add_argument("--rounds", type=int, default=3)
     four = parts.add_parser("cost")
     four.add_argument("--videos", type=int, default=100_000)

@@ -35,6 +35,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def rde_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained RDE-VOS in size ``tiny`` as ONNX graphs for any size; tests must not write into it."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from testing.graphs import export_tiny
+
+    return export_tiny("rde", tmp_path_factory.mktemp("graphs") / "rde")
+
+
+@pytest.fixture(scope="session")
 def small_clip(tmp_path_factory: pytest.TempPathFactory) -> SmallClip:
     """Eight frames of two moving squares; tests must not write into it."""
     return make_small_clip(tmp_path_factory.mktemp("clip"))

@@ -18,6 +18,7 @@ from vos_zoo.media.reader import open_video
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "cv2", "av", "timm", "pytorch_lightning", "albumentations", "torchmetrics", "numpy", "pytest")
+BUNDLED = [*vos_zoo.registry.WEIGHTS.values(), *vos_zoo.registry.HELPER_WEIGHTS.values()]
 
 needs_source_tree = pytest.mark.skipif(
     not (ROOT / "src" / "vos_zoo").is_dir(), reason="the installed package is tested without its source tree"
@@ -67,7 +68,7 @@ def test_the_oldest_versions_are_those_of_setup_cfg():
 @needs_source_tree
 def test_every_bundled_checkpoint_is_in_the_registry():
     on_disk = {path.parent.name for path in (ROOT / "checkpoints").glob("*/model.safetensors")}
-    assert on_disk == {weight.folder for weight in vos_zoo.registry.WEIGHTS.values()}
+    assert on_disk == {weight.folder for weight in BUNDLED}
 
 
 @needs_source_tree
@@ -75,12 +76,12 @@ def test_the_wheel_brings_the_weights_that_the_registry_says():
     patterns = setup_cfg()["options.package_data"]["vos_zoo.checkpoints"].split("\n")
     files = [path for pattern in patterns if pattern for path in (ROOT / "checkpoints").glob(pattern)]
     tensors = {path.parent.name for path in files if path.suffix == ".safetensors"}
-    assert tensors == {weight.folder for weight in vos_zoo.registry.WEIGHTS.values() if weight.in_wheel}
-    assert "rde-small" in tensors
+    assert tensors == {weight.folder for weight in BUNDLED if weight.in_wheel}
+    assert {"rde-small", "prompt-small"} <= tensors
     page = (ROOT / "docs" / "hub.md").read_text(encoding="utf-8")
-    assert all(f"`{weight.name}`" in page for weight in vos_zoo.registry.WEIGHTS.values() if weight.in_wheel)
+    assert all(f"`{weight.name}`" in page for weight in BUNDLED if weight.in_wheel)
     assert sum(path.stat().st_size for path in files) <= 55 * 2**20  # the wheel may have 60 MiB; the rest of it has 3
-    for weight in vos_zoo.registry.WEIGHTS.values():  # the licence notes of weights that stay behind, too
+    for weight in BUNDLED:  # the licence notes of weights that stay behind, too
         assert {ROOT / "checkpoints" / weight.folder / name for name in ("README.md", "config.json")} <= set(files)
 
 

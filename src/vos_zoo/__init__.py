@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vos_zoo.registry import register as register
     from vos_zoo.scale.many import segment_many as segment_many
     from vos_zoo.segmentation.frames import segment_frames as segment_frames
+    from vos_zoo.segmentation.review import write_review as write_review
     from vos_zoo.segmentation.video import segment_video as segment_video
 
 redirect_moved_modules()
@@ -55,6 +56,7 @@ __getattr__, __dir__ = lazy_names(
         "segment_frames": "vos_zoo.segmentation.frames",
         "segment_many": "vos_zoo.scale.many",
         "segment_video": "vos_zoo.segmentation.video",
+        "write_review": "vos_zoo.segmentation.review",
         "to_detections": "vos_zoo.interchange.detections",
     },
 )
@@ -74,4 +76,5 @@ __all__ = [
     "segment_many",
     "segment_video",
     "to_detections",
+    "write_review",
 ]

@@ -85,6 +85,10 @@ class StoreError(VosZooError, OSError):
     """A store of files, such as a bucket, that cannot be reached or refuses."""
 
 
+class LimitError(VosZooError, ValueError):
+    """A server was asked for more than it gives."""
+
+
 class OutOfMemoryError(VosZooError, MemoryError):
     """The device ran out of memory; the session that raised it stays usable."""
 

@@ -89,6 +89,7 @@ class StoredNetwork:
         config_class: Import path ``module:class`` of the frozen dataclass with all hyper-parameters.
         network_class: Import path of the plain torch network.
         module_class: Import path of the LightningModule.
+        use: What to do with the folder of a checkpoint, for messages, with ``{folder}`` in its place.
 
     The import paths name the files that define the classes, not a package that shows them.
 
@@ -101,6 +102,7 @@ class StoredNetwork:
     config_class: str
     network_class: str
     module_class: str
+    use: str = "`vos-zoo segment VIDEO MASKS --out DIR --model {folder}` or `load_model('{folder}')`"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
@@ -119,7 +121,7 @@ class StoredNetwork:
         """Import one of the architecture's classes.
 
         Args:
-            kind: ``config``, ``network`` or ``module``.
+            kind: ``config``, ``network``, ``module`` or ``verbs``.
 
         Raises:
             ConfigError: If a class that another package brings cannot be imported.
@@ -148,6 +150,8 @@ class Architecture(StoredNetwork):
         paper: Where it was published.
         variants: Sizes, the paper's first.
         converter: Module that knows the authors' released weights, for ``vos-zoo convert``; None if there are none.
+        verbs_class: Import path of its ``PortableVerbs``, for ``vos-zoo export-onnx``; None if it cannot be exported.
+        not_portable: Why it cannot be exported, as the end of a sentence.
 
     Raises:
         ConfigError: If the name or an import path has another form, or if there is no variant.
@@ -156,6 +160,8 @@ class Architecture(StoredNetwork):
     paper: Paper
     variants: tuple[Variant, ...]
     converter: str | None = None
+    verbs_class: str | None = None
+    not_portable: str = "nobody has written its verbs as functions of tensors (`vos_zoo.portable`)"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -355,6 +361,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         config_class="vos_zoo.models.giel.config:GIELConfig",
         network_class="vos_zoo.models.giel.network:GIELNetwork",
         module_class="vos_zoo.models.giel.lightning_module:GIELModule",
+        not_portable="its support frames are chosen anew for every frame, and objects that join later change what all "
+        "of them hold",
         variants=(
             Variant("r50", "r50", "the paper's full size, two ResNet-50 encoders and an instance decoder"),
             Variant("r50_fast", "r50_fast", "the paper's fast size, coarse instance maps"),
@@ -376,6 +384,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         config_class="vos_zoo.models.dmn_aoa.config:DMNAOAConfig",
         network_class="vos_zoo.models.dmn_aoa.network:DMNAOANetwork",
         module_class="vos_zoo.models.dmn_aoa.lightning_module:DMNAOAModule",
+        not_portable="it aligns objects with a number of proposals that differs from frame to frame",
         variants=(
             Variant("r50", "r50", "the paper's size, ResNet-50 base features"),
             Variant("r101", "r101", "the paper's larger size, ResNet-101 base features"),
@@ -397,6 +406,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         network_class="vos_zoo.models.hs2s.network:HS2SNetwork",
         converter="vos_zoo.models.hs2s.convert",
         module_class="vos_zoo.models.hs2s.lightning_module:HS2SModule",
+        verbs_class="vos_zoo.models.hs2s.portable:HS2SVerbs",
         variants=(
             Variant("r50", "r50", "the paper's size, two ResNet-50 encoders"),
             Variant("small", "small", "ResNet-18 class, at most 15 M parameters"),
@@ -417,6 +427,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         network_class="vos_zoo.models.rde.network:RDENetwork",
         converter="vos_zoo.models.rde.convert",
         module_class="vos_zoo.models.rde.lightning_module:RDEModule",
+        verbs_class="vos_zoo.models.rde.portable:RDEVerbs",
         variants=(_R50, _SMALL, _TINY),
     ),
     "stcn": Architecture(
@@ -434,6 +445,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         network_class="vos_zoo.models.stcn.network:STCNNetwork",
         converter="vos_zoo.models.stcn.convert",
         module_class="vos_zoo.models.stcn.lightning_module:STCNModule",
+        verbs_class="vos_zoo.models.stcn.portable:STCNVerbs",
         variants=(_R50, _SMALL, _TINY),
     ),
     "stm": Architecture(
@@ -450,6 +462,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         network_class="vos_zoo.models.stm.network:STMNetwork",
         converter="vos_zoo.models.stm.convert",
         module_class="vos_zoo.models.stm.lightning_module:STMModule",
+        verbs_class="vos_zoo.models.stm.portable:STMVerbs",
         variants=(_R50, _SMALL, _TINY),
     ),
     "tsn": Architecture(
@@ -465,6 +478,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         config_class="vos_zoo.models.tsn.config:TSNConfig",
         network_class="vos_zoo.models.tsn.network:TSNNetwork",
         module_class="vos_zoo.models.tsn.lightning_module:TSNModule",
+        verbs_class="vos_zoo.models.tsn.portable:TSNVerbs",
         variants=(
             _R50,
             Variant("swin_b", "swin_b", "the paper's larger size, Swin-B keys"),
@@ -476,12 +490,8 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 # An architecture's first weight is its default.
 _RESEARCH_ONLY = "research and other non-commercial use; see the card"
-_SMALL_DATA = (
-    DataSource(
-        "DAVIS 2016 (25 training sequences)",
-        "CC BY 4.0 by its README, CC BY-NC 4.0 by its terms of use",
-        "https://davischallenge.org",
-    ),
+_IMAGENET = DataSource("ImageNet ResNet-18 (torchvision IMAGENET1K_V1)", "BSD-3-Clause", "https://pytorch.org/vision")
+_PICTURES = (
     DataSource("PASCAL-S, 849 images", "research use", "https://github.com/frankLeo123/Saliency_Matlab"),
     DataSource(
         "Oxford-IIIT Pet, 640 images", "CC BY-SA 4.0", "https://github.com/Mohammed14324/Pet-image-segmentation"
@@ -510,11 +520,8 @@ _SMALL_DATA = (
     ),
     DataSource("AM-2k examples, 13 images", "MIT (AM-2k agreement)", "https://github.com/JizhiziLi/GFM"),
     DataSource("FSS-1000 examples, 5 images", "none stated", "https://github.com/moallafatmaocto/FSS-1000"),
-    DataSource("ImageNet ResNet-18 (torchvision IMAGENET1K_V1)", "BSD-3-Clause", "https://pytorch.org/vision"),
 )
-# What recipes/stcn/small.yaml and recipes/rde/small.yaml use beside it.
-_MORE_DATA = (
-    DataSource("SegTrack (4 videos)", "none stated, research", "https://github.com/karim-ahmed/videoObject"),
+_MORE_PICTURES = (
     DataSource(
         "ECSSD, 995 images",
         "MIT (repository), public research set",
@@ -531,6 +538,20 @@ _MORE_DATA = (
         "annotations CC BY 4.0, photographs from the web",
         "https://github.com/KomaHomu/Applying-Mask-RCNN-in-endangered-animals-detection",
     ),
+)
+_SMALL_DATA = (
+    DataSource(
+        "DAVIS 2016 (25 training sequences)",
+        "CC BY 4.0 by its README, CC BY-NC 4.0 by its terms of use",
+        "https://davischallenge.org",
+    ),
+    *_PICTURES,
+    _IMAGENET,
+)
+# What recipes/stcn/small.yaml and recipes/rde/small.yaml use beside it.
+_MORE_DATA = (
+    DataSource("SegTrack (4 videos)", "none stated, research", "https://github.com/karim-ahmed/videoObject"),
+    *_MORE_PICTURES,
 )
 
 
@@ -648,11 +669,27 @@ HELPERS: dict[str, StoredNetwork] = {
         config_class="vos_zoo.prompts.network:PromptConfig",
         network_class="vos_zoo.prompts.network:PromptNetwork",
         module_class="vos_zoo.training.prompt_module:PromptModule",
+        use="`vos-zoo segment VIDEO --box 1:X0,Y0,X1,Y1 --out DIR --prompt-method {folder}`",
     ),
 }
 
 #: Their bundled weights.
-HELPER_WEIGHTS: dict[str, Weight] = {}
+HELPER_WEIGHTS: dict[str, Weight] = {
+    weight.name: weight
+    for weight in (
+        Weight(
+            name="prompt.small",
+            variant="small",
+            folder="prompt-small",
+            in_wheel=True,
+            num_bytes=11_231_298,
+            sha256="ba0411572bdb3b48cca24ab6bc3ad7ad2f7b121e9cce45bba9587038b68909c9",
+            date="2026-11-30",
+            licence=_RESEARCH_ONLY,
+            trained_on=(*_PICTURES, *_MORE_PICTURES, _IMAGENET),
+        ),
+    )
+}
 
 
 def register(architecture: Architecture) -> None:

@@ -15,13 +15,16 @@ from testing.annotations import (
     export,
     masks_in,
     named_errors,
+    names,
     opened,
     random_clips,
 )
 from vos_zoo.errors import MaskError
 from vos_zoo.interchange.cvat import CvatExporter
+from vos_zoo.interchange.opening import open_masks
+from vos_zoo.segmentation.frames import segment_frames
 
-BOX = "<box frame='0' xtl='0' ytl='0' xbr='1' ybr='1'/>"
+SHAPE = "<polygon frame='0' points='1,1;5,1;5,5'/>"
 IMAGE = '<image id="0" name="frame_000000" width="40" height="24">{}</image>'
 POLYGON = '<polygon label="dog" points="2.00,1.00;6.00,1.00;6.00,4.00;2.00,4.00" z_order="{z}"></polygon>'
 
@@ -67,6 +70,29 @@ def test_a_track_that_left_is_said_to_be_outside(written):
     assert given.absences == {"00002": {5}}
 
 
+def test_a_track_whose_areas_are_left_out_is_not_absent(written):
+    """With `--start 1`, only the second object is there, and the first cannot be missing."""
+    shape = "<polygon frame='{}' keyframe='1' outside='{}' points='{}'/>"
+    first = "".join(shape.format(frame, frame // 2, "1,1;5,1;5,5") for frame in (0, 1, 2))
+    second = "".join(shape.format(frame, 0, "9,1;15,1;15,5") for frame in (0, 1, 2))
+    path = written(f"<track id='0' label='dog'>{first}</track><track id='1' label='cat'>{second}</track>")
+    assert open_masks(path, names(3), SIZE).absences == {"00002": {1}}
+    assert open_masks(path, names(3)[2:], SIZE, all_names=names(3)).absences == {}
+
+
+def test_tracks_are_followed_and_said_to_be_gone(written, tiny_model):
+    """A video from such a file: the object that left is nowhere, and its track does not end."""
+    shape = "<polygon frame='{0}' keyframe='1' outside='{1}' points='{2},2;{3},2;{3},20;{2},20'/>"
+    gone = "".join(shape.format(frame, outside, 2, 14) for frame, outside in ((0, 0), (1, 1), (3, 0)))
+    late = "".join(shape.format(frame, outside, 20, 32) for frame, outside in ((0, 1), (2, 0), (3, 0)))
+    path = written(f"<track id='0' label='a'>{gone}</track><track id='1' label='b'>{late}</track>")
+    video = np.random.default_rng(0).integers(0, 255, (4, *SIZE, 3), dtype=np.uint8)
+    masks = [result.mask for result in segment_frames(video, path, model=tiny_model)]
+    assert set(masks[0].ravel()) == {0, 1}
+    assert 1 not in masks[1]
+    assert {1, 2} <= set(masks[3].ravel())
+
+
 def test_what_was_drawn_on_one_frame_alone_has_not_left(written):
     """CVAT writes a shape that is no track as one that ends on the next frame."""
     body = (
@@ -79,7 +105,7 @@ def test_what_was_drawn_on_one_frame_alone_has_not_left(written):
 
 def test_tracks_are_counted_from_0_and_objects_from_1(written):
     body = "".join(
-        f"<track id='{track}' label='dog'><box frame='1' xtl='{left}' ytl='0' xbr='{left + 4}' ybr='3'/></track>"
+        f"<track id='{track}' label='dog'><polygon frame='1' points='{left},0;{left + 4},0;{left},3'/></track>"
         for track, left in ((0, 0), (3, 15))
     )
     assert sorted(set(masks_in(written(body))["00001"].ravel())) == [0, 1, 4]
@@ -96,14 +122,18 @@ def test_a_mask_goes_along_the_rows_of_its_box(written):
     assert np.argwhere(masks_in(written(IMAGE.format(rle)))["00000"]).tolist() == [[2, 5], [2, 6]]
 
 
-def test_ellipses_and_turned_boxes_have_their_area(written):
-    body = IMAGE.format(
-        '<ellipse label="a" cx="20" cy="12" rx="10" ry="8"/>'
-        '<box label="b" xtl="0" ytl="0" xbr="4" ybr="2" rotation="90.0"/>'
-    )
-    mask = masks_in(written(body))["00000"]
-    assert np.count_nonzero(mask == 1) == pytest.approx(np.pi * 80, rel=0.05)
-    assert np.argwhere(mask == 2).max(axis=0).tolist() == [2, 2]  # what reaches over the edge is cut off
+def test_an_ellipse_has_its_area(written):
+    mask = masks_in(written(IMAGE.format('<ellipse label="a" cx="20" cy="12" rx="10" ry="8" rotation="30"/>')))["00000"]
+    assert mask.sum() == pytest.approx(np.pi * 80, rel=0.05)
+
+
+def test_boxes_are_left_out(written, caplog):
+    caplog.set_level("INFO")
+    box = '<box label="dog" xtl="1" ytl="1" xbr="9" ybr="9"/>'
+    assert masks_in(written(IMAGE.format(box + POLYGON.format(z=0))))["00000"].sum() == 12
+    assert "1 boxes, which do not say which pixels" in caplog.text
+    with pytest.raises(MaskError, match=r"no areas of objects.*--box"):
+        opened(written(IMAGE.format(box)))
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -150,21 +180,21 @@ def test_document_types_are_refused(written, head):
         (IMAGE.format('<mask label="d" rle="4" left="0" top="0" width="99999" height="99999"/>'), "VOS_ZOO_MAX_PIXELS"),
         (IMAGE.format('<points label="d" points="1,1"/>'), "no areas of objects"),
         ("", "no areas of objects"),
-        ("<track id='a' label='d'><box frame='0' xtl='0' ytl='0' xbr='1' ybr='1'/></track>", "`id` is 'a'"),
-        ("<track id='0' label='d'><box frame='9' xtl='0' ytl='0' xbr='1' ybr='1'/></track>", "has 3 frames"),
+        ("<track id='a' label='d'><polygon frame='0' points='1,1;5,1;5,5'/></track>", "`id` is 'a'"),
+        ("<track id='0' label='d'><polygon frame='9' points='1,1;5,1;5,5'/></track>", "has 3 frames"),
         (
-            "<track id='0' label='d'>" + "<box frame='0' xtl='0' ytl='0' xbr='1' ybr='1'/>" * 2 + "</track>",
+            "<track id='0' label='d'>" + "<polygon frame='0' points='1,1;5,1;5,5'/>" * 2 + "</track>",
             "two shapes on frame 0",
         ),
         (
             "".join(
-                f"<track id='{n}' task_id='{n}' label='d'><box frame='0' xtl='0' ytl='0' xbr='1' ybr='1'/></track>"
+                f"<track id='{n}' task_id='{n}' label='d'><polygon frame='0' points='1,1;5,1;5,5'/></track>"
                 for n in (1, 2)
             ),
             "tracks of 2 tasks",
         ),
         (
-            IMAGE.format(POLYGON.format(z=0)) + f"<track id='0' label='d'>{BOX}</track>",
+            IMAGE.format(POLYGON.format(z=0)) + f"<track id='0' label='d'>{SHAPE}</track>",
             "both images and tracks",
         ),
         ("<image", "no whole XML file"),

@@ -110,3 +110,22 @@ def test_any_bytes_give_masks_or_a_named_error(tmp_path, data, start, name):
     (tmp_path / name).write_bytes(start + data)
     with named_errors(str(tmp_path / name)):
         masks_in(tmp_path / name)
+
+
+FILES = [path for path in sorted(SAMPLES.rglob("*")) if path.is_file() and path.suffix not in (".md", ".yaml")]
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    file=st.sampled_from(FILES),
+    start=st.floats(0, 1),
+    length=st.integers(0, 12),
+    filling=st.binary(max_size=4) | st.sampled_from([b"-", b"9", b'"', b"null", b"[]", b"{}", b"1e9", b"&a;"]),
+)
+def test_a_damaged_sample_gives_masks_or_a_named_error(tmp_path, file, start, length, filling):
+    content = file.read_bytes()
+    place = int(start * len(content))
+    path = tmp_path / f"damaged{file.suffix}"
+    path.write_bytes(content[:place] + filling + content[place + length :])
+    with named_errors(str(path)):
+        masks_in(path, objects_by="order")

@@ -65,6 +65,14 @@ def test_a_confidence_alone_is_left_out(written):
     assert masks_in(written(_00000=f"0 {SQUARE} 0.87"))["00000"].max() == 1
 
 
+def test_boxes_are_left_out(written, caplog):
+    caplog.set_level("INFO")
+    assert masks_in(written(_00000=f"0 {SQUARE}\n1 0.5 0.5 0.1 0.1"))["00000"].max() == 1
+    assert "1 boxes, which do not say which pixels" in caplog.text
+    with pytest.raises(MaskError, match="no areas of objects"):
+        opened(written(_00000="1 0.5 0.5 0.1 0.1"))
+
+
 def test_two_lines_of_one_class_could_be_parts_or_objects(written):
     folder = written(_00000=f"0 {SQUARE}\n0 0.5 0.5 0.6 0.5 0.6 0.6", _00001=f"0 {SQUARE}")
     with pytest.raises(MaskError, match="2 areas `class 0`"):
@@ -109,7 +117,6 @@ def test_names_of_classes_that_cannot_be_read_are_left_out(written, caplog):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("0 0.5 0.5 0.1 0.1", "is a box"),
         ("0 0.5 0.5", "2 numbers after the class"),
         (f"-1 {SQUARE}", "Classes count from 0"),
         ("0 20 10 40 10 40 20", "coordinate 20"),

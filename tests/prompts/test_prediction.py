@@ -58,6 +58,17 @@ def test_the_window_follows_the_object(place, prompts, looks):
     torch.testing.assert_close(maps[0], maps[1].flip(-1))
 
 
+def test_nothing_far_from_the_box_is_found():
+    frame, _ = scene(100, 100, 400, 200)
+    mask = prompt_mask(frame, [Box(1, 240, 140, 280, 180)], method=Recorder()) == 1
+    rows, columns = np.nonzero(mask)
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == pytest.approx((232, 287, 132, 187), abs=3)
+    # A point outside says that the object goes on.
+    mask = prompt_mask(frame, [Box(1, 240, 140, 280, 180), Points(1, [(350, 150)])], method=Recorder()) == 1
+    assert mask[150, 340]
+    assert not mask[150, 200]
+
+
 def test_the_last_look_knows_what_was_found_before():
     frame, _ = scene(240, 140, 280, 180)
     network = Recorder()

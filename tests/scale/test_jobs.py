@@ -27,6 +27,7 @@ def test_options_are_arguments_of_segment_video():
         ("levels", [200, 3800], (200.0, 3800.0)),
         ("void", "none", None),
         ("overlay", True, True),
+        ("direction", "both", "both"),
         ("memory_budget", "2GiB", 2**31),
     ],
 )
@@ -34,7 +35,9 @@ def test_options_are_read_from_text_and_json(name, value, read):
     assert read_option(name, value) == read
 
 
-@pytest.mark.parametrize(("name", "value"), [("start", "twelve"), ("size", {}), ("overlay", "perhaps"), ("end", 1.5)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("start", "twelve"), ("size", {}), ("overlay", "perhaps"), ("end", 1.5), ("direction", "up")]
+)
 def test_other_values_are_refused(name, value):
     with pytest.raises(argparse.ArgumentTypeError, match="write"):
         read_option(name, value)
@@ -47,6 +50,7 @@ def test_what_results_depend_on_is_in_the_digest_and_nothing_else():
         digest_of(JOB._replace(video="dog.mp4"), SETTINGS),
         digest_of(JOB._replace(masks="dog.png"), SETTINGS),
         digest_of(JOB._replace(options={}), SETTINGS),
+        digest_of(JOB._replace(prompts="cat.json"), SETTINGS),
         digest_of(JOB, SETTINGS | {"model": "stcn"}),
     ]
-    assert len({digest, *others}) == 5
+    assert len({digest, *others}) == 6

@@ -60,7 +60,7 @@ def test_jobs_are_done_side_by_side(engine, tmp_path):
     assert kinds(events) == ["finished", "finished"]
     assert sorted((tmp_path / "log.txt").read_text().split()) == ["one", "two"]
     assert two.room() == 2
-    threads = {event.outcome.record["threads"] for event in events if event.outcome}
+    threads = {event.outcome.record["OMP_NUM_THREADS"] for event in events if event.outcome}
     assert threads == {os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // 2)))}
 
 
@@ -121,6 +121,25 @@ def test_workers_share_out_the_cores(tmp_path, monkeypatch):
         ready(one, 4)
         one.submit(job("one"))
         (event,) = [event for event in until(one, kinds) if event.outcome]
-        assert event.outcome.record["threads"] == "4"
+        assert event.outcome.record["OMP_NUM_THREADS"] == "4"
     finally:
         one.close()
+
+
+@pytest.mark.parametrize(("workers", "visible", "seen"), [(None, None, "01"), (4, None, "0101"), (None, "5,3", "53")])
+def test_every_gpu_has_a_worker_of_its_own(tmp_path, monkeypatch, workers, visible, seen):
+    monkeypatch.setenv("STUB_GPUS", "2")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    one = LocalEngine(RunSettings(str(tmp_path), "none", {}), workers=workers, command=COMMAND)
+    try:
+        ready(one, len(seen))
+        for number in range(len(seen)):
+            one.submit(job(f"v{number}"))
+        events = until(one, lambda events: len(kinds(events)) == len(seen))
+    finally:
+        one.close()
+    found = [event.outcome.record["CUDA_VISIBLE_DEVICES"] for event in events if event.outcome]
+    # The first one began before anybody knew of GPUs, and takes the first of those that it sees.
+    expected = [None if visible is None else visible, *seen[1:]]
+    assert sorted(map(str, found)) == sorted(map(str, expected))

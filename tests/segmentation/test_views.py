@@ -45,7 +45,8 @@ def test_every_frame_gets_a_picture_and_a_row(tmp_path):
     for index in (1, 2):
         picture = read_image(writer.folder / f"0000{index}.jpg")
         assert picture[:, 40:].mean() > picture[:, :20].mean() + 20
-    assert read_image(writer.folder / "mean.png").shape == (780, 1360, 3)
+    height, width, _ = read_image(writer.folder / "mean.png").shape
+    assert width > height > 400
 
 
 def test_nothing_shown_leaves_nothing(tmp_path):

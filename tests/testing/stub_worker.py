@@ -24,7 +24,8 @@ class StubWorker:
         self.version = settings["run"]["options"].get("version", __version__)
 
     def describe(self):
-        return {"version": self.version, "host": "stub", "device": "cpu", "devices": 0}
+        gpus = int(os.environ.get("STUB_GPUS", "0"))
+        return {"version": self.version, "host": "stub", "device": "cuda" if gpus else "cpu", "devices": gpus}
 
     def run(self, job, progress):
         if "fail" in job.name:
@@ -48,7 +49,8 @@ class StubWorker:
             return Outcome("stopped")
         with (self.out / "log.txt").open("a") as file:
             file.write(f"{job.name}\n")
-        return Outcome("finished", record={"name": job.name, "segmented": 2, "threads": os.environ["OMP_NUM_THREADS"]})
+        seen = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
+        return Outcome("finished", record={"name": job.name, "segmented": 2, **seen})
 
 
 if __name__ == "__main__":

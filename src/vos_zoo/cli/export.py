@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vos_zoo.files import parse_json
+from vos_zoo.registry import find_stored_network
+
 if TYPE_CHECKING:
     import argparse
 
@@ -20,9 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export and say how to use the result."""
-    from vos_zoo.weights import export_checkpoint
+    from vos_zoo.weights import CONFIG_FILE, export_checkpoint
 
     folder = export_checkpoint(arguments.file, arguments.out, half=not arguments.full)
     print(f"Wrote {folder}; describe the weights in its README.md.")
-    print(f"Use it with `vos-zoo segment VIDEO MASKS --out DIR --model {folder}` or `load_model({str(folder)!r})`.")
+    written = parse_json((folder / CONFIG_FILE).read_bytes())
+    print(f"Use it with {find_stored_network(written['architecture']).use.format(folder=folder)}.")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from vos_zoo.cli import (
+    app,
     benchmark,
     convert,
     data,
@@ -22,6 +23,7 @@ from vos_zoo.cli import (
     proposals,
     publish,
     reproduce,
+    review,
     segment,
     segment_many,
 )
@@ -56,9 +58,11 @@ _COMMANDS: dict[str, Command] = {
     "segment": segment,
     "export-masks": export_masks,
     "segment-many": segment_many,
+    "review": review,
     "proposals": proposals,
     "evaluate": evaluate,
     "reproduce": reproduce,
+    "app": app,
     "demo": demo,
     "data": data,
     "list": list_command,

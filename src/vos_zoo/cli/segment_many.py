@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precision", choices=("fp32", "tf32", "bf16", "fp16"), help="default: fp32")
     parser.add_argument("--every", type=int, metavar="N", help="take every n-th frame of each video only")
+    parser.add_argument(
+        "--direction", choices=("forward", "backward", "both"), help="as for `vos-zoo segment` (default: forward)"
+    )
     parser.add_argument("--levels", type=levels, metavar="LEVELS", help="as for `vos-zoo segment`")
     parser.add_argument("--void", type=void_value, metavar="VALUE", help="as for `vos-zoo segment`")
     parser.add_argument("--memory-budget", type=byte_count, metavar="BYTES", help="as for `vos-zoo segment`")
@@ -73,7 +76,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     options: dict[str, Any] = {
         name: getattr(arguments, name)
-        for name in ("size", "precision", "every", "levels", "void", "memory_budget", "resize_mask", "overlay")
+        for name in (
+            "size",
+            "precision",
+            "every",
+            "direction",
+            "levels",
+            "void",
+            "memory_budget",
+            "resize_mask",
+            "overlay",
+        )
         if getattr(arguments, name) is not None
     }
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from vos_zoo.inference.confidence import ObjectState, measure_objects
 from vos_zoo.inference.geometry import enlarge
 from vos_zoo.inference.objects import id_type
 
@@ -42,6 +44,14 @@ class FrameResult:
     object_ids: tuple[int, ...]
     probabilities: Tensor
     name: str = ""
+
+    @functools.cached_property
+    def objects(self) -> tuple[ObjectState, ...]:
+        """Area, box, centroid and confidence of every tracked object, in the order of ``object_ids``.
+
+        Measured when they are asked for; what changed ``mask`` or ``probabilities`` in place before counts.
+        """
+        return measure_objects(self.mask, self.object_ids, self.probabilities)
 
     def probabilities_at_frame_size(self) -> Tensor:
         """Enlarge the probabilities to the frame's own size, bilinearly, as the mask was made.

@@ -16,7 +16,19 @@ from vos_zoo.interchange.polygons import fill_polygon
 if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask
 
-__all__ = ["AnnotatedFrame", "Annotation", "AnnotationFile", "GivenFrame", "Paint", "paint_polygons"]
+__all__ = [
+    "BOXES",
+    "AnnotatedFrame",
+    "Annotation",
+    "AnnotationFile",
+    "FileFrame",
+    "GivenFrame",
+    "Paint",
+    "paint_polygons",
+]
+
+BOXES = "boxes, which do not say which pixels belong to an object"
+"""What messages call boxes that are left out."""
 
 Paint = Callable[[tuple[int, int]], NDArray[np.bool_]]
 """Paints an area: takes the size (H, W) of the frame, gives what belongs to it. It raises ValueError, with a clause as
@@ -46,14 +58,14 @@ class Annotation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenFrame(abc.ABC):
-    """A frame that something is given for.
+class FileFrame:
+    """What a file says about a frame that something is given for.
 
     Attributes:
         name: Name of its picture without folder and ending; None if the format only counts frames.
         number: Its position in the video from 0, where the format says it.
         size: (H, W) that the file declares; None if it does not.
-        origin: What messages call it, such as "Image `00000.jpg` of `a.json`".
+        origin: What messages call it, such as "image `00000.jpg` of `a.json`".
     """
 
     name: str | None = None
@@ -61,15 +73,20 @@ class GivenFrame(abc.ABC):
     size: tuple[int, int] | None = None
     origin: str
 
+
+@dataclass(frozen=True, kw_only=True)
+class GivenFrame(FileFrame, abc.ABC):
+    """A frame whose mask can be made."""
+
     @abc.abstractmethod
     def ids(self, size: tuple[int, int]) -> Mask:
-        """Give its mask.
+        """Make the mask.
 
         Args:
             size: (H, W) of the video's frames.
 
         Returns:
-            Object ids, in ``self.size``, or in ``size`` if the file declares none.
+            Object ids, in the size that the file has, or in ``size`` if it has none.
 
         Raises:
             MaskError: If what is there makes no mask.
@@ -77,22 +94,14 @@ class GivenFrame(abc.ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnnotatedFrame:
+class AnnotatedFrame(FileFrame):
     """A frame of an annotation file, whose objects have no ids yet.
 
     Attributes:
-        name: As in :class:`GivenFrame`.
-        number: As in :class:`GivenFrame`.
-        size: As in :class:`GivenFrame`.
-        origin: As in :class:`GivenFrame`.
         annotations: Areas, in the order of the file.
         outside: Tracks that are said not to be visible here.
     """
 
-    name: str | None = None
-    number: int | None = None
-    size: tuple[int, int] | None = None
-    origin: str
     annotations: tuple[Annotation, ...]
     outside: tuple[int | str, ...] = ()
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.errors import MaskError
-from vos_zoo.interchange.annotation import AnnotatedFrame, Annotation, AnnotationFile, Paint, paint_polygons
+from vos_zoo.interchange.annotation import BOXES, AnnotatedFrame, Annotation, AnnotationFile, Paint, paint_polygons
 from vos_zoo.interchange.exporter import ExportedVideo, Exporter, ResultFrame
 from vos_zoo.interchange.fields import Fields, frame_size, polygon_points, shown
 from vos_zoo.interchange.rle import counts_from_text, counts_to_mask, mask_to_counts, text_from_counts
@@ -64,7 +64,7 @@ def read_coco(content: Any, path: Path) -> AnnotationFile:
         if entry["segmentation"]:
             by_image[image_id].append(entry)
         else:
-            left_out["boxes without a mask"] += 1
+            left_out[BOXES] += 1
     if len(videos) > 1 and len({images[image_id]["video_id"] for image_id in by_image}) > 1:
         raise MaskError(
             f"`{path}` holds annotations of {len(videos)} videos (`video_id`). Keep those of one video in a file."

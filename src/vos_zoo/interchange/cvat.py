@@ -16,12 +16,12 @@ from xml.sax.saxutils import escape, quoteattr  # they only write
 import numpy as np
 
 from vos_zoo.errors import MaskError
-from vos_zoo.interchange.annotation import AnnotatedFrame, Annotation, AnnotationFile, Paint, paint_polygons
+from vos_zoo.interchange.annotation import BOXES, AnnotatedFrame, Annotation, AnnotationFile, Paint, paint_polygons
 from vos_zoo.interchange.exporter import ExportedVideo, Exporter, ResultFrame
 from vos_zoo.interchange.fields import Fields, frame_size, polygon_points, shown
 from vos_zoo.interchange.polygons import join_outlines, mask_outlines
 from vos_zoo.interchange.rle import counts_to_mask
-from vos_zoo.interchange.shapes import ellipse, paint_at, rectangle
+from vos_zoo.interchange.shapes import ellipse, paint_at
 from vos_zoo.limits import pixel_excess
 from vos_zoo.media.frame_matching import frame_stem, last_number
 
@@ -32,7 +32,7 @@ __all__ = ["CvatExporter", "is_cvat", "read_cvat"]
 
 TOOL = "CVAT"
 
-_AREAS = ("box", "ellipse", "mask", "polygon")
+_AREAS = ("ellipse", "mask", "polygon")
 _OTHER_SHAPES = ("cuboid", "points", "polyline", "skeleton", "tag")
 
 
@@ -137,6 +137,8 @@ class _Reader:
             self._track, self._shapes = fields, []
             if "task_id" in fields:
                 self._content.tasks.add(fields.text("task_id"))
+        elif inside in ("image", "track") and tag == "box":
+            self._content.left_out[BOXES] += 1
         elif inside in ("image", "track") and tag in _OTHER_SHAPES:
             self._content.left_out[f"`{tag}` elements, which have no area"] += 1
         elif inside in ("image", "track") and tag in _AREAS:
@@ -235,12 +237,8 @@ def _area(kind: str, fields: Fields) -> Paint:
         pairs = [pair.split(",") for pair in fields.text("points").split(";")]
         return paint_polygons([polygon_points(pairs, f"{fields.where}, points")])
     degrees = fields.number("rotation") if "rotation" in fields else 0.0
-    if kind == "ellipse":
-        centre = np.array([fields.number("cx"), fields.number("cy")])
-        return paint_polygons([ellipse(centre, (fields.number("rx"), fields.number("ry")), degrees)])
-    low = np.array([fields.number("xtl"), fields.number("ytl")])
-    high = np.array([fields.number("xbr"), fields.number("ybr")])
-    return paint_polygons([rectangle(low, high, degrees)])
+    centre = np.array([fields.number("cx"), fields.number("cy")])
+    return paint_polygons([ellipse(centre, (fields.number("rx"), fields.number("ry")), degrees)])
 
 
 def _mask(fields: Fields) -> Paint:

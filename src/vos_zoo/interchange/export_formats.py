@@ -67,6 +67,11 @@ EXPORT_FORMATS: dict[str, ExportFormat] = {
         (".mp4", ".m4v", ".mov"),
         has_soft_edges=True,
     ),
+    "overlay": ExportFormat(
+        "the video with the masks drawn in (H.264)",
+        f"{_HERE}.video_exporters:OverlayExporter",
+        (".mp4", ".m4v", ".mov"),
+    ),
     "cutouts": ExportFormat("RGBA PNG per frame", f"{_HERE}.picture_exporters:CutoutExporter", has_soft_edges=True),
     "binary-png": ExportFormat(
         "black-and-white PNG per object and frame",

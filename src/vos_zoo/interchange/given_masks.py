@@ -83,12 +83,14 @@ class AnnotatedMasks:
             )  # fmt: skip
         absent_file = path / ABSENT_FILE
         noted = read_absences(absent_file, FrameNames(all_names)) if absent_file.is_file() else {}
+        shown = {object_id for frame in self._given.values() for object_id in _objects(frame)}
         self._absences: dict[str, frozenset[int]] = {}
         for name in frame_names:
             numbered = matched.get(name)
-            outside = numbered.outside if isinstance(numbered, NumberedFrame) else ()
+            # A track may have its areas on frames that are left out; then there is nothing that could be absent.
+            outside = shown.intersection(numbered.outside) if isinstance(numbered, NumberedFrame) else set[int]()
             if outside or name in noted:
-                self._absences[name] = noted.get(name, frozenset()) | frozenset(outside)
+                self._absences[name] = noted.get(name, frozenset()) | outside
 
     @property
     def frames(self) -> tuple[str, ...]:
@@ -171,6 +173,10 @@ def _is_of_first_frame(frame: GivenFrame, all_names: Sequence[str]) -> bool:
 
 def _has_areas(frame: GivenFrame) -> bool:
     return bool(frame.annotations) if isinstance(frame, NumberedFrame) else True
+
+
+def _objects(frame: GivenFrame) -> set[int]:
+    return {object_id for object_id, _ in frame.annotations} if isinstance(frame, NumberedFrame) else set()
 
 
 def _sizes_differ(frame: GivenFrame, size: tuple[int, int]) -> str:

@@ -1,4 +1,4 @@
-"""Label Studio JSON: brush strokes, bitmasks, polygons, rectangles and ellipses in, brush strokes out.
+"""Label Studio JSON: brush strokes, bitmasks, polygons and ellipses in, brush strokes out.
 
 Source: Label Studio's documentation of its export formats JSON and JSON-MIN, and of its image tags.
 """
@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.errors import MaskError
-from vos_zoo.interchange.annotation import AnnotatedFrame, Annotation, AnnotationFile, Paint, paint_polygons
+from vos_zoo.interchange.annotation import BOXES, AnnotatedFrame, Annotation, AnnotationFile, Paint, paint_polygons
 from vos_zoo.interchange.exporter import ExportedVideo, Exporter, ResultFrame
 from vos_zoo.interchange.fields import Fields, frame_size, polygon_points, shown
 from vos_zoo.interchange.rle import pack_brush, unpack_brush
-from vos_zoo.interchange.shapes import ellipse, paint_at, picture_levels, rectangle
+from vos_zoo.interchange.shapes import ellipse, paint_at, picture_levels
 from vos_zoo.media.frame_matching import frame_stem
 
 __all__ = ["LabelStudioExporter", "is_label_studio", "read_label_studio"]
@@ -71,7 +71,9 @@ def _frame(task: Fields, path: Path, left_out: defaultdict[str, int]) -> Annotat
     for region in regions:
         kind = _kind(region)
         if kind is None:
-            if not any(key in _LABELS for key in _value(region)):
+            if "width" in _value(region):
+                left_out[BOXES] += 1
+            elif _label(region) is None or "x" in _value(region):
                 left_out["regions without an area"] += 1
             continue
         own_size = frame_size(region, "original_height", "original_width")
@@ -99,7 +101,7 @@ def _picture(task: Fields) -> str:
     address, _, query = pictures[0].partition("?")
     on_disk = re.search(r"(?:^|&)d=([^&]+)", query)
     name = re.split(r"[/\\]", unquote(on_disk[1] if on_disk else address))[-1]
-    return re.sub(r"^[0-9a-f]{8}-(?=.)", "", name)
+    return re.sub(r"^[0-9a-f]{8}-(?=.)", "", name) if "/upload/" in address else name
 
 
 def _regions(task: Fields) -> list[Fields]:
@@ -142,9 +144,7 @@ def _kind(region: Fields) -> str | None:
         return "bitmask"
     if "points" in value:
         return "polygon"
-    if "radiusX" in value:
-        return "ellipse"
-    return "rectangle" if "width" in value and "x" in value else None
+    return "ellipse" if "radiusX" in value else None
 
 
 def _area(region: Fields, kind: str, size: tuple[int, int]) -> Paint:
@@ -157,13 +157,9 @@ def _area(region: Fields, kind: str, size: tuple[int, int]) -> Paint:
     if kind == "polygon":
         return paint_polygons([polygon_points(value.array("points"), f"{region.where}, points", scale=scale)])
     degrees = value.number("rotation") if "rotation" in value else 0.0
-    start = np.array([value.number("x"), value.number("y")]) * scale
-    if kind == "ellipse":
-        return paint_polygons(
-            [ellipse(start, (value.number("radiusX") * scale[0], value.number("radiusY") * scale[1]), degrees)]
-        )
-    end = start + np.array([value.number("width"), value.number("height")]) * scale
-    return paint_polygons([rectangle(start, end, degrees, pivot=start)])
+    centre = np.array([value.number("x"), value.number("y")]) * scale
+    radii = value.number("radiusX") * scale[0], value.number("radiusY") * scale[1]
+    return paint_polygons([ellipse(centre, radii, degrees)])
 
 
 def _brush(values: list[Any], size: tuple[int, int], where: str) -> Paint:

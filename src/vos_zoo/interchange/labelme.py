@@ -1,6 +1,6 @@
 """labelme JSON, one file per picture.
 
-Source: labelme's file format: polygons, rectangles, circles and masks, in pixels from the upper left corner.
+Source: labelme's file format: polygons, circles and masks, in pixels from the upper left corner.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from vos_zoo.interchange.annotation import AnnotatedFrame, Annotation, AnnotationFile, Paint, paint_polygons
+from vos_zoo.interchange.annotation import BOXES, AnnotatedFrame, Annotation, AnnotationFile, Paint, paint_polygons
 from vos_zoo.interchange.fields import Fields, frame_size, polygon_points
-from vos_zoo.interchange.shapes import ellipse, paint_at, picture_levels, rectangle
+from vos_zoo.interchange.shapes import ellipse, paint_at, picture_levels
 from vos_zoo.media.frame_matching import frame_stem
 
 __all__ = ["is_labelme", "read_labelme"]
@@ -50,7 +50,7 @@ def _frame(content: Any, file: Path, left_out: defaultdict[str, int]) -> Annotat
         kind = shape.text("shape_type") if "shape_type" in shape else "polygon"
         paint = _area(shape, kind)
         if paint is None:
-            left_out[f"`{kind}` shapes, which have no area"] += 1
+            left_out[BOXES if "rectangle" in kind else f"`{kind}` shapes, which have no area"] += 1
             continue
         # Shapes of one group and label are one object; labelme converts them to instances in the same way.
         label = shape.text("label")
@@ -62,18 +62,16 @@ def _frame(content: Any, file: Path, left_out: defaultdict[str, int]) -> Annotat
 
 
 def _area(shape: Fields, kind: str) -> Paint | None:
-    if kind in ("polygon", "oriented_rectangle"):
+    if kind == "polygon":
         return paint_polygons([polygon_points(shape.array("points"), f"{shape.where}, points")])
-    if kind not in ("rectangle", "circle", "mask"):
+    if kind not in ("circle", "mask"):
         return None
     ends = np.array([_point(shape, index) for index in range(2)])
     if kind == "circle":  # centre, and a point on the rim
         radius = math.dist(*ends.tolist())
         return paint_polygons([ellipse(ends[0], (radius, radius))])
-    low, high = ends.min(axis=0), ends.max(axis=0)
-    if kind == "rectangle":
-        return paint_polygons([rectangle(low, high)])
-    return paint_at(picture_levels(shape.text("mask"), shape.where) > 0, int(low[1]), int(low[0]))
+    left, top = ends.min(axis=0).astype(int).tolist()
+    return paint_at(picture_levels(shape.text("mask"), shape.where) > 0, top, left)
 
 
 def _point(shape: Fields, index: int) -> list[float]:

@@ -96,7 +96,8 @@ def _read(found: Found, frame_count: int, reading: MaskReading) -> tuple[Sequenc
     if not any(frame.annotations for frame in file.frames):
         raise MaskError(
             f"`{found.path}` is a file of {file.tool}, but holds no areas of objects. Draw polygons or masks, and "
-            "export again; boxes alone, points and lines say not which pixels belong to an object."
+            "export again. Points, lines and boxes do not say which pixels belong to an object; a box can be a "
+            "prompt, `--box 1:LEFT,TOP,RIGHT,BOTTOM`."
         )
     return number_objects(file, reading.objects_by)
 

@@ -116,6 +116,11 @@ class Results:
         if self._reader is not None and isinstance(self._reader.path, Path):
             self.inputs.append(self._reader.path)
 
+    @property
+    def reader(self) -> VideoReader | None:
+        """The frames; None if they are not needed and nothing says where they are."""
+        return self._reader
+
     def __len__(self) -> int:
         """Count the frames that have a mask."""
         return len(self._names)

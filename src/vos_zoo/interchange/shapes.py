@@ -15,35 +15,9 @@ from vos_zoo.errors import MaskError
 from vos_zoo.interchange.annotation import Paint
 from vos_zoo.media.image_files import DAMAGE, open_image
 
-__all__ = ["ellipse", "paint_at", "picture_levels", "rectangle"]
+__all__ = ["ellipse", "paint_at", "picture_levels"]
 
 _SIDES = 360  # of a polygon that stands for an ellipse; 0.04 pixels off at a radius of 1000
-
-
-def rectangle(
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    degrees: float = 0.0,
-    *,
-    pivot: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """Give the corners of a rectangle.
-
-    Args:
-        low: Smallest x and y.
-        high: Largest x and y.
-        degrees: How far it is turned, clockwise on the screen.
-        pivot: Around which point; None means its centre.
-
-    Returns:
-        Corners (x, y), shape (4, 2).
-
-    Example:
-        >>> rectangle(np.array([0.0, 0.0]), np.array([4.0, 2.0]), 90.0).round(6).tolist()
-        [[3.0, -1.0], [3.0, 3.0], [1.0, 3.0], [1.0, -1.0]]
-    """
-    corners = np.array([[low[0], low[1]], [high[0], low[1]], [high[0], high[1]], [low[0], high[1]]])
-    return _turned(corners, degrees, (low + high) / 2 if pivot is None else pivot)
 
 
 def ellipse(centre: NDArray[np.float64], radii: tuple[float, float], degrees: float = 0.0) -> NDArray[np.float64]:
@@ -58,8 +32,10 @@ def ellipse(centre: NDArray[np.float64], radii: tuple[float, float], degrees: fl
         Corners (x, y), shape (N, 2).
     """
     angles = np.arange(_SIDES) * (2 * math.pi / _SIDES)
-    points = centre + np.stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles)], axis=1)
-    return _turned(points, degrees, centre)
+    points = np.stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles)], axis=1)
+    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+    turned: NDArray[np.float64] = points @ np.array([[cosine, sine], [-sine, cosine]]) + centre
+    return turned
 
 
 def paint_at(pixels: NDArray[np.bool_], top: int, left: int) -> Paint:
@@ -107,11 +83,3 @@ def picture_levels(text: str, where: str) -> NDArray[np.uint8]:
         raise MaskError(
             f"{where}: its mask is no picture in Base64 ({error}). Export the annotations again."
         ) from error
-
-
-def _turned(points: NDArray[np.float64], degrees: float, pivot: NDArray[np.float64]) -> NDArray[np.float64]:
-    if not degrees:
-        return points
-    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
-    turned: NDArray[np.float64] = (points - pivot) @ np.array([[cosine, sine], [-sine, cosine]]) + pivot
-    return turned

@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 
 from vos_zoo.interchange.exporter import ExportedVideo, Exporter, ResultFrame
 from vos_zoo.media.encodings import H264, PRORES_4444, VP9_ALPHA, VideoEncoding
+from vos_zoo.media.overlay import draw_overlay
 from vos_zoo.media.writer import VideoWriter
 
-__all__ = ["BlueScreenExporter", "GreenScreenExporter", "MatteExporter", "ProResExporter", "WebMExporter"]
+__all__ = [
+    "BlueScreenExporter",
+    "GreenScreenExporter",
+    "MatteExporter",
+    "OverlayExporter",
+    "ProResExporter",
+    "WebMExporter",
+]
 
 _FOLDER_RATE = 24.0  # frames per second of a folder of frames, which does not say it
 _KEPT_AROUND = 8  # pixels around an object that keep their colours under zero opacity, which blocks and edges mix in
@@ -116,3 +124,12 @@ class MatteExporter(_VideoExporter):
 
     def _picture(self, frame: ResultFrame) -> NDArray[np.uint8]:
         return np.repeat(frame.opacity()[..., None], 3, axis=2)
+
+
+class OverlayExporter(_VideoExporter):
+    """The video with the masks drawn in, as ``segment_video(overlay=True)`` writes it."""
+
+    encoding = H264
+
+    def _picture(self, frame: ResultFrame) -> NDArray[np.uint8]:
+        return draw_overlay(frame.image, frame.mask)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from vos_zoo.errors import MaskError
 from vos_zoo.files import natural_key
-from vos_zoo.interchange.annotation import AnnotatedFrame, Annotation, AnnotationFile, Paint
+from vos_zoo.interchange.annotation import BOXES, AnnotatedFrame, Annotation, AnnotationFile, Paint
 from vos_zoo.interchange.exporter import ExportedVideo, Exporter, ResultFrame
 from vos_zoo.interchange.polygons import fill_polygon, join_outlines, mask_outlines
 from vos_zoo.media.frame_matching import frame_stem
@@ -28,6 +29,7 @@ TOOL = "YOLO"
 
 _CLASS_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")
 _CLASS_LISTS = ("classes.txt", "obj.names", "labels.txt", "train.txt", "val.txt", "test.txt")
+_BOX_WORDS = 5  # a class, centre, width and height
 _logger = logging.getLogger(__name__)
 
 
@@ -62,20 +64,23 @@ def read_yolo(path: Path) -> AnnotationFile:
     files = label_files(path) if path.is_dir() else [path]
     folder = path if path.is_dir() else path.parent
     names = _class_names(folder)
-    frames = [_frame(file, names) for file in files]
-    return AnnotationFile(path, [frame for frame in frames if frame.annotations], TOOL)
+    left_out: defaultdict[str, int] = defaultdict(int)
+    frames = [_frame(file, names, left_out) for file in files]
+    return AnnotationFile(path, [frame for frame in frames if frame.annotations], TOOL, dict(left_out))
 
 
-def _frame(file: Path, names: dict[int, str]) -> AnnotatedFrame:
+def _frame(file: Path, names: dict[int, str], left_out: defaultdict[str, int]) -> AnnotatedFrame:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise MaskError(f"`{file}` is no text file. Expected lines of a class and the corners of a polygon.") from error
-    annotations = [
-        _annotation(line.split(), f"`{file}`, line {number}", names)
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
+    annotations = []
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if len(words) == _BOX_WORDS:
+            left_out[BOXES] += 1
+        elif words:
+            annotations.append(_annotation(words, f"`{file}`, line {number}", names))
     return AnnotatedFrame(name=frame_stem(file.name), origin=f"`{file}`", annotations=tuple(annotations))
 
 
@@ -97,8 +102,6 @@ def _annotation(words: list[str], where: str, names: dict[int, str]) -> Annotati
         values = values[:-1]
     elif len(values) > 6 and values[-1] > 1 and _track(words[-1]) is not None:
         track, values = _track(words[-1]), values[:-2]  # in both
-    if len(values) == 4:
-        raise MaskError(f"{where} is a box. Expected a polygon; a box marks no object's pixels. Export segmentations.")
     if len(values) < 6:
         raise MaskError(f"{where} has {len(values)} numbers after the class. A polygon has three corners at least.")
     if not ((values >= 0) & (values <= 1)).all():  # also if one is NaN

@@ -70,6 +70,12 @@ class Annotations:
             self._last = (frame_name, mask)
         return self._last[1]
 
+    def ids(self, frame_name: str) -> frozenset[int]:
+        """List the objects that are given for a frame: those that its mask shows, and those said to be absent."""
+        mask = self.get(frame_name)
+        shown = () if mask is None else mask_ids(mask, void=VOID)
+        return self._absent.get(frame_name, frozenset()).union(shown)
+
     def unused(self, frame_names: Iterable[str]) -> list[str]:
         """Name the masks of frames that never came.
 

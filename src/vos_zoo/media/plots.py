@@ -1,28 +1,31 @@
-"""Plots of tables and of curves, drawn with Pillow, which the package needs anyway."""
+"""Plots of tables, of curves and of what happens over a video, drawn with matplotlib, which loads on first use."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from vos_zoo.errors import ShapeError
 
-_SCALE = 2  # pixels per unit of length below, for sharp print on dense screens
-_BACKGROUND, _INK, _MUTED, _GRID = (255, 255, 255), (34, 34, 34), (110, 110, 110), (225, 225, 225)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["DotPanel", "LinePanel", "TimelinePanel", "draw_dots", "draw_lines", "draw_timeline"]
+
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
-_COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0))
-_FONT, _SMALL_FONT = 13, 11
-_MARGIN, _GAP = 18, 34
-_ROW = 24
-_PANEL_WIDTH, _PANEL_HEIGHT, _SINGLE_WIDTH = 300, 230, 560
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+_MUTED, _GRID = "#6e6e6e", "#e1e1e1"
+_DOTS_PER_INCH = 150
+_ROW, _PANEL_WIDTH, _SINGLE_WIDTH, _PANEL_HEIGHT = 0.26, 3.0, 5.6, 2.6  # inches
+_TIMELINE_WIDTH, _TIMELINE_HEIGHT = 9.0, 1.1  # inches
 _MOST_MARKED = 30  # points of a line that are marked; more would hide it
-_DOT = 5
-_SMOOTH = 2  # drawn this much larger and shrunk: Pillow draws lines without smoothing
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,23 @@ class LinePanel:
     starts_at_zero: bool = True
 
 
+@dataclass(frozen=True)
+class TimelinePanel:
+    """One measure over the frames of a video.
+
+    Attributes:
+        title: Measure and unit.
+        frames: Numbers of the frames, rising.
+        values: One value for each.
+        top: Upper end of the axis; None for that of the values.
+    """
+
+    title: str
+    frames: Sequence[int]
+    values: Sequence[float]
+    top: float | None = None
+
+
 def draw_dots(title: str, labels: Sequence[str], panels: Sequence[DotPanel], *, note: str = "") -> NDArray[np.uint8]:
     """Draw a table: a filled dot for our number, a ring for the paper's, a line for the difference.
 
@@ -61,37 +81,25 @@ def draw_dots(title: str, labels: Sequence[str], panels: Sequence[DotPanel], *, 
     Returns:
         RGB, uint8, shape (H, W, 3).
     """
-    canvas = _Canvas()
-    label_width = max(canvas.width(label, _FONT) for label in labels) + 16
-    panel_width = max(130, min(_PANEL_WIDTH, 760 // len(panels)))
-    left, top = _MARGIN + label_width, _MARGIN + 74
-    bottom = top + _ROW * len(labels)
-    canvas.resize(left + len(panels) * (panel_width + _GAP), bottom + 58, title, note)
-    canvas.text(_MARGIN, _MARGIN, title, _FONT + 3)
-    canvas.dot(_MARGIN + 6, _MARGIN + 38, _COLOURS[0])
-    canvas.text(_MARGIN + 18, _MARGIN + 30, "measured", _FONT)
-    canvas.ring(_MARGIN + 106, _MARGIN + 38, _COLOURS[1])
-    canvas.text(_MARGIN + 118, _MARGIN + 30, "paper", _FONT)
-    for row, label in enumerate(labels):
-        canvas.text(_MARGIN, top + _ROW * row + 4, label, _FONT)
-    for number, panel in enumerate(panels):
-        start = left + number * (panel_width + _GAP)
-        values = [value for value in (*panel.ours, *panel.papers) if value is not None]
-        axis = _Axis.over(values, start + 10, start + panel_width - 10)
-        canvas.text(start + panel_width / 2, top - 22, panel.title, _FONT, anchor="m")
-        for tick in axis.ticks:
-            canvas.line([(axis(tick), top), (axis(tick), bottom)], _GRID, 1)
-            canvas.text(axis(tick), bottom + 6, axis.label(tick), _SMALL_FONT, anchor="m", colour=_MUTED)
+    figure, axes = _figure(len(panels), (max(1.6, 7.6 / len(panels)), _ROW * len(labels) + 0.6), share_y=True)
+    rows = range(len(labels))
+    for axis, panel in zip(axes, panels, strict=True):
         for row, (ours, papers) in enumerate(zip(panel.ours, panel.papers, strict=True)):
-            y = top + _ROW * row + _ROW / 2
             if ours is not None and papers is not None:
-                canvas.line([(axis(ours), y), (axis(papers), y)], _MUTED, 1.5)
-            if papers is not None:
-                canvas.ring(axis(papers), y, _COLOURS[1])
-            if ours is not None:
-                canvas.dot(axis(ours), y, _COLOURS[0])
-    canvas.text(_MARGIN, bottom + 30, note, _SMALL_FONT, colour=_MUTED)
-    return canvas.picture()
+                axis.plot([ours, papers], [row, row], color=_MUTED, linewidth=1, zorder=1)
+        for values, name, fill, colour in (
+            (panel.papers, "paper", "white", _COLOURS[1]),
+            (panel.ours, "measured", _COLOURS[0], _COLOURS[0]),
+        ):
+            points = [(value, row) for row, value in zip(rows, values, strict=True) if value is not None]
+            xs, ys = zip(*points, strict=True) if points else ((), ())
+            axis.scatter(xs, ys, s=38, facecolors=fill, edgecolors=colour, linewidths=1.6, label=name, zorder=2)
+        axis.set_title(panel.title, fontsize=10)
+        axis.grid(axis="x", color=_GRID)
+        axis.margins(x=0.12)
+    axes[0].set_yticks(rows, labels)
+    axes[0].set_ylim(len(labels) - 0.4, -0.6)
+    return _finish(figure, axes[0], title, note)
 
 
 def draw_lines(title: str, panels: Sequence[LinePanel], *, axis_title: str, note: str = "") -> NDArray[np.uint8]:
@@ -112,122 +120,111 @@ def draw_lines(title: str, panels: Sequence[LinePanel], *, axis_title: str, note
     for panel in panels:
         if not any(_finite(line) for line in panel.lines.values()):
             raise ShapeError(f"The plot {title!r} has no finite point for {panel.title!r}. Expected one or more.")
-    names = list(panels[0].lines)
     width = _PANEL_WIDTH if len(panels) > 1 else _SINGLE_WIDTH
-    canvas = _Canvas()
-    top, left = _MARGIN + 88, _MARGIN + 44
-    bottom = top + _PANEL_HEIGHT
-    canvas.resize(left + len(panels) * (width + _GAP + 24), bottom + (80 if note else 54), title, note)
-    canvas.text(_MARGIN, _MARGIN, title, _FONT + 3)
-    x = float(_MARGIN)
-    for name, colour in zip(names, _colours(len(names)), strict=True):
-        canvas.line([(x, _MARGIN + 38), (x + 22, _MARGIN + 38)], colour, 2)
-        canvas.dot(x + 11, _MARGIN + 38, colour)
-        canvas.text(x + 28, _MARGIN + 30, name, _FONT)
-        x += 28 + canvas.width(name, _FONT) + 22
-    for number, panel in enumerate(panels):
-        start = left + number * (width + _GAP + 24)
-        lines = [_finite(panel.lines[name]) for name in names]
-        across = _Axis.over([0.0, *(x for line in lines for x, _ in line)], start, start + width)
-        values = [y for line in lines for _, y in line]
-        upward = _Axis.over([0.0, *values] if panel.starts_at_zero else values, bottom, top)
-        canvas.text(start, top - 24, panel.title, _FONT)
-        for tick in upward.ticks:
-            canvas.line([(start, upward(tick)), (start + width, upward(tick))], _GRID, 1)
-            label = upward.label(tick)
-            canvas.text(start - 6, upward(tick) - 7, label, _SMALL_FONT, anchor="r", colour=_MUTED)
-        for tick in across.ticks:
-            canvas.text(across(tick), bottom + 6, across.label(tick), _SMALL_FONT, anchor="m", colour=_MUTED)
-        canvas.text(start + width / 2, bottom + 26, axis_title, _SMALL_FONT, anchor="m", colour=_MUTED)
-        for line, colour in zip(lines, _colours(len(lines)), strict=True):
-            points = [(across(x), upward(y)) for x, y in line]
-            if points:
-                canvas.line(points, colour, 2)
-            for point in points if len(points) <= _MOST_MARKED else ():
-                canvas.dot(*point, colour)
-    canvas.text(_MARGIN, bottom + 52, note, _SMALL_FONT, colour=_MUTED)
-    return canvas.picture()
+    figure, axes = _figure(len(panels), (width, _PANEL_HEIGHT))
+    for axis, panel in zip(axes, panels, strict=True):
+        for number, (name, line) in enumerate(panel.lines.items()):
+            points = _finite(line)
+            xs, ys = zip(*points, strict=True) if points else ((), ())
+            marker = "o" if len(points) <= _MOST_MARKED else ""
+            axis.plot(xs, ys, color=_COLOURS[number % len(_COLOURS)], marker=marker, markersize=4, label=name)
+        axis.set_title(panel.title, fontsize=10, loc="left")
+        axis.set_xlabel(axis_title, fontsize=9, color=_MUTED)
+        axis.set_xlim(left=min([0.0, *(x for line in panel.lines.values() for x, _ in _finite(line))]))
+        if panel.starts_at_zero:
+            axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+        axis.grid(axis="y", color=_GRID)
+    return _finish(figure, axes[0], title, note)
+
+
+def draw_timeline(
+    panels: Sequence[TimelinePanel],
+    *,
+    span: tuple[int, int],
+    shaded: Sequence[tuple[int, int]] = (),
+    marked: Sequence[int] = (),
+) -> str:
+    """Draw what happens over a video, one panel below the other.
+
+    Args:
+        panels: Measures.
+        span: First and last frame of the axis.
+        shaded: Ranges of frames (first, last) that are shaded in all panels.
+        marked: Frames at which all panels have a dashed line.
+
+    Returns:
+        The plot as an ``<svg>`` element that stands for itself.
+
+    Raises:
+        ShapeError: If there is no panel.
+    """
+    if not panels:
+        raise ShapeError("The timeline has no panel. Expected one or more.")
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_TIMELINE_WIDTH, 0.5 + _TIMELINE_HEIGHT * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axis, panel in zip(axes, panels, strict=True):
+        for first, last in shaded:
+            axis.axvspan(first - 0.5, last + 0.5, color=_COLOURS[1], alpha=0.25, linewidth=0)
+        for frame in marked:
+            axis.axvline(frame, color=_COLOURS[2], linewidth=1, linestyle="--")
+        marker = "o" if len(panel.frames) <= 1 else ""
+        axis.plot(panel.frames, panel.values, color=_COLOURS[0], linewidth=1.4, marker=marker)
+        axis.set_ylabel(panel.title, fontsize=8)
+        axis.set_ylim(0, panel.top or max([*panel.values, 0]) * 1.05 or 1)
+        axis.tick_params(labelsize=8)
+        axis.grid(color=_GRID)
+        _without_frame(axis)
+    axes[-1].set_xlim(span[0] - 0.5, span[1] + 0.5)
+    axes[-1].set_xlabel("frame", fontsize=8)
+    text = io.StringIO()
+    # No date and fixed names inside: the same results make the same page.
+    with rc_context({"svg.hashsalt": "vos-zoo"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def _figure(panels: int, size: tuple[float, float], *, share_y: bool = False) -> tuple[Figure, Sequence[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(size[0] * panels + 1.4, size[1] + 1.2), dpi=_DOTS_PER_INCH, layout="constrained")
+    axes = figure.subplots(1, panels, sharey=share_y, squeeze=False)[0]
+    for axis in axes:
+        axis.tick_params(labelsize=8.5)
+        _without_frame(axis)
+    return figure, axes
+
+
+def _without_frame(axis: Axes) -> None:
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _finish(figure: Figure, named: Axes, title: str, note: str) -> NDArray[np.uint8]:
+    """Add heading, legend and note, and give the pixels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    handles, names = named.get_legend_handles_labels()
+    columns = max(1, min(4, len(names)))
+    figure.legend(
+        handles,
+        names,
+        loc="outside upper left",
+        title=title,
+        title_fontsize=12,
+        alignment="left",
+        fontsize=9,
+        frameon=False,
+        ncols=columns,
+    )
+    if note:
+        figure.supxlabel(note, x=0.01, ha="left", fontsize=8, color=_MUTED)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _finite(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [point for point in line if all(map(math.isfinite, point))]
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """From values to places, with round ticks."""
-
-    low: float
-    high: float
-    step: float
-    start: float
-    end: float
-
-    @classmethod
-    def over(cls, values: Sequence[float], start: float, end: float) -> _Axis:
-        low, high = min(values, default=0.0), max(values, default=1.0)
-        span = (high - low) or max(abs(high), 1.0) / 10
-        rough = span / 4
-        magnitude = 10.0 ** math.floor(math.log10(rough))
-        step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= rough)
-        bottom = math.floor(low / step) * step
-        return cls(bottom, max(math.ceil(high / step) * step, bottom + step), step, start, end)
-
-    def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    @property
-    def ticks(self) -> list[float]:
-        return [self.low + index * self.step for index in range(round((self.high - self.low) / self.step) + 1)]
-
-    def label(self, tick: float) -> str:
-        digits = max(0, -math.floor(math.log10(self.step)))
-        return f"{tick:.{digits}f}"
-
-
-class _Canvas:
-    """A white picture in units of length, drawn enlarged."""
-
-    def __init__(self) -> None:
-        self._unit = _SCALE * _SMOOTH
-        self._image = Image.new("RGB", (1, 1), _BACKGROUND)
-        self._draw = ImageDraw.Draw(self._image)
-
-    def resize(self, width: float, height: float, *texts: str) -> None:
-        """Begin a picture of this size, wide enough for the texts."""
-        needed = max((2 * _MARGIN + self.width(text, _FONT + 3) for text in texts), default=0)
-        size = (round(max(width, needed)) * self._unit, round(height) * self._unit)
-        self._image = Image.new("RGB", size, _BACKGROUND)
-        self._draw = ImageDraw.Draw(self._image)
-
-    def width(self, text: str, size: int) -> float:
-        return float(self._draw.textlength(text, font=self._font(size))) / self._unit
-
-    def text(
-        self, x: float, y: float, text: str, size: int, *, anchor: str = "l", colour: tuple[int, int, int] = _INK
-    ) -> None:
-        place = (x * self._unit, y * self._unit)
-        self._draw.text(place, text, fill=colour, font=self._font(size), anchor=f"{anchor}a")
-
-    def line(self, points: Sequence[tuple[float, float]], colour: tuple[int, int, int], width: float) -> None:
-        places = [(x * self._unit, y * self._unit) for x, y in points]
-        self._draw.line(places, fill=colour, width=round(width * self._unit), joint="curve")
-
-    def dot(self, x: float, y: float, colour: tuple[int, int, int]) -> None:
-        self._draw.ellipse(self._box(x, y), fill=colour)
-
-    def ring(self, x: float, y: float, colour: tuple[int, int, int]) -> None:
-        self._draw.ellipse(self._box(x, y), fill=_BACKGROUND, outline=colour, width=2 * self._unit)
-
-    def picture(self) -> NDArray[np.uint8]:
-        return np.array(self._image.reduce(_SMOOTH))
-
-    def _box(self, x: float, y: float) -> tuple[float, float, float, float]:
-        return (x - _DOT) * self._unit, (y - _DOT) * self._unit, (x + _DOT) * self._unit, (y + _DOT) * self._unit
-
-    def _font(self, size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-        return ImageFont.load_default(size * self._unit)
-
-
-def _colours(count: int) -> list[tuple[int, int, int]]:
-    return [_COLOURS[index % len(_COLOURS)] for index in range(count)]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vos_zoo.prompts.json_form import read_prompts as read_prompts
     from vos_zoo.prompts.mask import prompt_mask as prompt_mask
     from vos_zoo.prompts.prompt import Box as Box
+    from vos_zoo.prompts.prompt import Brush as Brush
     from vos_zoo.prompts.prompt import Points as Points
     from vos_zoo.prompts.prompt import Polygon as Polygon
     from vos_zoo.prompts.prompt import Prompt as Prompt
@@ -27,6 +28,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Box": _PROMPT,
+        "Brush": _PROMPT,
         "Points": _PROMPT,
         "Polygon": _PROMPT,
         "Prompt": _PROMPT,
@@ -40,6 +42,7 @@ __getattr__, __dir__ = lazy_names(
 )
 __all__ = [
     "Box",
+    "Brush",
     "Points",
     "Polygon",
     "Prompt",

@@ -15,7 +15,7 @@ from vos_zoo.errors import PromptError
 
 from .prompt import Box, Point, Points, Polygon, Prompt, Scribbles
 
-__all__ = ["ObjectPrompts", "check_prompts", "describe_prompts"]
+__all__ = ["ObjectPrompts", "check_inside", "check_prompts", "describe_prompts"]
 
 
 @dataclass
@@ -72,7 +72,7 @@ def check_prompts(
             raise PromptError(
                 f"A prompt is of type {type(prompt).__name__}. Expected a Box, Polygon, Points or Scribbles."
             )
-        _check_inside(prompt, size)
+        check_inside(prompt, size)
         _add(found.setdefault(prompt.object_id, ObjectPrompts(prompt.object_id)), prompt)
     if not found:
         raise PromptError("No prompt was given. Expected a Box, Polygon, Points or Scribbles for each object.")
@@ -118,7 +118,16 @@ def _add(of_object: ObjectPrompts, prompt: Prompt) -> None:
         )
 
 
-def _check_inside(prompt: Prompt, size: tuple[int, int]) -> None:
+def check_inside(prompt: Prompt, size: tuple[int, int]) -> None:
+    """Refuse a prompt with a point outside of its frame.
+
+    Args:
+        prompt: The prompt.
+        size: Height and width of the frame.
+
+    Raises:
+        PromptError: If there is one.
+    """
     height, width = size
     # An edge may lie on the frame's far edge, where no pixel is that a point could mean.
     is_area = isinstance(prompt, (Box, Polygon))

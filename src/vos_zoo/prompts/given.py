@@ -19,7 +19,7 @@ from vos_zoo.media.mask_values import VOID
 from vos_zoo.waiting import announced
 
 from .mask import Method, prompt_mask
-from .prompt import Box, Points, Polygon, Prompt, Scribbles
+from .prompt import Box, Brush, Points, Polygon, Prompt, Scribbles
 
 if TYPE_CHECKING:
     from vos_zoo.interchange.reading import MaskReading
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from vos_zoo.media.given_masks import GivenMasks, MaskSource
     from vos_zoo.media.mask_decoding import Mask
     from vos_zoo.media.mask_values import VoidChoice
-
-    from .network import PromptNetwork
 
 __all__ = ["PromptedMasks", "Prompts", "open_given"]
 
@@ -54,7 +52,7 @@ class Prompts:
 
     by_frame: Mapping[int | str, Sequence[Prompt]]
     masks: MaskSource | None = None
-    method: Method | PromptNetwork = "auto"
+    method: Method = "auto"
     shown: Shown | None = None
 
 
@@ -192,7 +190,7 @@ def _open_masks(
     )
 
 
-_KINDS = (Box, Polygon, Points, Scribbles)
+_KINDS = (Box, Polygon, Points, Scribbles, Brush)
 
 
 def _as_prompts(masks: Any, reader: VideoReader) -> Prompts | None:

@@ -12,13 +12,19 @@ from vos_zoo.configs import config_to_dict
 from vos_zoo.errors import MissingFileError, PromptError
 from vos_zoo.files import parse_json
 
-from .prompt import Box, Points, Polygon, Prompt, Scribbles
+from .prompt import Box, Brush, Points, Polygon, Prompt, Scribbles
 
 __all__ = ["prompts_from_json", "prompts_to_json", "read_prompts"]
 
 VERSION = 1
 
-_KINDS: dict[str, type[Prompt]] = {"box": Box, "polygon": Polygon, "points": Points, "scribbles": Scribbles}
+_KINDS: dict[str, type[Prompt]] = {
+    "box": Box,
+    "polygon": Polygon,
+    "points": Points,
+    "scribbles": Scribbles,
+    "brush": Brush,
+}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 

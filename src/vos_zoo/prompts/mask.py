@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 import cv2
 import numpy as np
@@ -13,19 +14,25 @@ from numpy.typing import NDArray
 from vos_zoo.errors import PromptError, ShapeError
 from vos_zoo.registry import HELPER_WEIGHTS
 
+from .brush import paint
 from .check import ObjectPrompts, check_prompts, describe_prompts
 from .grabcut import segment_by_grabcut
 from .polygon_fill import fill_polygon
+from .prompt import Brush
 from .window import Window
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .network import PromptNetwork
     from .prompt import Prompt
 
 __all__ = ["METHODS", "Method", "prompt_mask"]
 
-Method = Literal["auto", "network", "grabcut"]
-METHODS: tuple[Method, ...] = ("auto", "network", "grabcut")
+Method = Union[Literal["auto", "network", "grabcut"], "Path", "PromptNetwork"]
+"""How masks are grown, see :func:`prompt_mask`."""
+
+METHODS = ("auto", "network", "grabcut")
 
 _SURE = 255  # of an estimate; at least half of it is inside
 _INSIDE = 128
@@ -35,10 +42,10 @@ def prompt_mask(
     frame: NDArray[np.uint8],
     prompts: Sequence[Prompt],
     *,
-    method: Method | PromptNetwork = "auto",
+    method: Method = "auto",
     previous: NDArray[Any] | None = None,
 ) -> NDArray[np.int32]:
-    """Make a mask from boxes, polygons, points and scribbles.
+    """Make a mask from boxes, polygons, points, scribbles and strokes of a brush.
 
     An object whose prompts are polygons alone gets exactly their pixels. A box or positive points are grown into a mask
     by ``method``. Points and scribbles of an object that ``previous`` holds correct its mask there; so they do where
@@ -46,13 +53,14 @@ def prompt_mask(
 
     Where objects overlap, a pixel goes to the one that is surer of it, and to the smaller one between equals. Objects
     of ``previous`` without a prompt keep their pixels, but for a connected part that a positive prompt of another
-    object lies in.
+    object lies in. Strokes of a brush are painted last, exactly, in their order; an eraser may take all of an object.
 
     Args:
         frame: RGB values 0-255, uint8, shape (H, W, 3); it is left as it is.
         prompts: Prompts of this frame, any number for each object.
         method: How masks are grown: ``network`` by the bundled prompt network, ``grabcut`` by colours alone, ``auto``
-            by the better of the two that is there; or a prompt network of your own, in eval mode.
+            by the better of the two that is there; a path by the prompt network in that folder, as ``vos-zoo export``
+            writes it; or a prompt network, in eval mode.
         previous: Object ids of a mask to be corrected, shape (H, W); it is left as it is.
 
     Returns:
@@ -62,6 +70,7 @@ def prompt_mask(
         PromptError: If a prompt lies outside of the frame, prompts contradict each other, an object has negative
             prompts alone and is not in ``previous``, or nothing is left of an object.
         ShapeError: If frame or ``previous`` have another shape or type.
+        VosZooError: If the network of ``method`` cannot be read.
 
     Example:
         >>> from vos_zoo.prompts import Polygon
@@ -72,29 +81,33 @@ def prompt_mask(
     _check_arrays(frame, previous)
     grow = _grower(method)
     size = frame.shape[0], frame.shape[1]
-    given = check_prompts(prompts, size, previous)
+    strokes = [prompt for prompt in prompts if isinstance(prompt, Brush)]
+    grown = [prompt for prompt in prompts if not isinstance(prompt, Brush)]
     ids = np.zeros(size, np.int32) if previous is None else np.asarray(previous, np.int32)
+    given = check_prompts(grown, size, previous) if grown or not strokes else []
     estimates = {entry.object_id: _estimate(frame, entry, ids == entry.object_id, grow) for entry in given}
     kept = np.where(np.isin(ids, list(estimates)), 0, ids).astype(np.int32)
     mask = _compose(kept, estimates, given)
     for entry in given:
         if not (mask == entry.object_id).any():
             _refuse_empty(entry, estimates[entry.object_id][1], previous)
-    return mask
+    return paint(mask, strokes)
 
 
 Estimate = tuple[Window, NDArray[np.uint8]]
 Grower = Callable[[NDArray[np.uint8], ObjectPrompts, "NDArray[np.bool_] | None"], Estimate]
 
 
-def _grower(method: Method | PromptNetwork) -> Grower:
+def _grower(method: Method) -> Grower:
     if method == "grabcut" or (method == "auto" and not HELPER_WEIGHTS):
         return segment_by_grabcut
     if isinstance(method, str) and method not in METHODS:
         raise PromptError(f"There is no method {method!r}. Expected one of {', '.join(METHODS)}.")
-    from .prediction import bundled_network, segment_by_network  # which load PyTorch
+    from .prediction import bundled_network, segment_by_network, stored_network  # which load PyTorch
 
-    network = bundled_network() if isinstance(method, str) else method
+    if isinstance(method, str):
+        return functools.partial(segment_by_network, bundled_network())
+    network = stored_network(method) if isinstance(method, os.PathLike) else method
     return functools.partial(segment_by_network, network)
 
 

@@ -11,21 +11,26 @@ import torch
 from numpy.typing import NDArray
 
 from vos_zoo.network import IMAGENET_MEAN, IMAGENET_STD
+from vos_zoo.registry import find_helper
+from vos_zoo.weights.checkpoint import read_model
 from vos_zoo.weights.helpers import load_helper
 
 from .maps import draw_maps
 from .window import Extent, Window, extent_of_mask, extent_of_points, join_extents
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .check import ObjectPrompts
     from .network import PromptNetwork
 
-__all__ = ["bundled_network", "segment_by_network"]
+__all__ = ["bundled_network", "segment_by_network", "stored_network"]
 
 WEIGHT = "prompt.small"
 
 _MARGIN = 1.5
 _INSIDE = 128  # of 255
+_BOX_TOLERANCE = 0.2  # share of the box's extent that an object may stand out; hands are unsteady
 _LEAST_AREA = 4  # pixels of the crop; fewer say nothing about where the object ends
 
 
@@ -37,6 +42,17 @@ def bundled_network() -> PromptNetwork:
         VosZooError: If its file is missing, changed or damaged.
     """
     network: PromptNetwork = load_helper(WEIGHT)
+    return network
+
+
+@functools.lru_cache(maxsize=2)
+def stored_network(folder: Path) -> PromptNetwork:
+    """Return the prompt network of a checkpoint folder, which is read once.
+
+    Raises:
+        VosZooError: If there is no such folder, or it holds no prompt network, or a damaged one.
+    """
+    network: PromptNetwork = read_model(folder, "network", find=find_helper)
     return network
 
 
@@ -128,11 +144,25 @@ def _look(
     scaled = (image.astype(np.float32) / 255 - IMAGENET_MEAN) / IMAGENET_STD
     pixels = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32))
     drawn = torch.from_numpy(np.pad(maps, ((0, 0), (0, bottom), (0, right))))
-    # The picture and its mirror image, of which the mean is more often right.
+    # The image and its mirror image, of which the mean is more often right.
     device = next((part.device for part in network.parameters()), pixels.device)
     with torch.inference_mode():
         both = (torch.stack([part, part.flip(-1)]).to(device) for part in (pixels, drawn))
         logits = network(*both)[:, 0].float()
         sureness = (logits[0] + logits[1].flip(-1)).div(2).sigmoid()[:height, :width]
         found: NDArray[np.uint8] = sureness.mul(255).round().to(torch.uint8).cpu().numpy()
+    if prompts.box is not None:
+        found[_beyond(prompts, window)] = 0
     return found
+
+
+def _beyond(prompts: ObjectPrompts, window: Window) -> NDArray[np.bool_]:
+    """Return the pixels of the crop that are too far from the box and from positive prompts to be of the object."""
+    assert prompts.box is not None
+    corners = [extent_of_points([point for line in prompts.positive for point in line])] if prompts.positive else []
+    left, top, right, bottom = join_extents((*prompts.box.points[0], *prompts.box.points[1]), *corners)
+    dx, dy = _BOX_TOLERANCE * (right - left), _BOX_TOLERANCE * (bottom - top)
+    x0, y0, x1, y1 = window.place_extent((left - dx, top - dy, right + dx, bottom + dy))
+    beyond = np.ones(window.crop_size, bool)
+    beyond[int(y0) : int(np.ceil(y1)) + 1, int(x0) : int(np.ceil(x1)) + 1] = False
+    return beyond

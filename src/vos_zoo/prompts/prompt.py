@@ -1,4 +1,4 @@
-"""What a person can point out on a frame: boxes, polygons, points and scribbles."""
+"""What a person can point out on a frame: boxes, polygons, points, scribbles and strokes of a brush."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from vos_zoo.errors import PromptError
 
-__all__ = ["Box", "Points", "Polygon", "Prompt", "Scribbles"]
+__all__ = ["Box", "Brush", "Points", "Polygon", "Prompt", "Scribbles"]
 
 Point = tuple[float, float]
 
 _MAX_ID = 2**16 - 1  # of mask files
+_MAX_RADIUS = 1000
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,50 @@ class Scribbles:
         return tuple(point for line in (*self.positive, *self.negative) for point in line)
 
 
-Prompt = Box | Polygon | Points | Scribbles
+@dataclass(frozen=True)
+class Brush:
+    """A stroke of a round brush that paints an object, or erases it; nothing is grown from it.
+
+    Attributes:
+        object_id: The object, 1 or more.
+        line: Points (x, y) that the middle of the brush passes, one or more.
+        radius: Half the width of the stroke, in pixels.
+        erase: Whether pixels are taken from the object.
+
+    Raises:
+        PromptError: If a number is out of range, or the line has no points.
+
+    Example:
+        >>> Brush(1, [(10, 10), (20, 15)], radius=4).erase
+        False
+    """
+
+    object_id: int
+    line: Sequence[Point]
+    radius: float
+    erase: bool = False
+
+    def __post_init__(self) -> None:
+        _check_id(self, self.object_id)
+        object.__setattr__(self, "line", _points(self, self.line))
+        if not self.line:
+            raise PromptError(f"The brush stroke of object {self.object_id} has no points. Expected one or more.")
+        is_number = isinstance(self.radius, (int, float)) and not isinstance(self.radius, bool)
+        if not is_number or not 0 < self.radius <= _MAX_RADIUS:
+            raise PromptError(
+                f"The brush of object {self.object_id} has radius {self.radius!r}. Expected pixels, more than 0 and at "
+                f"most {_MAX_RADIUS}."
+            )
+        if not isinstance(self.erase, bool):
+            raise PromptError(f"Brush has erase {self.erase!r}. Expected true or false.")
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The points of its line."""
+        return tuple(self.line)
+
+
+Prompt = Box | Polygon | Points | Scribbles | Brush
 
 
 def _check_id(prompt: object, object_id: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,9 +12,6 @@ from vos_zoo.errors import PromptError
 
 from .mask import Method, prompt_mask
 from .prompt import Box, Points, Prompt
-
-if TYPE_CHECKING:
-    from .network import PromptNetwork
 
 __all__ = ["Click", "damaged_mask", "jittered_box", "next_click", "overlaps", "tight_box"]
 
@@ -80,7 +77,7 @@ def jittered_box(truth: Mask, rng: np.random.Generator, jitter: float = 0.08) ->
             cut at twice that.
 
     Returns:
-        Left, top, right and bottom, within the picture.
+        Left, top, right and bottom, within the image.
     """
     left, top, right, bottom = tight_box(truth)
     extent = np.array([right - left + 1, bottom - top + 1] * 2)
@@ -123,7 +120,7 @@ def overlaps(
     frame: NDArray[np.uint8],
     truth: Mask,
     *,
-    method: Method | PromptNetwork,
+    method: Method,
     begin_with: Literal["box", "click"],
     count: int,
     rng: np.random.Generator,
@@ -161,7 +158,7 @@ def overlaps(
 
 
 def _depth(region: Mask) -> NDArray[np.float32]:
-    """Distance of every pixel to the outside of a region; the border of the picture counts as outside."""
+    """Distance of every pixel to the outside of a region; the border of the image counts as outside."""
     padded = np.pad(region, 1).astype(np.uint8)
     depth: NDArray[np.float32] = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
     return depth

@@ -22,11 +22,18 @@ def _count(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number; write it like 120") from None
 
 
+def _direction(text: str) -> str:
+    if text not in ("forward", "backward", "both"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no direction; write forward, backward or both")
+    return text
+
+
 #: What a row may say about its own video, and how it is read; names are those of ``vos_zoo.segment_video``.
 OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "start": _count,
     "end": _count,
     "every": _count,
+    "direction": _direction,
     "size": frame_size,
     "levels": levels,
     "void": void_value,
@@ -43,9 +50,10 @@ class Job(NamedTuple):
         row: Its place in the list of videos, from 1.
         name: Name of its results, unlike that of all others.
         video: File, folder or address of its frames.
-        masks: File or folder of the given masks.
+        masks: File or folder of the given masks; empty if there are prompts instead.
         options: Settings of its own, by name; see ``OPTIONS``.
         length: Frames or bytes, roughly; what orders jobs.
+        prompts: JSON file of prompts; empty if there are none.
     """
 
     row: int
@@ -54,6 +62,7 @@ class Job(NamedTuple):
     masks: str
     options: Mapping[str, Any]
     length: int = 0
+    prompts: str = ""
 
 
 def read_option(name: str, value: Any) -> Any:
@@ -82,5 +91,5 @@ def digest_of(job: Job, settings: Mapping[str, Any]) -> str:
         job: The job.
         settings: Settings of the run, as JSON data.
     """
-    content = [job.video, job.masks, sorted(job.options.items()), sorted(settings.items())]
+    content = [job.video, job.masks, job.prompts, sorted(job.options.items()), sorted(settings.items())]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]

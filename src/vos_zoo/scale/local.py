@@ -56,13 +56,14 @@ class LocalEngine(Engine):
         self._device = device
         self._command = command
         self._cores = usable_cores()
-        self._wanted = workers  # None until the first worker has said how many GPUs there are
+        self._wanted = workers
+        self._is_complete = False  # whether all processes have been started
         self._threads = max(1, self._cores // (workers or max(1, self._cores // _CORES_PER_WORKER)))
         self._gpus = 0
         self._events: queue.SimpleQueue[tuple[_Process, dict[str, Any] | None]] = queue.SimpleQueue()
         self._processes: list[_Process] = []
-        self._retired = 0  # places whose worker ended for good, such as for a full disk
-        for number in range(workers or 1):
+        # Where there may be GPUs, the first process says how many, before others need to know which one is theirs.
+        for number in range(workers if workers is not None and device == "cpu" else 1):
             self._start(number)
 
     def room(self) -> int:
@@ -133,12 +134,14 @@ class LocalEngine(Engine):
     def _handle_ready(self, process: _Process, content: Mapping[str, Any]) -> None:
         check_version(content)
         process.is_ready = True
-        if self._wanted is None:
-            self._gpus = content["devices"] if str(content["device"]).startswith("cuda") else 0
-            one = self._device not in ("auto", "cuda", "cpu")
-            self._wanted = 1 if one else self._gpus or max(1, self._cores // _CORES_PER_WORKER)
-            for number in range(1, self._wanted):
-                self._start(number)
+        if self._is_complete:
+            return
+        self._is_complete = True
+        self._gpus = content["devices"] if str(content["device"]).startswith("cuda") else 0
+        is_named = self._device not in ("auto", "cuda", "cpu")
+        wanted = self._wanted or (1 if is_named else self._gpus or max(1, self._cores // _CORES_PER_WORKER))
+        for number in range(len(self._processes), wanted):
+            self._start(number)
 
     def _handle_end(self, process: _Process) -> list[Event]:
         code = process.join(_GRACE)

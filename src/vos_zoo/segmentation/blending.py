@@ -14,7 +14,6 @@ from vos_zoo.files import atomic_path, parse_json
 from vos_zoo.inference.objects import id_type
 from vos_zoo.inference.result import FrameResult, label_pixels
 from vos_zoo.media.mask_values import VOID
-from vos_zoo.media.masks import mask_ids
 from vos_zoo.segmentation.passes import nearest
 
 if TYPE_CHECKING:
@@ -108,12 +107,8 @@ class Blender:
         """
         positions = {name: position for position, name in enumerate(names)}
         annotated: dict[int, set[int]] = {}
-        for name in annotations.frames:
-            mask = annotations.get(name)
-            for object_id in () if mask is None else mask_ids(mask, void=VOID):
-                annotated.setdefault(object_id, set()).add(positions[name])
-        for name, ids in annotations.absences.items():
-            for object_id in ids if name in positions else ():
+        for name in {*annotations.frames, *annotations.absences} & positions.keys():
+            for object_id in annotations.ids(name):
                 annotated.setdefault(object_id, set()).add(positions[name])
         return cls(kept, annotations, positions, {key: sorted(found) for key, found in annotated.items()})
 
@@ -140,7 +135,6 @@ class Blender:
             (result.object_ids, result.probabilities), (ids, backward.to(result.probabilities.device)), weights
         )
         given = self.annotations.get(result.name)
-        absent = self.annotations.absences.get(result.name, frozenset())
         is_open = None if given is None or not (given == VOID).any() else given == VOID
         mask = label_pixels(
             probabilities,
@@ -148,7 +142,7 @@ class Blender:
             (result.mask.shape[0], result.mask.shape[1]),
             given=given,
             is_open=is_open,
-            annotated=absent.union(() if given is None else mask_ids(given, void=VOID)),
+            annotated=self.annotations.ids(result.name),
             dtype=np.promote_types(result.mask.dtype, id_type(all_ids)),
         )
         return replace(result, mask=mask, object_ids=all_ids, probabilities=probabilities)

@@ -16,7 +16,7 @@ from vos_zoo.run_file import RUN_FILE, changed_settings
 from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from vos_zoo.media.annotations import Annotations
     from vos_zoo.segmentation.passes import Pass
@@ -104,7 +104,7 @@ class Journal:
         return note.finished
 
     def check_redo(self, names: Sequence[str], annotations: Annotations) -> list[str]:
-        """Find what changed since the finished run in the folder; nothing is written.
+        """Find what changed since the run in the folder; nothing is written.
 
         Args:
             names: Names of the frames, in their order.
@@ -112,10 +112,10 @@ class Journal:
 
         Returns:
             Names of the frames for which something else is given now, in their order. ``pending`` tells what an
-            unfinished redo left.
+            unfinished run or redo left.
 
         Raises:
-            ConfigError: If there is no finished run, it had other settings, or its file is damaged.
+            ConfigError: If there is no run, it had other settings, or its file is damaged.
             OutputExistsError: If the overlay is a file of another origin.
         """
         run_file = self._folder / RUN_FILE
@@ -131,12 +131,7 @@ class Journal:
                 f"The run in {self._folder} was made by a version that did not note its given masks, so that changes "
                 "cannot be found. Start again with overwrite=True (`--overwrite`)."
             )
-        if not note.is_complete:
-            raise ConfigError(
-                f"The run in {self._folder} is not finished ({note.finished} steps are). Finish it with resume=True "
-                "(`--resume`) and the masks it began with, then redo what changed."
-            )
-        self.finished, self.given, self.pending = note.finished or 0, note.given, note.pending
+        self.finished, self.given, self.pending = note.finished or 0, note.given, [*note.pending, *note.unfinished()]
         self._outline, self._is_complete = note.outline, True
         known = {*annotations.frames, *annotations.absences, *note.given}
         return [name for name in names if name in known and given_digest(annotations, name) != note.given.get(name)]
@@ -244,6 +239,21 @@ class _Note:
     outline: list[list[int]] = field(default_factory=list)
     pending: list[range] = field(default_factory=list)
     is_complete: bool = False
+
+    def unfinished(self) -> Iterator[range]:
+        """Give the frames that have no final mask yet, of a run that was stopped."""
+        if self.is_complete:
+            return
+        passes = [
+            range(first, last + 1) if first <= last else range(first, last - 1, -1) for first, last in self.outline
+        ]
+        finished, final = self.finished or 0, set[int]()
+        for number, one in enumerate(passes):
+            later = {position for after in passes[number + 1 :] for position in after}
+            final.update(position for position in one[:finished] if position not in later)
+            finished = max(finished - len(one), 0)
+        for position in sorted({position for one in passes for position in one} - final):
+            yield range(position, position + 1)
 
     @classmethod
     def read(cls, run_file: Path) -> _Note:

@@ -144,6 +144,7 @@ def run_pass(
         Every frame of the pass with its result; None for frames whose masks are known.
     """
     numbers = {position: number for number, position in enumerate(one.positions)} if one.known else {}
+    next_name = reader.names[one.segmented[0]] if one.segmented else ""
     has_objects = False
     frames = reader.at(one.positions)
     # Frames in memory are there already, and what makes them may expect to run in this thread.
@@ -154,7 +155,7 @@ def run_pass(
             # The memory is built anew from what the user gave and, to start from where it goes on, from the last
             # finished mask.
             if number == one.known - 1 and given is None:
-                given = _without(known_mask(frame.name), _annotated_at(one.positions[one.known :], reader, annotations))
+                given = _without(known_mask(frame.name), annotations.ids(next_name))
             if given is None and not absent:
                 yield frame, None
                 continue
@@ -166,20 +167,11 @@ def run_pass(
         yield frame, None if number < one.known else replace(result, index=frame.index, name=frame.name)
 
 
-def _annotated_at(positions: Sequence[int], reader: VideoReader, annotations: Annotations) -> list[int]:
-    """List the objects that the user gives for the first of some frames."""
-    if not positions:
-        return []
-    name = reader.names[positions[0]]
-    given = annotations.get(name)
-    return [*annotations.absences.get(name, ()), *(() if given is None else mask_ids(given, void=VOID))]
-
-
-def _without(mask: Mask | None, ids: list[int]) -> Mask | None:
+def _without(mask: Mask | None, ids: frozenset[int]) -> Mask | None:
     """Leave out objects that the next frame corrects: what the session learns from must not be what was wrong."""
     if mask is None:
         return None
-    mask = np.where(np.isin(mask, ids), 0, mask) if ids else mask
+    mask = np.where(np.isin(mask, list(ids)), 0, mask) if ids else mask
     return mask if mask.any() else None
 
 

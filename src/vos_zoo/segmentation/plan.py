@@ -10,6 +10,7 @@ from vos_zoo.errors import ConfigError, OutputExistsError
 from vos_zoo.files import check_outputs, local_path
 from vos_zoo.interchange.probabilities import PROBABILITIES_FOLDER
 from vos_zoo.run_file import RUN_FILE
+from vos_zoo.segmentation.confidence import OBJECTS_FILE
 from vos_zoo.segmentation.inputs import open_inputs
 from vos_zoo.segmentation.journal import Journal
 from vos_zoo.segmentation.passes import plan_passes
@@ -98,6 +99,7 @@ class Outputs:
 
     def _files(self, names: Sequence[str]) -> Iterator[Path]:
         yield from filter(None, (self.folder, self.overlay, self.views, self.folder / RUN_FILE))
+        yield self.folder / OBJECTS_FILE
         if self.saves_probabilities:
             yield self.folder / PROBABILITIES_FOLDER
         yield from (self.folder / f"{name}.png" for name in names)

@@ -15,6 +15,7 @@ from vos_zoo.media.masks import read_mask
 from vos_zoo.media.overlay import draw_overlay
 from vos_zoo.media.writer import VideoWriter
 from vos_zoo.segmentation.blending import Blender, KeptPass
+from vos_zoo.segmentation.confidence import ObjectTable
 from vos_zoo.segmentation.journal import given_digest
 from vos_zoo.segmentation.passes import run_pass
 from vos_zoo.segmentation.views import ViewWriter
@@ -80,15 +81,22 @@ class Run:
         writer: The folder of masks, which is locked.
         progress: Called with the number of finished steps and of all steps; None if nobody wants to know. A step is one
             frame of one pass.
+        on_frame: Called with every result whose mask has been written; None if nobody wants to know.
     """
 
     def __init__(
-        self, plan: Plan, sessions: Sessions, writer: MaskWriter, progress: Callable[[int, int], None] | None
+        self,
+        plan: Plan,
+        sessions: Sessions,
+        writer: MaskWriter,
+        progress: Callable[[int, int], None] | None,
+        on_frame: Callable[[FrameResult], None] | None = None,
     ) -> None:
         self._plan = plan
         self._sessions = sessions
         self._writer = writer
         self._progress = progress
+        self._on_frame = on_frame
         self._reader = plan.inputs.reader
         self._kept = KeptPass(plan.outputs.folder / _KEPT_FOLDER)
         self._total = sum(len(one.segmented) for passes in plan.windows for one in passes)
@@ -96,6 +104,7 @@ class Run:
         self._came: set[str] = set()
         self._device = ""
         self._views: ViewWriter | None = None
+        self._table = ObjectTable(plan.outputs.folder, resume=plan.outputs.resume or plan.outputs.redo)
         self._probabilities = ProbabilityWriter(plan.outputs.folder) if plan.outputs.saves_probabilities else None
         # An overlay is drawn along the way if all frames come once, in their order.
         is_in_order = not plan.is_redo and all(one.positions == range(len(self._reader)) for one in plan.windows[0])
@@ -114,7 +123,7 @@ class Run:
         if self._sessions.show is not None and outputs.views is not None:
             self._views = ViewWriter(outputs.views, self._sessions.show, resume=outputs.resume or outputs.redo)
         begin = time.perf_counter()
-        with self._overlay or contextlib.nullcontext(), self._views or contextlib.nullcontext():
+        with self._overlay or contextlib.nullcontext(), self._views or contextlib.nullcontext(), self._table:
             for passes in plan.windows:
                 self._run_window(passes, finished)
                 if plan.is_redo:
@@ -218,7 +227,11 @@ class Run:
         if self._probabilities is not None:  # first, so that a mask that counts as finished has them
             self._probabilities.write(frame.name, _planes(result))
         self._writer.write(frame.name, result.mask)
+        annotations = self._plan.inputs.annotations
+        self._table.write(frame.index, frame.name, result.objects, annotations.ids(frame.name))
         self._segmented += 1
+        if self._on_frame is not None:
+            self._on_frame(result)
 
     def _known_mask(self, one: Pass, name: str) -> Mask | None:
         """Give the mask that a frame has now, from which a pass goes on."""

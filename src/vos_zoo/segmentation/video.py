@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from vos_zoo.inference.arithmetic import Precision
     from vos_zoo.inference.geometry import WorkingSize
+    from vos_zoo.inference.result import FrameResult
     from vos_zoo.inference.unwrap import Model
     from vos_zoo.interchange.reading import MaskReading
     from vos_zoo.media.absences import AbsentObjects
@@ -60,6 +61,7 @@ def segment_video(
     redo: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    on_frame: Callable[[FrameResult], None] | None = None,
 ) -> SegmentationReport:
     """Segment objects through a video and write one mask per frame.
 
@@ -110,11 +112,13 @@ def segment_video(
         memory_budget: Most bytes that the network's memory may take on the device.
         resume: Go on where an earlier run with the same settings stopped. The memory is built anew from the annotated
             frames and the last finished one, so that masks may differ slightly from those of an uninterrupted run.
-        redo: Correct a finished run: masks and absences that were added, changed or removed since are found, and only
+        redo: Go on with an earlier run: masks and absences that were added, changed or removed are found, and only
             the frames from each of them to the next annotated frame, in the directions of the run, are segmented again.
-            All other masks stay as they are. A redo that is stopped is finished by another one.
+            All other masks stay as they are. Of a run or a redo that was stopped, the rest is segmented as well.
         overwrite: Replace files in ``out`` that have the names of new ones, each when its successor is complete.
-        progress: Called with the number of finished frames and the number of all frames, after every frame.
+        progress: Called with the number of finished frames and the number of all frames, after every frame. What it
+            raises stops the run within one frame; ``resume`` and ``redo`` go on.
+        on_frame: Called with every result as soon as its mask is written, before ``progress``.
 
     Raises:
         UsageError: If ``video``, ``masks`` or ``model`` is nothing that can be one.
@@ -175,4 +179,4 @@ def segment_video(
     sessions = Sessions(model, device, size, precision, memory_budget, side_inputs, show)
     with folder_lock(plan.outputs.folder):  # before the model takes its time
         writer = MaskWriter(plan.outputs.folder, resume=resume or redo, overwrite=overwrite)
-        return Run(plan, sessions, writer, progress).report()
+        return Run(plan, sessions, writer, progress, on_frame).report()

@@ -163,7 +163,7 @@ class PromptModule(pl.LightningModule):
         """AdamW, with a rate of its own for the ResNet, and one cosine over the whole training."""
         trunk = list(self.network.trunk.backbone_parameters())
         known = {id(parameter) for parameter in trunk}
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [part for part in self.network.parameters() if id(part) not in known]},
             {"params": trunk, "lr": self.learning_rate * self.backbone_rate},
         ]
@@ -205,7 +205,7 @@ class PromptModule(pl.LightningModule):
 
 
 def _draw_sample(image: Tensor, mask: Mask, size: int, rng: np.random.Generator) -> _Sample | None:
-    """Crop around an object, from close to it up to the whole picture, and draw the first prompts."""
+    """Crop around an object, from close to it up to the whole image, and draw the first prompts."""
     if not mask.any():
         return None
     left, top, right, bottom = tight_box(mask)

@@ -1,0 +1,94 @@
+"""Serving the page on this machine."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from vos_zoo.app.limits import AppLimits
+from vos_zoo.app.store import ProjectStore
+from vos_zoo.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import gradio
+
+__all__ = ["import_gradio", "make_page", "serve"]
+
+
+def import_gradio() -> Any:
+    """Import Gradio so that it stays silent and off the network.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        import gradio
+    except ImportError as error:
+        raise MissingExtraError(
+            f'The page needs Gradio, which cannot be imported ({error}). Install it with `pip install "vos-zoo[app]"`.'
+        ) from error
+    return gradio
+
+
+def make_page(
+    limits: AppLimits | None = None, *, model: str = "rde", device: str | None = None
+) -> tuple[gradio.Blocks, dict[str, Any]]:
+    """Build the page, and what ``launch`` has to be called with.
+
+    Args:
+        limits: Limits of the server; None for the usual ones.
+        model: Model that is chosen at first.
+        device: Where models run.
+
+    Returns:
+        The page, and arguments of its method ``launch``.
+
+    Raises:
+        MissingExtraError: If Gradio is not installed.
+    """
+    gr = import_gradio()
+    from vos_zoo.app.page import build_page
+
+    store = ProjectStore(limits or AppLimits(), device=device)
+    # Uploads and downloads of Gradio go where the projects are, and with them.
+    os.environ["GRADIO_TEMP_DIR"] = str(store.folder / "files")
+    fonts = ["system-ui", "sans-serif"]  # of the visitor's system: nothing is fetched from elsewhere
+    options = {
+        "theme": gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
+        "max_file_size": store.limits.upload_bytes,
+        "footer_links": [],
+        "ssr_mode": False,
+        "enable_monitoring": False,
+    }
+    return build_page(store, model=model), options
+
+
+def serve(
+    *,
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    share: bool = False,
+    open_browser: bool = True,
+    model: str = "rde",
+    device: str | None = None,
+    limits: AppLimits | None = None,
+) -> None:
+    """Serve the page until the process is interrupted.
+
+    Args:
+        port: Port; None takes the first free one from 7860 on.
+        host: Address to listen on; only this machine reaches 127.0.0.1.
+        share: Whether Gradio makes a public address.
+        open_browser: Whether the page is opened in a browser.
+        model: Model that is chosen at first.
+        device: Where models run.
+        limits: Limits of the server; None for the usual ones.
+
+    Raises:
+        MissingExtraError: If Gradio is not installed.
+        OSError: If the port is taken.
+    """
+    page, options = make_page(limits, model=model, device=device)
+    page.launch(server_name=host, server_port=port, share=share, inbrowser=open_browser, **options)
