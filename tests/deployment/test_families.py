@@ -39,13 +39,14 @@ def story(session):
     return results
 
 
+@pytest.fixture(scope="module", params=FAMILIES)
+def exported(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("graphs") / request.param
+    return request.param, export_tiny(request.param, folder, size=fixed_size(request.param))
+
+
 @pytest.mark.slow
 class TestGraphSession(SessionTester):
-    @pytest.fixture(scope="class", params=FAMILIES)
-    def exported(self, request, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("graphs") / request.param
-        return request.param, export_tiny(request.param, folder, size=fixed_size(request.param))
-
     @pytest.fixture(autouse=True)
     def _use(self, exported):
         self.name, self.folder = exported
