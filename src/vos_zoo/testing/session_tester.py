@@ -94,7 +94,8 @@ class SessionTester:
             each.step(VIDEO.frames[0], relabel(VIDEO.masks[0], (1, 2)))
         predicted = other.step(VIDEO.frames[1])
         result = session.step(VIDEO.frames[1], hidden)
-        assert (result.mask[:, WIDTH // 2 :] == mask[:, WIDTH // 2 :]).all()
+        is_given = (hidden != 0) & (hidden != 255)  # an object that is hidden as a whole may show anywhere else
+        assert (result.mask == mask)[is_given].all()
         assert set(np.unique(result.mask)) <= {0, 1, 2}
         assert result.object_ids == predicted.object_ids
 
