@@ -103,6 +103,14 @@ def write_review(
         MaskError: If the folder holds no masks.
         VideoError: If the video cannot be read.
         OutputExistsError: If the page exists, or is an input.
+
+    Example:
+        >>> from vos_zoo import segment_video
+        >>> from vos_zoo.demo import demo_clip
+        >>> clip = demo_clip()
+        >>> report = segment_video(clip.video, clip.first_mask, out="masks", end=2, size=96, device="cpu")
+        >>> write_review(report.folder).page.name
+        'review.html'
     """
     folder = local_path(folder)
     page = folder / REVIEW_FILE if out is None else local_path(out)
