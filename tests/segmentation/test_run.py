@@ -286,14 +286,22 @@ def test_a_stopped_redo_is_finished_by_another(small_clip, options, given, direc
     assert hidden(options["out"]) == []
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_redo_of_a_stopped_run_makes_what_is_missing_too(small_clip, given, options, direction):
+    choices = {**options, "direction": direction}
+    with pytest.raises(StopError):
+        segment_video(small_clip.frames, given, **choices, progress=stop_after(3))
+    correct(given, small_clip, 4)
+    assert segment_video(small_clip.frames, given, **choices, redo=True).frames == FRAMES
+    assert list(masks_of(options["out"])) == NAMES
+    assert segment_video(small_clip.frames, given, **choices, redo=True).segmented == 0
+    assert segment_video(small_clip.frames, given, **choices, resume=True).segmented == 0
+
+
 def test_what_cannot_be_redone_is_named(small_clip, given, options):
     with pytest.raises(ConfigError, match=r"holds no run\.json"):
         segment_video(small_clip.frames, given, **options, redo=True)
-    with pytest.raises(StopError):
-        segment_video(small_clip.frames, given, **options, progress=stop_after(3))
-    with pytest.raises(ConfigError, match=r"is not finished \(3 steps are\)"):
-        segment_video(small_clip.frames, given, **options, redo=True)
-    segment_video(small_clip.frames, given, **options, resume=True)
+    segment_video(small_clip.frames, given, **options)
     with pytest.raises(ConfigError, match="size 32, now 48"):
         segment_video(small_clip.frames, given, **{**options, "size": 48}, redo=True)
     with pytest.raises(ConfigError, match="Both resume and redo"):
