@@ -41,6 +41,9 @@ WITHOUT_TWIN = {
         "cli/list_command.py",
         "cli/segment.py",
     ),
+    "a thin command: tests/app/test_serve.py and test_page_in_browser.py run it": ("cli/app.py",),
+    "tests/segmentation/test_replay.py reads, writes and replays project files": ("cli/project.py",),
+    "numbers that tests/app/test_project.py and test_store.py run into": ("app/limits.py",),
     "a thin command: tests/models/dmn_aoa/test_precompute.py runs it": ("cli/proposals.py",),
     "tests/segmentation/test_video.py and tests/test_bad_input.py hand in such masks": ("media/annotations.py",),
     "tests/media/test_masks.py reads every format of masks": ("media/mask_decoding.py",),
@@ -94,6 +97,7 @@ WITHOUT_SOURCE = {
         "test_structure.py",
     ),
     "several sources at once": (
+        "app/test_page_in_browser.py",
         "cli/test_full_disk.py",
         "deployment/test_families.py",
         "cli/test_processes.py",

@@ -38,7 +38,7 @@ SQUARE = [(10, 10), (30, 10), (30, 30), (10, 30)]
     ],
     ids=["box", "click", "clicks", "scribbles", "box and click"],
 )
-@pytest.mark.parametrize("method", ["grabcut"])
+@pytest.mark.parametrize("method", ["grabcut", "network"])
 def test_a_plain_object_is_found(prompts, method):
     frame = FRAME.copy()
     mask = prompt_mask(frame, prompts, method=method)

@@ -369,10 +369,15 @@ class AppProject:
             self.frames += 1
 
 
+def _colours() -> NDArray[np.uint8]:
+    """Give the colours of mask files, brightened: the palette's own dark ones would vanish on dark pictures."""
+    palette = davis_palette().astype(np.float64)
+    return np.rint(palette * (255 / np.maximum(palette.max(axis=1, keepdims=True), 1))).astype(np.uint8)
+
+
 def colour(object_id: int) -> str:
-    """Give the colour of an object on the page: that of mask files, half-way to white."""
-    palette = davis_palette()
-    red, green, blue = (int(value) // 2 + 128 for value in palette[(object_id - 1) % (len(palette) - 1) + 1])
+    """Give the colour of an object on the page, such as ``#ff0000``."""
+    red, green, blue = (int(value) for value in _colours()[object_id])
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
@@ -380,7 +385,7 @@ def _mask_png(mask: NDArray[np.int32], size: tuple[int, int]) -> bytes:
     """Encode a mask with transparent background; ids are below 256, as the limits of the page say."""
     small = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     picture = Image.fromarray(small)
-    picture.putpalette((davis_palette() // 2 + 128).astype(np.uint8).tobytes())
+    picture.putpalette(_colours().tobytes())
     content = io.BytesIO()
     picture.save(content, format="PNG", transparency=0, compress_level=1)
     return content.getvalue()

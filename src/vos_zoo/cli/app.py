@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--share",
         choices=("never", "public"),
         default="never",
-        help="never (default): only this machine reaches the page; public: Gradio gives it an address for three days",
+        help="never (default): only this machine reaches the page; public: Gradio makes a public address",
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open the page in a browser")
     parser.add_argument(

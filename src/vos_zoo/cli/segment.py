@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vos_zoo.cli.mask_reading import add_mask_reading_arguments, mask_reading
 from vos_zoo.cli.output import named_path
 from vos_zoo.cli.progress import add_progress_argument, progress_bar
+from vos_zoo.cli.project import add_project_argument, check_video, replay
 from vos_zoo.cli.prompts import add_prompt_arguments, prompts_of
 from vos_zoo.errors import VosZooError
 from vos_zoo.texts import absent_objects, byte_count, frame_size, levels, void_value
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
         "video",
+        nargs="?",
         metavar="VIDEO",
         help="video file, folder of frames, TIFF stack, - for standard input, address, or number of a camera",
     )
@@ -133,10 +135,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument("--overwrite", action="store_true", help="replace masks in DIR")
     add_prompt_arguments(parser)
     add_progress_argument(parser)
+    add_project_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment, show progress, and say what is on the disk whatever happens."""
+    if arguments.project is not None:
+        return replay(arguments)
+    check_video(arguments)
     prompts = prompts_of(arguments, replace=arguments.resume or arguments.overwrite)
     with announced(_logger, "Loading PyTorch"):
         from vos_zoo.segmentation.video import segment_video

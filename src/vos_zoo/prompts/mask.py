@@ -53,7 +53,7 @@ def prompt_mask(
 
     Where objects overlap, a pixel goes to the one that is surer of it, and to the smaller one between equals. Objects
     of ``previous`` without a prompt keep their pixels, but for a connected part that a positive prompt of another
-    object lies in. Strokes of a brush are painted last, exactly and in their order; an eraser may take a whole object.
+    object lies in. Strokes of a brush are painted last, exactly, in their order; an eraser may take all of an object.
 
     Args:
         frame: RGB values 0-255, uint8, shape (H, W, 3); it is left as it is.

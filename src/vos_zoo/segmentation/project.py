@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vos_zoo.configs import config_from_dict, config_to_dict
+from vos_zoo.demo import demo_clip
 from vos_zoo.errors import ConfigError, MissingFileError, VideoError
 from vos_zoo.files import atomic_path, local_path, parse_json
 from vos_zoo.prompts.json_form import prompts_from_json
@@ -172,7 +173,7 @@ def find_project_video(project: Project, path: str | Path, video: str | Path | N
 
     Args:
         project: The project.
-        path: The project file; the video is looked for beside it.
+        path: The project file; the video is looked for beside it, and the bundled clip in the package.
         video: The video, if the user names it.
 
     Returns:
@@ -183,7 +184,12 @@ def find_project_video(project: Project, path: str | Path, video: str | Path | N
         VideoError: If it is another video.
     """
     expected = project.video
-    found = local_path(path).parent / expected.name if video is None else local_path(video)
+    if video is not None:
+        found = local_path(video)
+    else:
+        found = local_path(path).parent / expected.name
+        if not found.is_file() and demo_clip().video.name == expected.name:
+            found = demo_clip().video
     if not found.is_file():
         advice = "Put it there, or name it as VIDEO" if video is None else "Check the path"
         raise MissingFileError(f"The project's video `{expected.name}` is not at `{found}`. {advice}.")

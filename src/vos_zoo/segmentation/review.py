@@ -194,7 +194,7 @@ def _reason(row: ObjectRow, usual: float | None) -> str:
     if not state.area:
         return f"object {state.object_id}: no pixel"
     share = f", {100 * state.area / usual:.0f} % of its last area" if usual and row.is_lost else ""
-    sure = f"probability {state.probability:.2f}, lead {state.margin:.2f}"
+    sure = f"probability {state.probability:.2f}, margin {state.margin:.2f}"
     return f"object {state.object_id}: {'looks lost, ' if row.is_lost else ''}{sure}{share}"
 
 
@@ -239,7 +239,7 @@ def _timeline(rows: Sequence[ObjectRow], lost: Sequence[int], span: tuple[int, i
     panels = [
         TimelinePanel("area, pixels", frames, [row.state.area for row in rows]),
         TimelinePanel("probability", frames, [row.state.probability for row in rows], top=1.02),
-        TimelinePanel("lead", frames, [row.state.margin for row in rows], top=1.02),
+        TimelinePanel("margin", frames, [row.state.margin for row in rows], top=1.02),
     ]
     return draw_timeline(panels, span=span, shaded=_ranges(lost, frames), marked=[r.frame for r in rows if r.is_given])
 

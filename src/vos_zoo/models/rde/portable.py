@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vos_zoo.network import MemoryPolicy
-    from vos_zoo.portable import Tensors
+    from vos_zoo.portable import MemoryKind, Tensors
 
     from .network import RDENetwork
 
@@ -36,7 +36,7 @@ class RDEVerbs(STCNVerbs):
         ConfigError: If the policy reads a memory that grows.
     """
 
-    kind = "recurrent"
+    kind: ClassVar[MemoryKind] = "recurrent"
     splits_on_correction: ClassVar[bool] = True
     network: RDENetwork
     policy: RDEPolicy

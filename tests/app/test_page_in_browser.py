@@ -1,0 +1,246 @@
+"""The page as people use it: Chromium, headless, against the running command."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+
+import numpy as np
+import pytest
+
+from testing.videos import write_video
+from vos_zoo.media.masks import read_mask
+
+pytestmark = pytest.mark.browser
+
+SIZE = 120, 160
+FRAMES = 10
+
+
+def pictures():
+    """Two squares on noise: a red one that moves to the right, a blue one that stays."""
+    noise = np.random.default_rng(0).integers(90, 120, (*SIZE, 3), dtype=np.uint8)
+    for number in range(FRAMES):
+        picture = noise.copy()
+        picture[20:60, 20 + 4 * number : 60 + 4 * number] = (230, 40, 30)
+        picture[80:110, 100:140] = (30, 60, 230)
+        yield picture
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("clips") / "squares.mp4", list(pictures()))
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Start the command as a user does, and stop it."""
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("the extra `app` is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    words = [sys.executable, "-m", "vos_zoo.cli.main", "app", "--port", str(port), "--no-browser", "--device", "cpu"]
+    with log.open("w") as file, subprocess.Popen(words, stdout=file, stderr=file) as server:
+        try:
+            url = f"http://127.0.0.1:{port}/"
+            for _ in range(240):
+                with contextlib.suppress(OSError):
+                    urllib.request.urlopen(url, timeout=5).close()
+                    break
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.5)
+            yield url
+        finally:
+            server.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("there is no Chromium; Debian's package is called `chromium`")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+class Page:
+    """A tab with the page in it, in the words of its user."""
+
+    def __init__(self, context, address):
+        self.elsewhere, self.wrong = [], []
+        self.tab = context.new_page()
+        self.tab.set_default_timeout(120_000)
+        self.tab.on("request", self._note)
+        self.tab.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.tab.goto(address)
+        self.button("Take the example").wait_for()
+
+    def _note(self, request):
+        if not request.url.startswith(("http://127.0.0.1", "data:", "blob:")):
+            self.elsewhere.append(request.url)
+
+    def button(self, name):
+        return self.tab.get_by_role("button", name=name)
+
+    def upload(self, path):
+        self.tab.locator("input[type=file]").first.set_input_files(path)
+
+    def wait(self, **facts):
+        for name, value in facts.items():
+            self.tab.locator(f'[data-{name}="{value}"]').first.wait_for()
+
+    def error(self):
+        found = self.tab.locator(".vz-error:not(:empty)")
+        found.wait_for()
+        return found.inner_text()
+
+    def place(self, x, y):
+        box = self.tab.locator(".vz-canvas").bounding_box()
+        return box["x"] + x / SIZE[1] * box["width"], box["y"] + y / SIZE[0] * box["height"]
+
+    def drag(self, *points):
+        self.tab.mouse.move(*self.place(*points[0]))
+        self.tab.mouse.down()
+        for point in points[1:]:
+            self.tab.mouse.move(*self.place(*point))
+        self.tab.mouse.up()
+
+    def go_to(self, frame):
+        self.tab.get_by_role("slider", name="Frame").fill(str(frame))
+        self.wait(frame=frame)
+
+    def download(self, name, path):
+        self.button(name).click()
+        link = self.tab.locator("#vz-file a[download]").filter(
+            has_text=path.name.partition("_")[2][:4] or path.name[:4]
+        )
+        with self.tab.expect_download() as found:
+            link.first.click()
+        found.value.save_as(path)
+        return path
+
+
+@pytest.fixture
+def page(browser, address):
+    context = browser.new_context(viewport={"width": 1400, "height": 1100}, accept_downloads=True)
+    yield Page(context, address)
+    context.close()
+
+
+def test_from_a_clip_to_its_masks_and_back(page, clip, tmp_path):
+    page.upload(clip)
+    page.wait(frame=0)
+    page.drag((16, 16), (64, 64))
+    page.wait(pending=1)
+    page.button("Add object").click()
+    page.button("Choose object 2").wait_for()
+    page.tab.locator('[data-tool="brush"]').click()
+    page.drag((104, 90), (134, 90), (134, 102), (104, 102))
+    page.wait(pending=2)
+    page.button("Track").click()
+    page.wait(runs=1, finished=FRAMES, pending=0)
+
+    page.go_to(6)
+    page.tab.locator('[data-tool="eraser"]').click()
+    page.drag((100, 82), (106, 106))
+    page.wait(pending=1)
+    page.button("Track").click()
+    page.wait(runs=2, pending=0)
+    page.tab.reload()
+    page.wait(runs=2, finished=FRAMES)
+
+    masks = page.download("Masks (PNG)", tmp_path / "squares_masks.zip")
+    project = page.download("Project file", tmp_path / "project.json")
+    assert (tmp_path / project).is_file()
+    shutil.copy(clip, tmp_path / clip.name)
+    words = ["segment", "--project", str(project), "--out", str(tmp_path / "again"), "--device", "cpu"]
+    subprocess.run([sys.executable, "-m", "vos_zoo.cli.main", *words], check=True, timeout=240)
+    with zipfile.ZipFile(masks) as archive:
+        names = archive.namelist()
+        assert len(names) == FRAMES
+        for name in names:
+            assert archive.read(name) == (tmp_path / "again" / name).read_bytes(), name
+    first = read_mask(tmp_path / "again" / "00000.png")
+    assert set(np.unique(first)) == {0, 1, 2}
+    assert (first[25:55, 25:55] == 1).mean() > 0.9
+    assert not page.elsewhere
+    assert not page.wrong
+
+
+def test_tracking_stops_within_a_frame_and_goes_on(page, clip):
+    page.button("Take the example").click()
+    page.wait(frame=0)
+    page.drag((40, 20), (90, 110))  # of 160x120, as place() counts
+    page.wait(pending=1)
+    page.tab.get_by_text("Forwards").click()
+    page.button("Track").click()
+    page.tab.locator(".vz-progress span", has_text="frames/s").wait_for()
+    page.button("Stop").click()
+    page.wait(runs=1)
+    assert "Stopped" in page.tab.locator(".vz-message").inner_text()
+    finished = int(page.tab.locator("[data-finished]").first.get_attribute("data-finished"))
+    assert 0 < finished < 106
+
+
+def test_two_tabs_do_not_mix(browser, address, clip):
+    context = browser.new_context()
+    first, second = Page(context, address), Page(context, address)
+    first.upload(clip)
+    first.wait(frame=0)
+    assert not second.tab.locator(".vz-main").is_visible()
+    second.button("Take the example").click()
+    second.wait(frame=0)
+    first.tab.reload()
+    first.wait(frame=0)
+    first.tab.locator(".vz-message", has_text="squares.mp4").wait_for()
+    second.tab.locator(".vz-message", has_text="bird.mp4").wait_for()
+    context.close()
+
+
+def test_keys_move_choose_and_undo(page, clip):
+    page.upload(clip)
+    page.wait(frame=0)
+    page.tab.locator(".vz-canvas").focus()
+    for _ in range(2):
+        page.tab.keyboard.press("ArrowRight")
+    page.wait(frame=2)
+    page.tab.keyboard.press("ArrowLeft")
+    page.wait(frame=1)
+    page.button("Add object").click()
+    page.tab.locator(".vz-canvas").focus()
+    page.tab.keyboard.press("1")
+    assert page.button("Choose object 1").get_attribute("aria-pressed") == "true"
+    page.drag((20, 16), (70, 64))
+    page.wait(pending=1)
+    page.tab.keyboard.press("z")
+    page.wait(pending=0)
+    page.tab.keyboard.press(" ")
+    page.button("Pause").wait_for()
+
+
+def test_what_is_no_video_is_refused_in_the_librarys_words(page, tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_text("<!DOCTYPE html><title>404</title>")
+    page.upload(path)
+    assert "HTML page" in page.error()
+
+
+def test_300_mebibytes_are_refused(page, tmp_path):
+    path = tmp_path / "large.mp4"
+    with path.open("wb") as file:
+        file.truncate(300 * 2**20)
+    page.upload(path)
+    page.tab.get_by_text("exceed", exact=False).first.wait_for()
+    assert not page.tab.locator(".vz-main").is_visible()
