@@ -28,6 +28,6 @@ def test_a_clip_that_is_not_there(copied):
 def test_a_mask_of_another_size(copied, small_clip, tmp_path):
     write_mask(tmp_path / "mask.png", np.ones((10, 10), np.uint8))
     clip = CalibrationClip(small_clip.frames, tmp_path / "mask.png")
-    with pytest.raises(MaskError, match=r"mask\.png.* is 10x10 pixels"):
+    with pytest.raises(MaskError, match=r"mask\.png. is 10x10 "):
         quantize(copied, read_manifest(copied), [clip], finished=lambda: None)
     assert not [path for path in copied.iterdir() if path.name.startswith(".calibration")]

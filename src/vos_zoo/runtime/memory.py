@@ -55,6 +55,14 @@ class GroupState(ABC):
         """Write what :meth:`after` left to write, which cannot fail; the state before is lost."""
 
     @abstractmethod
+    def save(self) -> tuple[Arrays, tuple[tuple[int, bool, bool], ...]]:
+        """Return the arrays, and what is noted of each remembered frame."""
+
+    @abstractmethod
+    def load(self, arrays: Arrays, slots: Sequence[tuple[int, bool, bool]]) -> GroupState:
+        """Return the state of arrays that :meth:`save` gave."""
+
+    @abstractmethod
     def select(self, objects: Sequence[int]) -> GroupState:
         """Return the state of some of the objects; graphs of a fixed number of objects get empty ones beside them."""
 
@@ -121,6 +129,13 @@ class _Recurrent(GroupState):
         values = {f"{STATE}{array.name}": results[f"{NEXT}{array.name}"] for array in self._rules.state}
         return _Recurrent(self._rules, self._graphs, self._fixed, values, self._nbytes)
 
+    def save(self) -> tuple[Arrays, tuple[tuple[int, bool, bool], ...]]:
+        values = {array.name: self._values[f"{STATE}{array.name}"] for array in self._rules.state}
+        return {name: self._graphs.to_array(value) for name, value in values.items()}, ()
+
+    def load(self, arrays: Arrays, slots: Sequence[tuple[int, bool, bool]]) -> GroupState:
+        return self.of(self._rules, self._graphs, self._fixed, arrays)
+
     def select(self, objects: Sequence[int]) -> GroupState:
         arrays = {
             array.name: _select(
@@ -184,6 +199,16 @@ class _Frames(GroupState):
             for name, part in new.items():
                 self._arrays[name][slot] = part
             self._pending = None
+
+    def save(self) -> tuple[Arrays, tuple[tuple[int, bool, bool], ...]]:
+        used = [index for index, stored in enumerate(self._slots) if stored is not None]
+        notes = [stored for stored in self._slots if stored is not None]
+        slots = tuple((stored.frame, stored.is_reference, stored.is_temporary) for stored in notes)
+        return {name: part[used] for name, part in self._arrays.items()}, slots
+
+    def load(self, arrays: Arrays, slots: Sequence[tuple[int, bool, bool]]) -> GroupState:
+        stored = tuple(StoredFrame(*slot) for slot in slots)
+        return _Frames(self._rules, self._graphs, self._fixed, stored, dict(arrays))
 
     def select(self, objects: Sequence[int]) -> GroupState:
         arrays = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from vos_zoo.errors import MaskError
+from vos_zoo.errors import CheckpointError, MaskError, ShapeError
 from vos_zoo.inference.inputs import Given, SessionInputs
 from vos_zoo.inference.objects import ObjectIds, id_type
 from vos_zoo.inference.sizes import check_size, native_size
@@ -18,6 +18,7 @@ from vos_zoo.runtime.graphs import OnnxGraphs
 from vos_zoo.runtime.manifest import CARRIED, Array, Manifest, read_manifest
 from vos_zoo.runtime.memory import Group, GroupState, fill_up, new_state
 from vos_zoo.runtime.resize import resize_plane
+from vos_zoo.runtime.saved_state import SavedGroup, SavedState, read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -90,7 +91,7 @@ class GraphSession:
         check_size(size)
         self._manifest = read_manifest(folder)
         self._size = size
-        self._inputs = SessionInputs(self._fit, self._working_size, color=color, void=void)
+        self._inputs = SessionInputs(self._fit, self._asked_size, color=color, void=void)
         self._graphs: Graphs = graphs or OnnxGraphs(Path(folder), self._manifest, provider=provider, threads=threads)
         self._objects = ObjectIds()
         self._id_type: np.dtype[Any] = id_type(())
@@ -176,6 +177,69 @@ class GraphSession:
                 planes = [group.planes[index] for index in kept]
                 groups.append(Group([plane - (plane > gone) for plane in planes], state))
         self._objects, self._groups = objects, groups
+
+    def save_state(self, path: str | Path) -> None:
+        """Write everything that the session knows of its video into a file, for :meth:`load_state`.
+
+        Args:
+            path: The file, which must not exist; ``.npz`` is its usual ending.
+
+        Raises:
+            OutputExistsError: If it exists.
+        """
+        saved = [group.state.save() for group in self._groups]
+        sizes = self._inputs.sizes
+        state = SavedState(
+            graphs=self._graph_names(),
+            frame_size=None if sizes is None else sizes.frame_size,
+            object_ids=self._objects.ids,
+            id_type=self._id_type.name,
+            next_index=self.num_frames,
+            frames_since_kept=self._frames_since_kept,
+            groups=tuple(
+                SavedGroup(tuple(group.planes), slots) for group, (_, slots) in zip(self._groups, saved, strict=True)
+            ),
+        )
+        write_state(Path(path), state, [arrays for arrays, _ in saved])
+
+    def load_state(self, path: str | Path) -> None:
+        """Go on where another session with the same graphs and size was saved; what this one knew is lost.
+
+        Args:
+            path: What :meth:`save_state` wrote.
+
+        Raises:
+            MissingFileError: If there is no such file.
+            CheckpointError: If it is no saved state, was cut, or belongs to other graphs.
+            ShapeError: If the arrays have another size than this session's frames give.
+        """
+        state, arrays = read_state(Path(path))
+        if state.graphs != self._graph_names():
+            raise CheckpointError(
+                f"The state in `{path}` belongs to other graphs. Open the folder that it was saved with."
+            )
+        sizes = None if state.frame_size is None else self._fit(state.frame_size)
+        groups = []
+        for saved, parts in zip(state.groups, arrays, strict=True):
+            assert sizes is not None
+            for array in self._manifest.memory.state:
+                expected = self._resolve(array, len(saved.planes), sizes.padded_size, max(1, len(saved.slots)))
+                found = parts[array.name].shape if array.name in parts else None
+                if found != expected:
+                    raise ShapeError(
+                        f"The state in `{path}` has {array.name!r} of shape {found}. Expected {expected}: it belongs "
+                        "to a session that shows frames in another size. Open this session with the same size."
+                    )
+            blank = self._new_state(len(saved.planes), sizes.padded_size)
+            groups.append(Group(list(saved.planes), blank.load(parts, saved.slots)))
+        self._objects = ObjectIds()
+        self._objects.add(state.object_ids)
+        self._groups, self._id_type = groups, np.dtype(state.id_type)
+        self._clock, self._frames_since_kept = state.next_index, state.frames_since_kept
+        self._inputs.sizes, self._inputs.next_index = sizes, state.next_index
+
+    def _graph_names(self) -> tuple[str, ...]:
+        return tuple(entry.sha256 for entry in self._manifest.files)
 
     def _step(self, given: Given[ArrayGeometry], objects: ObjectIds) -> tuple[FrameResult, list[Group], bool]:
         """Return the result, the groups after it, and whether the frame stays in memory."""
@@ -300,14 +364,19 @@ class GraphSession:
             if array.name in names
         }
 
-    def _resolve(self, array: Array, objects: int, size: tuple[int, int]) -> tuple[int, ...]:
-        return array.resolve(height=size[0], width=size[1], objects=self._manifest.objects or objects)
+    def _resolve(self, array: Array, objects: int, size: tuple[int, int], frames: int = 1) -> tuple[int, ...]:
+        height, width = size
+        return array.resolve(height=height, width=width, objects=self._manifest.objects or objects, frames=frames)
 
     def _fit(self, frame_size: tuple[int, int]) -> ArrayGeometry:
         return ArrayGeometry.of(frame_size, self._working_size(frame_size), self._manifest)
 
     def _working_size(self, frame_size: tuple[int, int]) -> WorkingSize:
         return native_size(self._manifest.working_size, frame_size) if self._size == "native" else self._size
+
+    def _asked_size(self, frame_size: tuple[int, int]) -> WorkingSize:
+        """Return the size that frames should have, of which a session says if it cannot keep it."""
+        return None if self._manifest.size is not None else self._working_size(frame_size)
 
     def _check_count(self, objects: int) -> None:
         most = self._manifest.objects
