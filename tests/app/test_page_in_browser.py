@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import shutil
 import socket
 import subprocess
@@ -47,9 +48,10 @@ def address(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
+    place = tmp_path_factory.mktemp("server")
+    log, environment = place / "log.txt", {**os.environ, "TMPDIR": str(place)}
     words = [sys.executable, "-m", "vos_zoo.cli.main", "app", "--port", str(port), "--no-browser", "--device", "cpu"]
-    with log.open("w") as file, subprocess.Popen(words, stdout=file, stderr=file) as server:
+    with log.open("w") as file, subprocess.Popen(words, stdout=file, stderr=file, env=environment) as server:
         try:
             url = f"http://127.0.0.1:{port}/"
             for _ in range(240):
@@ -61,6 +63,8 @@ def address(tmp_path_factory):
             yield url
         finally:
             server.terminate()
+            server.wait(60)
+    assert not list(place.glob("vos-zoo-app-*"))  # no files are left behind
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ def _add(of_object: ObjectPrompts, prompt: Prompt) -> None:
     elif isinstance(prompt, Points):
         of_object.positive += [(point,) for point in prompt.positive]
         of_object.negative += [(point,) for point in prompt.negative]
-    else:
+    elif isinstance(prompt, Scribbles):
         of_object.positive += [tuple(line) for line in prompt.positive]
         of_object.negative += [tuple(line) for line in prompt.negative]
     if of_object.box is not None and of_object.polygons:
