@@ -1,4 +1,4 @@
-"""Measure the memory and the time of exports as the video grows: 1080p, by default 1000 frames beside 100.
+"""Measure the memory and the time of exports as the video grows, by default 1000 frames of 1080p beside 100.
 
     python benchmarks/export.py --out benchmarks/results/export.json
 
@@ -26,7 +26,6 @@ from vos_zoo.interchange.export_formats import EXPORT_FORMATS
 from vos_zoo.media.masks import write_mask
 from vos_zoo.media.reader import open_video
 
-SIZE = (1080, 1920)
 _EXPORT = """
 import resource, sys, time
 from vos_zoo.interchange.export_masks import export_masks
@@ -36,9 +35,9 @@ print(report.frames, time.process_time() - begin, resource.getrusage(resource.RU
 """
 
 
-def make_clip(place: Path, frames: int) -> Path:
+def make_clip(place: Path, frames: int, size: tuple[int, int]) -> Path:
     """Write a video of two discs that move over a textured ground, and their masks in the folder ``masks``."""
-    height, width = SIZE
+    height, width = size
     rows, columns = np.mgrid[:height, :width]
     ground = np.stack([rows // 6 % 200, columns // 9 % 200, (rows + columns) // 11 % 200], axis=-1).astype(np.uint8)
     ground += np.random.default_rng(0).integers(0, 40, ground.shape, dtype=np.uint8)
@@ -49,11 +48,11 @@ def make_clip(place: Path, frames: int) -> Path:
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         stream.options = {"preset": "ultrafast", "crf": "23"}
         for number in range(frames):
-            mask = np.zeros(SIZE, np.uint8)
+            mask = np.zeros(size, np.uint8)
             picture = ground.copy()
-            for object_id, (speed, radius) in enumerate(((5, 180), (-7, 130)), start=1):
+            for object_id, (speed, radius) in enumerate(((5, height // 6), (-7, height // 8)), start=1):
                 middle = (width * object_id // 3 + speed * number) % width
-                disc = (rows - height // 2 - 60 * object_id) ** 2 + (columns - middle) ** 2 < radius**2
+                disc = (rows - height // 2 - height // 18 * object_id) ** 2 + (columns - middle) ** 2 < radius**2
                 mask[disc] = object_id
                 picture[disc] = (230, 60 * object_id, 40)
             output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
@@ -88,6 +87,7 @@ def measure(masks: Path, name: str, out: Path, video: Path) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--height", type=int, default=1080, help="of 16:9 frames, in pixels")
     parser.add_argument("--first", type=int, default=100, help="frames of the shorter export")
     parser.add_argument("--formats", nargs="+", default=list(EXPORT_FORMATS), choices=EXPORT_FORMATS)
     parser.add_argument(
@@ -96,12 +96,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
     rows = []
+    size = (options.height, options.height * 16 // 9)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         clip = place if options.clip is None else options.clip.absolute()
         video = clip / "clip.mp4"
         if not video.exists():
-            make_clip(clip, options.frames)
+            make_clip(clip, options.frames, size)
         for part, count in (("all", options.frames), ("first", options.first)):
             (place / part).mkdir(exist_ok=True)
             for number in range(count):
@@ -127,7 +128,7 @@ def main() -> int:
                 flush=True,
             )
     if options.out is not None:
-        content = {"size": list(SIZE), "frames": [options.first, options.frames], "formats": rows}
+        content = {"size": list(size), "frames": [options.first, options.frames], "formats": rows}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return 0

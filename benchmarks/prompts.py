@@ -1,10 +1,10 @@
-"""How good are first masks from boxes and clicks? Mean IoU on pictures that no prompt network was trained on.
+"""How good are first masks from boxes and clicks? Mean IoU on images that no prompt network was trained on.
 
     python benchmarks/prompts.py --pairs ROOT/pairs --out benchmarks/results/prompts.json
     python benchmarks/prompts.py --pairs ROOT/pairs --method runs/.../last.ckpt
 
 Prompts are simulated: a click into the middle of the object, or a box by an unsteady hand, and then clicks where the
-answer is most wrong. One object of each picture counts, chosen by the picture's name.
+answer is most wrong. One object of each image counts, chosen by the image's name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vos_zoo.weights.training_checkpoint import read_training_checkpoint
 
 COUNTS = (1, 3, 5)
 HEIGHTS = (480, 1080, 2160)
-LEAST_SHARE = 0.005  # of the picture; smaller objects are not worth following
+LEAST_SHARE = 0.005  # of the image; smaller objects are not worth following
 
 
 def chosen_method(text: str) -> Any:
@@ -45,7 +45,7 @@ def chosen_method(text: str) -> Any:
 
 
 def one_object(key: str, mask: Any) -> Any:
-    """Return the mask of an object of a picture, chosen by the picture's name among those that are large enough."""
+    """Return the mask of an object of an image, chosen by the image's name among those that are large enough."""
     ids, areas = np.unique(mask[mask > 0], return_counts=True)
     ids = [label for label, area in zip(ids, areas, strict=True) if area >= LEAST_SHARE * mask.size]
     if not ids:
@@ -70,7 +70,7 @@ def measure(pairs: ImageMaskPairs, keys: list[str], method: Any) -> dict[str, An
         if done % 25 == 0:
             print(f"{done} of {len(keys)}", flush=True)
     return {
-        "pictures": len(scores["click"]),
+        "images": len(scores["click"]),
         **{
             begin_with: {
                 str(count): round(100 * statistics.mean(score[count - 1] for score in of_kind), 1) for count in COUNTS
@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, required=True, help="folder of the image-mask pairs")
     parser.add_argument("--method", nargs="+", default=["grabcut", "network"], help="or .ckpt files of recipes/prompts")
-    parser.add_argument("--held-back", type=int, default=300, help="pictures that training leaves out")
+    parser.add_argument("--held-back", type=int, default=300, help="images that training leaves out")
     parser.add_argument("--first", type=int, help="take only so many of them")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch and OpenCV")
     parser.add_argument("--out", type=Path, help="JSON file to write")

@@ -188,7 +188,9 @@ def test_every_page_is_in_a_table_of_contents():
 
 def test_every_public_name_is_in_the_reference():
     reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    shown = set(re.findall(r"^\.\. auto(?:function|class):: ([\w.]+)$", reference, flags=re.MULTILINE))
+    entries = re.findall(r"^\.\. auto(?:function|class):: ([\w.]+)$", reference, flags=re.MULTILINE)
+    shown = set(entries)
+    assert len(entries) == len(shown), "a name is shown twice"
     assert {f"vos_zoo.{name}" for name in vos_zoo.__all__ if not name.startswith("__")} <= shown
     assert not [name for name in shown if name.rpartition(".")[2].startswith("_")]
 

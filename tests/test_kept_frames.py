@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,7 +36,7 @@ def test_gaps_stay_even():
     held = sorted(stored.frame for stored in fill(range(0, 85, 5), bound=5))
     assert held[0] == 0
     assert held[-1] == 80
-    gaps = [after - before for before, after in zip(held, held[1:])]  # noqa: B905
+    gaps = [after - before for before, after in itertools.pairwise(held)]
     assert max(gaps) <= 2 * min(gaps[:-1])
 
 

@@ -8,7 +8,7 @@ the session that runs them: :mod:`vos_zoo.runtime` is one that needs no torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from torch import nn
 
@@ -49,22 +49,6 @@ class Segmented(NamedTuple):
     carried: dict[str, Tensor]
 
 
-@runtime_checkable
-class PortableNetwork(Protocol):
-    """What a network offers if it can run as fixed graphs."""
-
-    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
-        """Return the verbs as functions of tensors, from which graphs are exported.
-
-        Args:
-            policy: What a session will keep; None means the network's default policy.
-
-        Raises:
-            ConfigError: If the network cannot run as fixed graphs as it is configured. The message says why.
-        """
-        ...
-
-
 class PortableVerbs(nn.Module, ABC):
     """A network's verbs as functions of tensors, for one group of objects and one frame at a time.
 
@@ -74,7 +58,10 @@ class PortableVerbs(nn.Module, ABC):
 
     Args:
         network: A network in evaluation mode.
-        policy: What is kept, and how often.
+        policy: What a session will keep, and how often; None means the network's default policy.
+
+    Raises:
+        ConfigError: If the network cannot run as fixed graphs as it is configured. The message says why.
     """
 
     kind: ClassVar[MemoryKind]
@@ -88,10 +75,10 @@ class PortableVerbs(nn.Module, ABC):
     #: Whether an object that is corrected leaves the objects that it shared a state with.
     splits_on_correction: ClassVar[bool] = False
 
-    def __init__(self, network: VOSNetwork[Any, Any], policy: MemoryPolicy) -> None:
+    def __init__(self, network: VOSNetwork[Any, Any], policy: MemoryPolicy | None = None) -> None:
         super().__init__()
         self.network = network
-        self.policy = policy
+        self.policy = policy or network.default_policy()
 
     @property
     @abstractmethod

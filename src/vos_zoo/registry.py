@@ -121,7 +121,7 @@ class StoredNetwork:
         """Import one of the architecture's classes.
 
         Args:
-            kind: ``config``, ``network`` or ``module``.
+            kind: ``config``, ``network``, ``module`` or ``verbs``.
 
         Raises:
             ConfigError: If a class that another package brings cannot be imported.
@@ -150,6 +150,8 @@ class Architecture(StoredNetwork):
         paper: Where it was published.
         variants: Sizes, the paper's first.
         converter: Module that knows the authors' released weights, for ``vos-zoo convert``; None if there are none.
+        verbs_class: Import path of its ``PortableVerbs``, for ``vos-zoo export-onnx``; None if it cannot be exported.
+        not_portable: Why it cannot be exported, as the end of a sentence.
 
     Raises:
         ConfigError: If the name or an import path has another form, or if there is no variant.
@@ -158,6 +160,8 @@ class Architecture(StoredNetwork):
     paper: Paper
     variants: tuple[Variant, ...]
     converter: str | None = None
+    verbs_class: str | None = None
+    not_portable: str = "nobody has written its verbs as functions of tensors (`vos_zoo.portable`)"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -357,6 +361,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         config_class="vos_zoo.models.giel.config:GIELConfig",
         network_class="vos_zoo.models.giel.network:GIELNetwork",
         module_class="vos_zoo.models.giel.lightning_module:GIELModule",
+        not_portable="its support frames are chosen anew for every frame, and objects that join later change what all "
+        "of them hold",
         variants=(
             Variant("r50", "r50", "the paper's full size, two ResNet-50 encoders and an instance decoder"),
             Variant("r50_fast", "r50_fast", "the paper's fast size, coarse instance maps"),
@@ -378,6 +384,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         config_class="vos_zoo.models.dmn_aoa.config:DMNAOAConfig",
         network_class="vos_zoo.models.dmn_aoa.network:DMNAOANetwork",
         module_class="vos_zoo.models.dmn_aoa.lightning_module:DMNAOAModule",
+        not_portable="it aligns objects with a number of proposals that differs from frame to frame",
         variants=(
             Variant("r50", "r50", "the paper's size, ResNet-50 base features"),
             Variant("r101", "r101", "the paper's larger size, ResNet-101 base features"),
@@ -399,6 +406,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         network_class="vos_zoo.models.hs2s.network:HS2SNetwork",
         converter="vos_zoo.models.hs2s.convert",
         module_class="vos_zoo.models.hs2s.lightning_module:HS2SModule",
+        verbs_class="vos_zoo.models.hs2s.portable:HS2SVerbs",
         variants=(
             Variant("r50", "r50", "the paper's size, two ResNet-50 encoders"),
             Variant("small", "small", "ResNet-18 class, at most 15 M parameters"),
@@ -419,6 +427,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         network_class="vos_zoo.models.rde.network:RDENetwork",
         converter="vos_zoo.models.rde.convert",
         module_class="vos_zoo.models.rde.lightning_module:RDEModule",
+        verbs_class="vos_zoo.models.rde.portable:RDEVerbs",
         variants=(_R50, _SMALL, _TINY),
     ),
     "stcn": Architecture(
@@ -436,6 +445,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         network_class="vos_zoo.models.stcn.network:STCNNetwork",
         converter="vos_zoo.models.stcn.convert",
         module_class="vos_zoo.models.stcn.lightning_module:STCNModule",
+        verbs_class="vos_zoo.models.stcn.portable:STCNVerbs",
         variants=(_R50, _SMALL, _TINY),
     ),
     "stm": Architecture(
@@ -452,6 +462,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         network_class="vos_zoo.models.stm.network:STMNetwork",
         converter="vos_zoo.models.stm.convert",
         module_class="vos_zoo.models.stm.lightning_module:STMModule",
+        verbs_class="vos_zoo.models.stm.portable:STMVerbs",
         variants=(_R50, _SMALL, _TINY),
     ),
     "tsn": Architecture(
@@ -467,6 +478,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         config_class="vos_zoo.models.tsn.config:TSNConfig",
         network_class="vos_zoo.models.tsn.network:TSNNetwork",
         module_class="vos_zoo.models.tsn.lightning_module:TSNModule",
+        verbs_class="vos_zoo.models.tsn.portable:TSNVerbs",
         variants=(
             _R50,
             Variant("swin_b", "swin_b", "the paper's larger size, Swin-B keys"),

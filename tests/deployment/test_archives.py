@@ -44,7 +44,7 @@ def test_compiled_packages_give_what_the_network_gives(tmp_path):
 
 @pytest.mark.slow
 def test_each_kind_is_opened_by_its_own_session(archives, rde_graphs):
-    with pytest.raises(ConfigError, match="kind 'pt2'. Expected 'onnx'"):
+    with pytest.raises(ConfigError, match=r"kind 'pt2'\. Expected 'onnx'"):
         GraphSession(archives)
     with pytest.raises(ConfigError, match="holds ONNX graphs"):
         open_archives(rde_graphs)

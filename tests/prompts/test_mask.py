@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -38,7 +41,7 @@ SQUARE = [(10, 10), (30, 10), (30, 30), (10, 30)]
     ],
     ids=["box", "click", "clicks", "scribbles", "box and click"],
 )
-@pytest.mark.parametrize("method", ["grabcut"])
+@pytest.mark.parametrize("method", ["grabcut", "network"])
 def test_a_plain_object_is_found(prompts, method):
     frame = FRAME.copy()
     mask = prompt_mask(frame, prompts, method=method)
@@ -55,6 +58,17 @@ def test_polygons_are_filled_exactly():
     expected[10:30, 10:30] = True
     expected |= fill_polygon([(100, 100), (110, 100), (110, 110)], DISC.shape)
     np.testing.assert_array_equal(mask == 7, expected)
+
+
+def test_polygons_need_no_network():
+    code = (
+        "import sys, numpy as np\n"
+        "from vos_zoo.prompts import Polygon, prompt_mask\n"
+        "prompt_mask(np.zeros((40, 40, 3), np.uint8), [Polygon(1, [(1, 1), (30, 1), (30, 30)])])\n"
+        "print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
 
 
 def test_a_smaller_object_lies_over_a_larger_one():

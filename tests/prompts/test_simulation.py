@@ -42,7 +42,7 @@ def test_hands_click_into_errors_too(seed):
 
 
 @given(st.integers(0, 49), st.integers(0, 39), st.integers(0, 49), st.integers(0, 39), st.integers(0, 2**32 - 1))
-def test_boxes_stay_near_and_within_the_picture(x0, y0, x1, y1, seed):
+def test_boxes_stay_near_and_within_the_image(x0, y0, x1, y1, seed):
     truth = rectangle(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
     exact = tight_box(truth)
     assert exact == (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))

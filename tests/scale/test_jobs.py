@@ -50,6 +50,7 @@ def test_what_results_depend_on_is_in_the_digest_and_nothing_else():
         digest_of(JOB._replace(video="dog.mp4"), SETTINGS),
         digest_of(JOB._replace(masks="dog.png"), SETTINGS),
         digest_of(JOB._replace(options={}), SETTINGS),
+        digest_of(JOB._replace(prompts="cat.json"), SETTINGS),
         digest_of(JOB, SETTINGS | {"model": "stcn"}),
     ]
-    assert len({digest, *others}) == 5
+    assert len({digest, *others}) == 6

@@ -58,6 +58,14 @@ def test_tables_of_every_kind_give_the_same_jobs(tmp_path, suffix):
     assert list(videos) == [cat, dog, bird]  # again
 
 
+def test_prompts_stand_for_masks_or_beside_them(tmp_path):
+    rows = [{"video": "a.mp4", "prompts": "a.json"}, {"video": "b.mp4", "masks": "b.png", "prompts": "/p/b.json"}]
+    write_csv(tmp_path / "list.csv", rows)
+    first, second = open_list(tmp_path / "list.csv")
+    assert (first.masks, first.prompts) == ("", str(tmp_path / "a.json"))
+    assert (second.masks, second.prompts) == (str(tmp_path / "b.png"), "/p/b.json")
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

@@ -64,6 +64,17 @@ def test_pairs_survive_the_way_through_a_pipe(job, settings):
     assert (outcome.kind, outcome.record["masks"]) == ("finished", FRAMES - 1)
 
 
+def test_prompts_of_a_row_and_those_of_another_video(job, settings, tmp_path):
+    box = {"kind": "box", "object_id": 3, "left": 8, "top": 8, "right": 40, "bottom": 40}
+    for name, place in (("own", box), ("other", box | {"left": 900, "right": 990})):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"version": 1, "frames": {"0": [place]}}))
+    worker = Worker(settings, device="cpu", threads=1)
+    outcome = worker.run(job._replace(masks="", prompts=str(tmp_path / "other.json")), quiet)
+    assert (outcome.kind, outcome.error) == ("failed", "PromptError"), outcome
+    outcome = worker.run(job._replace(masks="", prompts=str(tmp_path / "own.json")), quiet)
+    assert (outcome.kind, outcome.record.get("objects")) == ("finished", [3]), outcome
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [

@@ -56,11 +56,11 @@ def prompts_of(arguments: argparse.Namespace, *, replace: bool = False) -> Promp
 
     Args:
         arguments: With ``video`` and ``masks``, which may be None, and the options of :func:`add_prompt_arguments`.
-        replace: Whether pictures of an earlier run may be replaced.
+        replace: Whether images of an earlier run may be replaced.
 
     Raises:
         PromptError: If a prompt is misspelled, there are neither prompts nor masks, or there is nothing to show.
-        OutputExistsError: If a picture would replace a file.
+        OutputExistsError: If an image would replace a file.
     """
     from vos_zoo.prompts import json_form, spelling
 
@@ -92,27 +92,27 @@ def prompts_of(arguments: argparse.Namespace, *, replace: bool = False) -> Promp
     if arguments.save_prompt is not None:
         from vos_zoo.media.overlay import check_image_name
 
-        pictures = _pictures(arguments.save_prompt, list(by_frame))
+        images = _images(arguments.save_prompt, list(by_frame))
         check_image_name(arguments.save_prompt)
-        check_outputs(pictures.values(), [arguments.video, *filter(None, (arguments.masks, arguments.prompts))])
-        check_new_files(pictures.values(), overwrite=replace)
-        shown = _writer(pictures)
+        check_outputs(images.values(), [arguments.video, *filter(None, (arguments.masks, arguments.prompts))])
+        check_new_files(images.values(), overwrite=replace)
+        shown = _writer(images)
     named: Any = arguments.prompt_method
     method = named if named in METHODS else local_path(named)
     return Prompts(by_frame, masks=arguments.masks, method=method, shown=shown)
 
 
-def _pictures(path: Path, frames: Sequence[int]) -> dict[int, Path]:
+def _images(path: Path, frames: Sequence[int]) -> dict[int, Path]:
     if len(frames) == 1:
         return {frames[0]: path}
     return {frame: path.with_name(f"{path.stem}-{frame}{path.suffix}") for frame in frames}
 
 
-def _writer(pictures: dict[int, Path]) -> Any:
+def _writer(images: dict[int, Path]) -> Any:
     from vos_zoo.media.overlay import write_image
     from vos_zoo.prompts.drawing import draw_prompts
 
     def write(frame: Any, mask: Any, prompts: Sequence[Prompt]) -> None:
-        write_image(pictures[frame.index], draw_prompts(frame.image, mask, prompts))
+        write_image(images[frame.index], draw_prompts(frame.image, mask, prompts))
 
     return write

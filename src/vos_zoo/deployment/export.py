@@ -67,8 +67,8 @@ def export_model(
         size: The one (height, width) in pixels that graphs take, multiples of the network's stride; frames are scaled
             and padded into it. None lets them take any size.
         objects: Most objects that graphs take, and always compute; None lets them take any number.
-        precision: Of ONNX graphs. ``fp32``; ``fp16`` for weights of half the bytes, and arithmetic in half precision
-            where a machine has it; ``int8`` for convolutions in 8 bits, calibrated on videos.
+        precision: Of ONNX graphs. ``fp32``; ``fp16`` for weights of half the bytes, and arithmetic in float32;
+            ``int8`` for convolutions in 8 bits, calibrated on videos.
         policy: What sessions keep in memory; None means the paper's policy, bounded.
         calibration: For ``int8``: videos, each with the mask of its first frame; none means the bundled clip.
         overwrite: Replace files in ``out`` that have the names of new ones, when all new ones are complete.

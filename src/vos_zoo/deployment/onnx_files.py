@@ -12,7 +12,7 @@ from vos_zoo.errors import MissingExtraError
 from vos_zoo.runtime.manifest import Array, GraphFile, file_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import onnx
@@ -79,7 +79,9 @@ def to_model(program: Program) -> onnx.ModelProto:
 
 
 def write_models(
-    folder: Path, models: dict[str, onnx.ModelProto], arrays: dict[str, tuple[Sequence[Array], Sequence[Array]]]
+    folder: Path,
+    models: Mapping[str, onnx.ModelProto],
+    arrays: Mapping[str, tuple[Sequence[Array], Sequence[Array]]],
 ) -> tuple[dict[str, GraphFile], GraphFile]:
     """Write graphs, and the weights of all of them into one file; equal tensors once.
 
@@ -135,7 +137,7 @@ def _point_to(tensor: onnx.TensorProto, offset: int, length: int) -> None:
     from onnx import TensorProto
 
     for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
-        tensor.ClearField(field)  # type: ignore[arg-type]
+        tensor.ClearField(field)
     tensor.data_location = TensorProto.EXTERNAL
     del tensor.external_data[:]
     for key, value in (("location", WEIGHTS_FILE), ("offset", str(offset)), ("length", str(length))):

@@ -129,7 +129,8 @@ class _Recorder(OnnxGraphs):
         files = self.files[verb]
         path = self._place / f"{verb}-{len(files)}.npz"
         names = [array.name for array in self._manifest.graphs[verb].inputs]
-        np.savez(path, **{name: self.to_array(values[name]) for name in names})
+        arrays: dict[str, Any] = {name: self.to_array(values[name]) for name in names}
+        np.savez(path, **arrays)
         files.append(path)
         return super().run(verb, values)
 

@@ -12,7 +12,7 @@ from torch.export import Dim, ExportedProgram
 
 from vos_zoo.errors import ConfigError
 from vos_zoo.inference.optimize import optimize_network
-from vos_zoo.portable import PortableNetwork
+from vos_zoo.registry import describe_network, find_architecture, known_architectures
 from vos_zoo.runtime.manifest import CARRIED, LEAST_CELLS, NEXT, STATE, Array
 
 if TYPE_CHECKING:
@@ -66,10 +66,12 @@ def portable_verbs(network: VOSNetwork[Any, Any], policy: MemoryPolicy | None = 
     Raises:
         ConfigError: If the network cannot be exported.
     """
-    if not isinstance(network, PortableNetwork):
+    architecture = find_architecture(describe_network(network)["architecture"])
+    if architecture.verbs_class is None:
+        names = [name for name, other in known_architectures().items() if other.verbs_class is not None]
         raise ConfigError(
-            f"{type(network).__name__} cannot be exported: it does not give its verbs as functions of tensors "
-            "(`vos_zoo.portable`). Choose another model, or let it run in a VideoSession."
+            f"{architecture.title} cannot be exported: {architecture.not_portable}. Let it run in a VideoSession, or "
+            f"export one of {', '.join(names)}."
         )
     optimized = optimize_network(network, torch.device("cpu"), winograd=False)
     for part in optimized.modules():  # graphs hold plain, contiguous weights
@@ -78,8 +80,8 @@ def portable_verbs(network: VOSNetwork[Any, Any], policy: MemoryPolicy | None = 
                 part._parameters[name] = nn.Parameter(
                     weight.detach().contiguous(memory_format=torch.contiguous_format), requires_grad=False
                 )
-    assert isinstance(optimized, PortableNetwork)
-    return optimized.portable(policy).eval()
+    verbs: PortableVerbs = architecture.load_class("verbs")(optimized, policy)
+    return verbs.eval()
 
 
 def trace(verbs: PortableVerbs, sizes: Sizes, *, finished: Callable[[], None] | None = None) -> tuple[Program, ...]:

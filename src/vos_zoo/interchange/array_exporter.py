@@ -70,9 +70,10 @@ class ArrayExporter(Exporter):
 
     def discard(self) -> None:
         """Close the files, also on a disk that takes no more."""
-        for file in filter(None, (self._waiting, self._masks, self._archive)):
+        closings = [file.close for file in (self._waiting, self._masks) if file is not None]
+        for close in (*closings, self._archive.close):
             with contextlib.suppress(OSError):
-                file.close()
+                close()
 
     def _write_names(self) -> None:
         video = self.video

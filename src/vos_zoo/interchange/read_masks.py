@@ -44,6 +44,12 @@ def read_masks(
         MissingFileError: If the masks or the video do not exist.
         VideoError: If the video cannot be read.
         MaskError: If there are no masks, they are damaged, belong to another video, or can be read in two ways.
+
+    Example:
+        >>> from vos_zoo.demo import demo_clip
+        >>> clip = demo_clip()
+        >>> [(name, mask.shape, int(mask.max())) for name, mask in read_masks(clip.first_mask, clip.video).items()]
+        [('00000', (480, 854), 1)]
     """
     reader = open_frames(video)
     given = open_masks(

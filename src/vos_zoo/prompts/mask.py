@@ -79,13 +79,14 @@ def prompt_mask(
         [[0, 7, 7], [0, 0, 0]]
     """
     _check_arrays(frame, previous)
-    grow = _grower(method)
+    if isinstance(method, str) and method not in METHODS:
+        raise PromptError(f"There is no method {method!r}. Expected one of {', '.join(METHODS)}, or a folder's Path.")
     size = frame.shape[0], frame.shape[1]
     strokes = [prompt for prompt in prompts if isinstance(prompt, Brush)]
     grown = [prompt for prompt in prompts if not isinstance(prompt, Brush)]
     ids = np.zeros(size, np.int32) if previous is None else np.asarray(previous, np.int32)
     given = check_prompts(grown, size, previous) if grown or not strokes else []
-    estimates = {entry.object_id: _estimate(frame, entry, ids == entry.object_id, grow) for entry in given}
+    estimates = {entry.object_id: _estimate(frame, entry, ids == entry.object_id, method) for entry in given}
     kept = np.where(np.isin(ids, list(estimates)), 0, ids).astype(np.int32)
     mask = _compose(kept, estimates, given)
     for entry in given:
@@ -101,8 +102,6 @@ Grower = Callable[[NDArray[np.uint8], ObjectPrompts, "NDArray[np.bool_] | None"]
 def _grower(method: Method) -> Grower:
     if method == "grabcut" or (method == "auto" and not HELPER_WEIGHTS):
         return segment_by_grabcut
-    if isinstance(method, str) and method not in METHODS:
-        raise PromptError(f"There is no method {method!r}. Expected one of {', '.join(METHODS)}.")
     from .prediction import bundled_network, segment_by_network, stored_network  # which load PyTorch
 
     if isinstance(method, str):
@@ -111,7 +110,9 @@ def _grower(method: Method) -> Grower:
     return functools.partial(segment_by_network, network)
 
 
-def _estimate(frame: NDArray[np.uint8], prompts: ObjectPrompts, existing: NDArray[np.bool_], grow: Grower) -> Estimate:
+def _estimate(
+    frame: NDArray[np.uint8], prompts: ObjectPrompts, existing: NDArray[np.bool_], method: Method
+) -> Estimate:
     """Return a window of the frame, and how sure it is that each of its pixels belongs to the object, 0-255."""
     height, width = existing.shape
     filled = np.zeros((height, width), bool)
@@ -120,7 +121,7 @@ def _estimate(frame: NDArray[np.uint8], prompts: ObjectPrompts, existing: NDArra
     if not prompts.has_lines and prompts.polygons:
         return Window(0, 0, width, height, 1.0), filled.view(np.uint8) * np.uint8(_SURE)
     base = existing if prompts.has_lines and existing.any() else filled if filled.any() else None
-    return grow(frame, prompts, base)
+    return _grower(method)(frame, prompts, base)
 
 
 def _compose(

@@ -1,4 +1,4 @@
-"""A small network that turns prompts on a picture into the mask of one object; it sees a crop around the prompts."""
+"""A small network that turns prompts on an image into the mask of one object; it sees a crop around the prompts."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class PromptConfig:
 
 
 class PromptNetwork(nn.Module):
-    """A ResNet over picture and prompts, and a decoder with skips down to stride 4.
+    """A ResNet over image and prompts, and a decoder with skips down to stride 4.
 
-    The prompts enter where the picture does, by a convolution of their own beside the ResNet's first one (as masks do
+    The prompts enter where the image does, by a convolution of their own beside the ResNet's first one (as masks do
     in STM), and once more before the last step, so that a click is not lost on the way.
 
     Args:

@@ -144,7 +144,7 @@ def _look(
     scaled = (image.astype(np.float32) / 255 - IMAGENET_MEAN) / IMAGENET_STD
     pixels = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32))
     drawn = torch.from_numpy(np.pad(maps, ((0, 0), (0, bottom), (0, right))))
-    # The picture and its mirror image, of which the mean is more often right.
+    # The image and its mirror image, of which the mean is more often right.
     device = next((part.device for part in network.parameters()), pixels.device)
     with torch.inference_mode():
         both = (torch.stack([part, part.flip(-1)]).to(device) for part in (pixels, drawn))

@@ -77,7 +77,7 @@ def jittered_box(truth: Mask, rng: np.random.Generator, jitter: float = 0.08) ->
             cut at twice that.
 
     Returns:
-        Left, top, right and bottom, within the picture.
+        Left, top, right and bottom, within the image.
     """
     left, top, right, bottom = tight_box(truth)
     extent = np.array([right - left + 1, bottom - top + 1] * 2)
@@ -158,7 +158,7 @@ def overlaps(
 
 
 def _depth(region: Mask) -> NDArray[np.float32]:
-    """Distance of every pixel to the outside of a region; the border of the picture counts as outside."""
+    """Distance of every pixel to the outside of a region; the border of the image counts as outside."""
     padded = np.pad(region, 1).astype(np.uint8)
     depth: NDArray[np.float32] = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
     return depth

@@ -50,9 +50,10 @@ class Job(NamedTuple):
         row: Its place in the list of videos, from 1.
         name: Name of its results, unlike that of all others.
         video: File, folder or address of its frames.
-        masks: File or folder of the given masks.
+        masks: File or folder of the given masks; empty if there are prompts instead.
         options: Settings of its own, by name; see ``OPTIONS``.
         length: Frames or bytes, roughly; what orders jobs.
+        prompts: JSON file of prompts; empty if there are none.
     """
 
     row: int
@@ -61,6 +62,7 @@ class Job(NamedTuple):
     masks: str
     options: Mapping[str, Any]
     length: int = 0
+    prompts: str = ""
 
 
 def read_option(name: str, value: Any) -> Any:
@@ -89,5 +91,5 @@ def digest_of(job: Job, settings: Mapping[str, Any]) -> str:
         job: The job.
         settings: Settings of the run, as JSON data.
     """
-    content = [job.video, job.masks, sorted(job.options.items()), sorted(settings.items())]
+    content = [job.video, job.masks, job.prompts, sorted(job.options.items()), sorted(settings.items())]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]

@@ -31,7 +31,7 @@ VIDEO_SUFFIXES = (
 )  # fmt: skip
 """Endings of the files that a folder of videos is searched for; tables and patterns may name any."""
 
-_COLUMNS = ("video", "masks", "name", "frames")
+_COLUMNS = ("video", "masks", "prompts", "name", "frames")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _LONGEST_SUFFIX = 5  # letters; what comes behind an earlier dot belongs to the name
 _SHOWN = 10
@@ -103,16 +103,25 @@ class VideoList:
         if isinstance(row, ManifestError):
             raise row
         if not isinstance(row, Mapping):
-            raise ManifestError(f"row {number} is no set of named values. Expected at least `video` and `masks`.")
+            raise ManifestError(
+                f"row {number} is no set of named values. Expected at least `video` and `masks` or `prompts`."
+            )
         given = {str(key): value for key, value in row.items() if value is not None and value != ""}
         unknown = sorted(given.keys() - set(_COLUMNS) - OPTIONS.keys())
         if unknown:
             known = ", ".join((*_COLUMNS, *OPTIONS))
             raise ManifestError(f"row {number} has {unknown[0]!r}, which is no option of a row. Options: {known}.")
-        for name in ("video", "masks"):
-            if not isinstance(given.get(name), str):
-                found = f"is {given[name]!r}" if name in given else "is empty"
-                raise ManifestError(f"row {number} names no {name}: `{name}` {found}. Expected a path or an address.")
+        for name in ("video", "masks", "prompts"):
+            if name in given and not isinstance(given[name], str):
+                raise ManifestError(
+                    f"row {number} names no {name}: `{name}` is {given[name]!r}. Expected a path or an address."
+                )
+        if "video" not in given:
+            raise ManifestError(f"row {number} names no video: `video` is empty. Expected a path or an address.")
+        if "masks" not in given and "prompts" not in given:
+            raise ManifestError(
+                f"row {number} names no masks: `masks` and `prompts` are empty. Expected a path or an address in one."
+            )
         options = {name: _option(number, name, given[name]) for name in sorted(given.keys() & OPTIONS.keys())}
         name = str(given.get("name", _stem(given["video"])))
         if not name or name.startswith(".") or re.search(r"[/\\\0]", name) or len(os.fsencode(name)) > 200:
@@ -120,8 +129,10 @@ class VideoList:
                 f"row {number} has the name {name!r}, which cannot name a folder of results. Use a plain name of up to "
                 "200 bytes that does not begin with a dot."
             )
-        video, masks = (_joined(self._base, given[part]) for part in ("video", "masks"))
-        return Job(number, name, video, masks, options, _length(given.get("frames"), video))
+        video, masks, prompts = (
+            _joined(self._base, given[part]) if part in given else "" for part in ("video", "masks", "prompts")
+        )
+        return Job(number, name, video, masks, options, _length(given.get("frames"), video), prompts)
 
 
 def open_list(source: str | Path, masks: str | Path | None = None) -> VideoList:

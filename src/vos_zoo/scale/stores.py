@@ -207,7 +207,7 @@ def fetch(place: str, folder: Path) -> str:
         if files.isdir(path):
             files.get(path.rstrip("/") + "/", f"{target}/", recursive=True)
             return str(target)
-        if target.suffix.lower() != ".png":  # a mask is small, and read as a file
+        if target.suffix.lower() not in (".png", ".json"):  # masks and prompts are small, and read as files
             with contextlib.suppress(NotImplementedError, AttributeError):
                 return str(files.sign(path, expiration=_SIGNED_FOR))
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,8 @@ from vos_zoo.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from vos_zoo.media.given_masks import MaskSource
+
 __all__ = ["FINISHED_FOLDER", "Outcome", "RunSettings", "Worker", "marker_name", "serve"]
 
 FINISHED_FOLDER = ".finished"
@@ -160,7 +162,7 @@ class Worker:
         begin = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="vos-zoo-") as scratch:
             video = fetch(job.video, Path(scratch) / "video")
-            masks = fetch(job.masks, Path(scratch) / "masks")
+            masks = fetch(job.masks, Path(scratch) / "masks") if job.masks else ""
             place = self._store.root if isinstance(self._store, LocalStore) else Path(scratch) / "results"
             folder = place / job.name
             names = (
@@ -171,7 +173,7 @@ class Worker:
             with _inputs_named(folder / RUN_FILE, names):
                 report = segment_video(
                     video,
-                    masks,
+                    _given(masks, fetch(job.prompts, Path(scratch) / "prompts") if job.prompts else ""),
                     out=folder,
                     model=self._network,
                     device=self._device,
@@ -194,6 +196,16 @@ class Worker:
             "host": platform.node(),
             "vos_zoo_version": __version__,
         }
+
+
+def _given(masks: str, prompts: str) -> MaskSource:
+    """Give masks as a path, or the prompts of a file with the masks beside them."""
+    if not prompts:
+        return masks
+    from vos_zoo.prompts.given import Prompts
+    from vos_zoo.prompts.json_form import read_prompts
+
+    return Prompts(read_prompts(Path(prompts)), masks=masks or None)
 
 
 def _as_arguments(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,8 +28,8 @@ _COLUMNS = (
 )  # fmt: skip
 
 # Chosen on the seven development clips with `rde.small`; benchmarks/confidence.py prints what they find and miss.
-_COLLAPSED = 0.25  # of the usual area
-_DOUBTFUL = 0.8  # mean probability inside
+COLLAPSED = 0.25  # of the usual area
+DOUBTFUL = 0.7  # mean probability inside
 _USUAL_OF = 10  # frames whose median area is the usual one
 
 
@@ -57,7 +57,7 @@ def flag_lost(rows: Sequence[ObjectRow]) -> list[ObjectRow]:
 
     It does where it has no pixel, where its area collapses to less than a quarter of the usual one (the median of the
     last ten frames in which it was not lost, seen from the annotation), or where the mean probability inside its mask
-    is below 0.8. Where the user gave it or said that it is absent, it is not lost.
+    is below 0.7. Where the user gave it or said that it is absent, it is not lost.
 
     Args:
         rows: Rows of one object, rising by frame.
@@ -78,8 +78,8 @@ def _flag_in_order(rows: Sequence[ObjectRow]) -> list[ObjectRow]:
         if row.is_given:
             usual = [state.area] if state.area else usual
         else:
-            is_collapsed = bool(usual) and state.area < _COLLAPSED * statistics.median(usual)
-            is_lost = state.area == 0 or is_collapsed or state.probability < _DOUBTFUL
+            is_collapsed = bool(usual) and state.area < COLLAPSED * statistics.median(usual)
+            is_lost = state.area == 0 or is_collapsed or state.probability < DOUBTFUL
             if not is_lost:
                 usual = [*usual, state.area][-_USUAL_OF:]
         flagged.append(replace(row, is_lost=is_lost))

@@ -103,6 +103,14 @@ def write_review(
         MaskError: If the folder holds no masks.
         VideoError: If the video cannot be read.
         OutputExistsError: If the page exists, or is an input.
+
+    Example:
+        >>> from vos_zoo import segment_video
+        >>> from vos_zoo.demo import demo_clip
+        >>> clip = demo_clip()
+        >>> report = segment_video(clip.video, clip.first_mask, out="masks", end=2, size=96, device="cpu")
+        >>> write_review(report.folder).page.name
+        'review.html'
     """
     folder = local_path(folder)
     page = folder / REVIEW_FILE if out is None else local_path(out)
@@ -186,7 +194,7 @@ def _reason(row: ObjectRow, usual: float | None) -> str:
     if not state.area:
         return f"object {state.object_id}: no pixel"
     share = f", {100 * state.area / usual:.0f} % of its last area" if usual and row.is_lost else ""
-    sure = f"probability {state.probability:.2f}, lead {state.margin:.2f}"
+    sure = f"probability {state.probability:.2f}, margin {state.margin:.2f}"
     return f"object {state.object_id}: {'looks lost, ' if row.is_lost else ''}{sure}{share}"
 
 
@@ -231,7 +239,7 @@ def _timeline(rows: Sequence[ObjectRow], lost: Sequence[int], span: tuple[int, i
     panels = [
         TimelinePanel("area, pixels", frames, [row.state.area for row in rows]),
         TimelinePanel("probability", frames, [row.state.probability for row in rows], top=1.02),
-        TimelinePanel("lead", frames, [row.state.margin for row in rows], top=1.02),
+        TimelinePanel("margin", frames, [row.state.margin for row in rows], top=1.02),
     ]
     return draw_timeline(panels, span=span, shaded=_ranges(lost, frames), marked=[r.frame for r in rows if r.is_given])
 

@@ -205,7 +205,7 @@ class PromptModule(pl.LightningModule):
 
 
 def _draw_sample(image: Tensor, mask: Mask, size: int, rng: np.random.Generator) -> _Sample | None:
-    """Crop around an object, from close to it up to the whole picture, and draw the first prompts."""
+    """Crop around an object, from close to it up to the whole image, and draw the first prompts."""
     if not mask.any():
         return None
     left, top, right, bottom = tight_box(mask)

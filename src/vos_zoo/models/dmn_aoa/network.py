@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.errors import ConfigError
 from vos_zoo.memory import read_memory
 from vos_zoo.network import MemoryCost, MemoryPolicy, Prediction, SideInput, VOSNetwork, reference_planes
 
@@ -97,17 +96,6 @@ class DMNAOANetwork(VOSNetwork[DMNFeatures, DMNMemory]):
             self.template_decoder = TemplateDecoder(config)
         if config.refine:
             self.refinement = MaskRefinement(config)
-
-    def portable(self, policy: MemoryPolicy | None = None) -> NoReturn:
-        """Refuse to be exported, and say why.
-
-        Raises:
-            ConfigError: Always.
-        """
-        raise ConfigError(
-            "DMN-AOA cannot be exported: it aligns objects with a number of proposals that differs from "
-            "frame to frame. Let it run in a VideoSession, or export rde, stcn, stm, hs2s or tsn."
-        )
 
     def default_policy(self) -> DMNPolicy:
         """Remember the frames that ``config.memory`` names, thinned beyond ``max_memory_frames``."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vos_zoo.errors import ConfigError
 from vos_zoo.layers import KeyValue, KeyValueFeatures, ResNetTrunk
 from vos_zoo.memory import MemoryTokens, read_memory, similarity_terms
 from vos_zoo.models.giel.log_odds import product_log_odds
@@ -79,18 +78,6 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
             Decoder(width, skips, config.decoder_dim) if decodes_instances and not config.share_decoder else None
         )
         self.coarse_head = CoarseHead(width, config) if config.variant == "fast" else None
-
-    def portable(self, policy: MemoryPolicy | None = None) -> NoReturn:
-        """Refuse to be exported, and say why.
-
-        Raises:
-            ConfigError: Always.
-        """
-        raise ConfigError(
-            "GIEL cannot be exported: its support frames are chosen anew for every frame, and objects that "
-            "join later change what all of them hold. Let it run in a VideoSession, or export rde, stcn, "
-            "stm, hs2s or tsn."
-        )
 
     def default_policy(self) -> MemoryPolicy:
         """Keep every processed frame as a candidate, thinned beyond ``max_memory_frames``."""

@@ -19,8 +19,6 @@ from .recurrence import ConvLSTM
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vos_zoo.portable import PortableVerbs
-
     from .config import HS2SConfig
 
 _REFERENCE_NAMES: dict[str, tuple[str, ...]] = {
@@ -142,12 +140,6 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
     def new_memory(self, policy: MemoryPolicy | None = None) -> HS2SMemory:
         """Make an empty memory."""
         return HS2SMemory(policy or self.default_policy())
-
-    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
-        """Return the verbs over the states of all objects."""
-        from .portable import HS2SVerbs
-
-        return HS2SVerbs(self, policy or self.default_policy())
 
     def encode(self, image: Tensor) -> HS2SFeatures:
         """Apply what does not depend on masks to a normalised frame (B, 3, H, W): both first convolutions."""

@@ -38,7 +38,7 @@ class HS2SVerbs(PortableVerbs):
     memorize_takes: ClassVar[tuple[str, ...]] = ("reference_stem", "claimed")
     network: HS2SNetwork
 
-    def __init__(self, network: HS2SNetwork, policy: MemoryPolicy) -> None:
+    def __init__(self, network: HS2SNetwork, policy: MemoryPolicy | None = None) -> None:
         super().__init__(network, policy)
         if network.config.merge == "argmax":
             raise ConfigError(

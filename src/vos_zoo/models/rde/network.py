@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vos_zoo.models.grouped_memory import MatchingMemory
-    from vos_zoo.portable import PortableVerbs
 
     from .config import RDEConfig
 
@@ -70,12 +69,6 @@ class RDENetwork(STCNNetwork):
             similarity=self.config.similarity,
             differentiable=torch.is_grad_enabled(),
         )
-
-    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
-        """Return the verbs over the slots of the constant memory."""
-        from .portable import RDEVerbs
-
-        return RDEVerbs(self, self.full_policy(policy))
 
     def full_policy(self, policy: MemoryPolicy | None) -> RDEPolicy:
         """Complete a plain policy with the memories that the configuration reads; None means the default."""

@@ -17,7 +17,8 @@ from .memory import FrameTokens, RDEPolicy
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vos_zoo.portable import Tensors
+    from vos_zoo.network import MemoryPolicy
+    from vos_zoo.portable import MemoryKind, Tensors
 
     from .network import RDENetwork
 
@@ -35,12 +36,13 @@ class RDEVerbs(STCNVerbs):
         ConfigError: If the policy reads a memory that grows.
     """
 
-    kind = "recurrent"
+    kind: ClassVar[MemoryKind] = "recurrent"
     splits_on_correction: ClassVar[bool] = True
     network: RDENetwork
     policy: RDEPolicy
 
-    def __init__(self, network: RDENetwork, policy: RDEPolicy) -> None:
+    def __init__(self, network: RDENetwork, policy: MemoryPolicy | None = None) -> None:
+        policy = network.full_policy(policy)
         super().__init__(network, policy)
         if "all" in policy.entries:
             raise ConfigError(

@@ -16,8 +16,6 @@ from vos_zoo.network import MemoryCost, MemoryPolicy, Prediction, VOSNetwork, re
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vos_zoo.portable import PortableVerbs
-
     from .config import STCNConfig
 
 
@@ -106,12 +104,6 @@ class STCNNetwork(VOSNetwork[STCNFeatures, MatchingMemory]):
         differentiable = torch.is_grad_enabled()
         new_bank = partial(MemoryBank, similarity=self.config.similarity, differentiable=differentiable)
         return MatchingMemory(policy or self.default_policy(), new_bank, differentiable=differentiable)
-
-    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
-        """Return the verbs over a memory of whole frames."""
-        from .portable import STCNVerbs
-
-        return STCNVerbs(self, policy or self.default_policy())
 
     def encode(self, image: Tensor) -> STCNFeatures:
         """Encode a normalised frame (B, 3, H, W)."""

@@ -14,7 +14,7 @@ from .network import STCNFeatures
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vos_zoo.portable import Tensors
+    from vos_zoo.portable import MemoryKind, Tensors
 
     from .network import STCNNetwork
 
@@ -27,7 +27,7 @@ class STCNVerbs(PortableVerbs):
         policy: What is kept.
     """
 
-    kind = "frames"
+    kind: ClassVar[MemoryKind] = "frames"
     segment_takes: ClassVar[tuple[str, ...]] = ("key", "thin", "stride8", "stride4")
     memorize_takes: ClassVar[tuple[str, ...]] = ("image", "key", "stride16")
     network: STCNNetwork

@@ -18,8 +18,6 @@ from vos_zoo.network import MemoryCost, MemoryPolicy, Prediction, VOSNetwork, re
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vos_zoo.portable import PortableVerbs
-
     from .config import STMConfig
 
 
@@ -112,12 +110,6 @@ class STMNetwork(VOSNetwork[KeyValueFeatures, MatchingMemory]):
             keys_per_object=True,
             differentiable=differentiable,
         )
-
-    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
-        """Return the verbs over a memory of whole frames with keys of each object."""
-        from .portable import STMVerbs
-
-        return STMVerbs(self, policy or self.default_policy())
 
     def encode(self, image: Tensor) -> KeyValueFeatures:
         """Encode a normalised frame (B, 3, H, W)."""

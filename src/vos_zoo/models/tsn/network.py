@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vos_zoo.models.grouped_memory import ObjectGroup
-    from vos_zoo.portable import PortableVerbs
 
     from .config import TSNConfig
     from .heads import Heads
@@ -99,12 +98,6 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
             head_size=self._head_size,
             differentiable=torch.is_grad_enabled(),
         )
-
-    def portable(self, policy: MemoryPolicy | None = None) -> PortableVerbs:
-        """Return the verbs over a memory of whole frames and their heads."""
-        from .portable import TSNVerbs
-
-        return TSNVerbs(self, policy or self.default_policy())
 
     def encode(self, image: Tensor) -> STCNFeatures:
         """Encode a normalised frame (B, 3, H, W)."""

@@ -36,8 +36,8 @@ class TSNVerbs(STCNVerbs):
 
     network: TSNNetwork  # type: ignore[assignment]
 
-    def __init__(self, network: TSNNetwork, policy: MemoryPolicy) -> None:
-        super().__init__(network, policy)  # type: ignore[arg-type]
+    def __init__(self, network: TSNNetwork, policy: MemoryPolicy | None = None) -> None:
+        super().__init__(network, policy)
         config = network.config
         if network.instance_stream is None or network.pixel_division is None or config.head_memory != "per_frame":
             raise ConfigError(
