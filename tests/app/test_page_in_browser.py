@@ -85,7 +85,7 @@ class Page:
     def __init__(self, context, address):
         self.elsewhere, self.wrong = [], []
         self.tab = context.new_page()
-        self.tab.set_default_timeout(90_000)
+        self.tab.set_default_timeout(180_000)
         self.tab.on("request", self._note)
         self.tab.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.tab.goto(address)

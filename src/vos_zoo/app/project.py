@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from vos_zoo.errors import LimitError, OutputInUseError, PromptError
-from vos_zoo.media.masks import davis_palette
+from vos_zoo.media.mask_values import davis_palette
 from vos_zoo.media.reader import open_video
 from vos_zoo.prompts.json_form import prompts_to_json
 from vos_zoo.prompts.prompt import Box, Prompt
