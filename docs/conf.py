@@ -29,9 +29,6 @@ myst_heading_anchors = 4
 # Notebooks are executed by the tests; a build shows what they hold.
 nb_execution_mode = "off"
 
-# Pages of parts that are still to come are named already.
-suppress_warnings = ["toc.not_readable"]
-
 html_theme = "furo"
 html_title = f"vos_zoo {release}"
 html_copy_source = False

@@ -286,14 +286,27 @@ def test_a_stopped_redo_is_finished_by_another(small_clip, options, given, direc
     assert hidden(options["out"]) == []
 
 
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_a_stopped_run_is_finished_by_a_redo_with_its_corrections(small_clip, options, given, direction):
+    choices = {**options, "direction": direction}
+    with pytest.raises(StopError):
+        segment_video(small_clip.frames, given, **choices, progress=stop_after(5))
+    kept = contents(options["out"])
+    correct(given, small_clip, 6)
+    came = []
+    segment_video(small_clip.frames, given, **choices, redo=True, on_frame=lambda result: came.append(result.name))
+    assert len(contents(options["out"])) == FRAMES
+    assert {f"{name}.png" for name in came} >= set(contents(options["out"])) - set(kept)
+    after = masks_of(options["out"])
+    np.testing.assert_array_equal(after[NAMES[6]], read_mask(given / f"{NAMES[6]}.png"))
+    assert segment_video(small_clip.frames, given, **choices, redo=True).segmented == 0
+    assert segment_video(small_clip.frames, given, **choices, resume=True).segmented == 0
+
+
 def test_what_cannot_be_redone_is_named(small_clip, given, options):
     with pytest.raises(ConfigError, match=r"holds no run\.json"):
         segment_video(small_clip.frames, given, **options, redo=True)
-    with pytest.raises(StopError):
-        segment_video(small_clip.frames, given, **options, progress=stop_after(3))
-    with pytest.raises(ConfigError, match=r"is not finished \(3 steps are\)"):
-        segment_video(small_clip.frames, given, **options, redo=True)
-    segment_video(small_clip.frames, given, **options, resume=True)
+    segment_video(small_clip.frames, given, **options)
     with pytest.raises(ConfigError, match="size 32, now 48"):
         segment_video(small_clip.frames, given, **{**options, "size": 48}, redo=True)
     with pytest.raises(ConfigError, match="Both resume and redo"):

@@ -26,6 +26,7 @@ __all__ = ["build_page"]
 _logger = logging.getLogger(__name__)
 _FILES = Path(__file__).parent / "page_files"
 _STORED_KEY = "() => [sessionStorage.getItem('vos-zoo-project') || '']"
+_WAITING = "() => { window.vosZoo.wait(); }"
 _NO_PROJECT = "Choose a video first."
 _SIZES = {"As the model was made for": "native", "360 pixels": 360, "240 pixels (fast)": 240}
 _DIRECTIONS = {"Both ways": "both", "Forwards": "forward", "Backwards": "backward"}
@@ -113,13 +114,10 @@ def build_page(store: ProjectStore, *, model: str = "rde") -> gradio.Blocks:
                     js_on_load="watch('value', () => window.vosZoo && window.vosZoo.news(props.value));",
                     elem_id="vz-news",
                 )
-                gr.Markdown(
-                    "4 Look at doubtful frames, correct them with the same tools, and press **Track** again: only what "
-                    "changes is segmented anew."
-                )
         page.load(restore, key, [key, news], js=_STORED_KEY, show_progress="hidden", queue=False)
         chosen.upload(upload, chosen, [key, news, chosen], concurrency_limit=1, concurrency_id="open")
         take_example.click(example, None, [key, news], concurrency_limit=1, concurrency_id="open")
+        begin.click(None, js=_WAITING)
         begin.click(
             track,
             [key, name, direction, size],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 from vos_zoo.app.limits import AppLimits
@@ -90,5 +92,11 @@ def serve(
         MissingExtraError: If Gradio is not installed.
         OSError: If the port is taken.
     """
+    # A server is ended by SIGTERM as well as by Ctrl-C, and must leave no files behind then.
+    signal.signal(signal.SIGTERM, _leave)
     page, options = make_page(limits, model=model, device=device)
     page.launch(server_name=host, server_port=port, share=share, inbrowser=open_browser, **options)
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(128 + number)

@@ -40,6 +40,7 @@ class ProjectStore:
         self._projects: dict[str, AppProject] = {}
         self._models: dict[str, Model] = {}
         self._lock = threading.Lock()
+        self._loading = threading.Lock()  # of its own: loading takes seconds, in which everybody else goes on
         atexit.register(self.close)
 
     def __len__(self) -> int:
@@ -106,7 +107,7 @@ class ProjectStore:
         """
         from vos_zoo.models.load import load_model
 
-        with self._lock:
+        with self._loading:
             if name not in self._models:
                 self._models[name] = load_model(name, device=self._device or "auto")
             return self._models[name]

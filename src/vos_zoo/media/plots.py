@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from vos_zoo.errors import ShapeError
 
@@ -204,8 +205,6 @@ def _without_frame(axis: Axes) -> None:
 
 def _finish(figure: Figure, named: Axes, title: str, note: str) -> NDArray[np.uint8]:
     """Add heading, legend and note, and give the pixels."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     handles, names = named.get_legend_handles_labels()
     columns = max(1, min(4, len(names)))
     figure.legend(
@@ -221,9 +220,9 @@ def _finish(figure: Figure, named: Axes, title: str, note: str) -> NDArray[np.ui
     )
     if note:
         figure.supxlabel(note, x=0.01, ha="left", fontsize=8, color=_MUTED)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return np.array(Image.open(content).convert("RGB"))
 
 
 def _finite(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -85,7 +85,8 @@ class Journal:
                 "overwrite=True (`--overwrite`)."
             )
         if note.given is not None:
-            visited = dict.fromkeys(names[position] for position in steps[: note.finished])
+            seen = steps if note.is_complete else steps[: note.finished]
+            visited = dict.fromkeys(names[position] for position in seen)
             now = {name: given_digest(annotations, name) for name in visited}
             # Where two passes meet depends on the annotated frames.
             is_moved = len(passes) > 1 and note.outline != _outline(passes)
@@ -101,7 +102,7 @@ class Journal:
             return len(steps)
         if note.finished > len(steps):
             raise self._damaged(run_file, f"finished is {note.finished}")
-        return note.finished
+        return len(steps) if note.is_complete else note.finished  # a redo may have made what was missing
 
     def check_redo(self, names: Sequence[str], annotations: Annotations) -> list[str]:
         """Find what changed since the run in the folder; nothing is written.

@@ -91,6 +91,7 @@ function draw() {
   if (!shown.picture) return;
   canvas.width = shown.picture.naturalWidth;
   canvas.height = shown.picture.naturalHeight;
+  canvas.style.width = `min(100%, ${(62 * canvas.width) / canvas.height}vh)`;
   context.drawImage(shown.picture, 0, 0);
   if (shown.mask) {
     context.globalAlpha = 0.55;
@@ -264,7 +265,7 @@ canvas.addEventListener("pointerdown", (event) => {
   if (tool === "box") {
     drag = { start, prompt: { kind: "box", object_id: object, left: start[0], top: start[1], right: start[0], bottom: start[1] } };
   } else if (tool === "brush" || tool === "eraser") {
-    const radius = Number(role("radius").value);
+    const radius = (Number(role("radius").value) * Math.min(state.width, state.height)) / 480;
     drag = { start, prompt: { kind: "brush", object_id: object, line: [start], radius, erase: tool === "eraser" } };
   } else {
     const [positive, negative] = tool === "plus" ? [[start], []] : [[], [start]];
@@ -377,6 +378,12 @@ function time(seconds) {
 
 // What the server says beside answers: a new project, news of tracking, errors.
 window.vosZoo = {
+  wait() {
+    if (!state || state.running) return;
+    find(".vz-progress").hidden = false;
+    find(".vz-progress progress").value = 0;
+    find(".vz-progress span").textContent = "Waiting for its turn; one visitor at a time …";
+  },
   async news(value) {
     if (!value || !value.kind) return;
     const bar = find(".vz-progress");
