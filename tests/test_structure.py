@@ -41,6 +41,7 @@ WITHOUT_TWIN = {
         "cli/list_command.py",
         "cli/segment.py",
     ),
+    "a thin command: tests/segmentation/test_review.py runs it": ("cli/review.py",),
     "a thin command: tests/app/test_serve.py and test_page_in_browser.py run it": ("cli/app.py",),
     "tests/segmentation/test_replay.py reads, writes and replays project files": ("cli/project.py",),
     "numbers that tests/app/test_project.py and test_store.py run into": ("app/limits.py",),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from vos_zoo.media.given_masks import MaskSource
+    from vos_zoo.prompts.given import Prompts
 
 __all__ = ["FINISHED_FOLDER", "Outcome", "RunSettings", "Worker", "marker_name", "serve"]
 
@@ -198,14 +199,14 @@ class Worker:
         }
 
 
-def _given(masks: str, prompts: str) -> MaskSource:
+def _given(masks: str, prompts: str) -> MaskSource | Prompts:
     """Give masks as a path, or the prompts of a file with the masks beside them."""
     if not prompts:
         return masks
     from vos_zoo.prompts.given import Prompts
     from vos_zoo.prompts.json_form import read_prompts
 
-    return Prompts(read_prompts(Path(prompts)), masks=masks or None)
+    return Prompts(dict(read_prompts(Path(prompts)).items()), masks=masks or None)
 
 
 def _as_arguments(options: Mapping[str, Any]) -> dict[str, Any]:

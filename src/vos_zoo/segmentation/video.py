@@ -131,7 +131,7 @@ def segment_video(
             whatever is given, if results would replace the video, a given mask or another input.
         OutputInUseError: If another run writes into ``out`` at this moment.
         ConfigError: If an argument is out of range, ``resume`` is given with other settings or given masks than before,
-            ``redo`` without a finished run of these settings, a direction for frames that come once only, or the model
+            ``redo`` without a run of these settings, a direction for frames that come once only, or the model
             shows or takes nothing of the name.
         DataError: If a side input is damaged or belongs to another video.
         UnknownModelError: If there is no such model.
