@@ -3,8 +3,8 @@
     python benchmarks/app.py --out app.json
 
 Start: from the command to its first answer, beside a process that imports Gradio alone. Preview: processor seconds of
-tracking the demo clip with the page's previews, beside `segment_video` alone, by turns in one process. Numbers of one
-run belong together; those of two machines, or of a busy one, do not.
+tracking the demo clip with the page's previews, beside the same run without the page, by turns in one process. Numbers
+of one run belong together; those of two machines, or of a busy one, do not.
 """
 
 from __future__ import annotations
@@ -27,13 +27,12 @@ from vos_zoo.app.limits import AppLimits
 from vos_zoo.app.project import AppProject
 from vos_zoo.app.store import ProjectStore
 from vos_zoo.demo import demo_clip
-from vos_zoo.media.masks import read_mask
 from vos_zoo.media.reader import open_video
 from vos_zoo.media.writer import VideoWriter
 from vos_zoo.models.load import load_model
-from vos_zoo.prompts import Box
-from vos_zoo.segmentation.project import ProjectSettings
-from vos_zoo.segmentation.video import segment_video
+from vos_zoo.prompts import Box, prompts_to_json
+from vos_zoo.segmentation.project import ProjectRun, ProjectSettings
+from vos_zoo.segmentation.replay import ProjectReplay
 
 BIRD = Box(1, 250, 60, 560, 420)
 
@@ -80,12 +79,13 @@ def measure_box(video: Path, rounds: int) -> dict[str, float]:
 
 def measure_preview(video: Path, rounds: int, size: int) -> dict[str, float]:
     """Median processor seconds of tracking with and without the page."""
-    model, mask = load_model("rde", device="cpu"), read_mask(demo_clip().first_mask)
+    model = load_model("rde", device="cpu")
     spent: dict[str, list[float]] = {"with previews": [], "without": []}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as place:
             begin = time.process_time()
-            segment_video(video, mask, out=Path(place) / "masks", model=model, size=size)
+            run = ProjectRun(ProjectSettings(direction="forward", size=size), prompts_to_json({0: [BIRD]}))
+            ProjectReplay(video, Path(place) / "masks", load=lambda name: model).run(run)
             spent["without"].append(time.process_time() - begin)
             project = AppProject(video, "clip.mp4", Path(place) / "project", AppLimits(), load=lambda name: model)
             project.edit(0, BIRD)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
 import numpy as np
@@ -258,8 +258,7 @@ class AppProject:
             frames = sorted({edit.frame for edit in self._edits})
             run = ProjectRun(settings, prompts_to_json({frame: self._prompts(frame) for frame in frames}))
         news: queue.Queue[Preview] = queue.Queue()
-        worker = threading.Thread(target=self._run, args=(run, news), daemon=True)
-        worker.start()
+        ended = _Tracker.do(lambda: self._run(run, news))
         try:
             is_last = False
             while not is_last:
@@ -268,7 +267,7 @@ class AppProject:
                 yield preview
         finally:
             self._stop.set()
-            worker.join()
+            ended.wait()
 
     def stop(self) -> None:
         """Stop tracking within one frame; what is finished is kept."""
@@ -367,6 +366,38 @@ class AppProject:
             )
             Image.fromarray(image).save(self._picture(self.frames), quality=_JPEG_QUALITY)
             self.frames += 1
+
+
+class _Tracker:
+    """The one thread that tracks, for all projects by turns.
+
+    PyTorch keeps threads and memory for every thread that calls it, so a new one for every run would take more and
+    more of both. It is a daemon: a server that is ended does not wait for it.
+    """
+
+    _jobs: ClassVar[queue.Queue[tuple[Callable[[], None], threading.Event]]] = queue.Queue()
+    _starting: ClassVar[threading.Lock] = threading.Lock()
+    _thread: ClassVar[threading.Thread | None] = None
+
+    @classmethod
+    def do(cls, job: Callable[[], None]) -> threading.Event:
+        """Do a job after those before it; the event is set when it has ended."""
+        with cls._starting:
+            if cls._thread is None:
+                cls._thread = threading.Thread(target=cls._work, name="tracking", daemon=True)
+                cls._thread.start()
+        ended = threading.Event()
+        cls._jobs.put((job, ended))
+        return ended
+
+    @classmethod
+    def _work(cls) -> None:
+        while True:
+            job, ended = cls._jobs.get()
+            try:
+                job()
+            finally:
+                ended.set()
 
 
 def _colours() -> NDArray[np.uint8]:

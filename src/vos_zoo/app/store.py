@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import secrets
 import shutil
 import tempfile
@@ -98,6 +99,7 @@ class ProjectStore:
             project = self._projects.pop(key, None)
         if project is not None:
             project.close()
+            gc.collect()  # results of sessions go in circles, and would wait long for Python to notice
 
     def load(self, name: str) -> Model:
         """Give a model, which is loaded once for all projects.
