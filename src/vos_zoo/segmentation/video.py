@@ -65,7 +65,7 @@ def segment_video(
 ) -> SegmentationReport:
     """Segment objects through a video and write one mask per frame.
 
-    Every mask is on the disk before the next frame is read, so that nothing is lost when a run stops half-way.
+    Every mask is on the disk before the next frame is segmented, so that nothing is lost when a run stops half-way.
 
     Args:
         video: A video file, a folder of frames, a file of several images, ``"-"`` for standard input, an address such
