@@ -590,9 +590,9 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "rde.small",
             num_bytes=16_492_400,
-            sha256="ee2bcb5ff310c05bd69b6170691a0886778c934f4fc6110ecbb8d840c48ce54c",
+            sha256="71c78aca44e2005e587bde60a8267951851da8575a5bf78a508adf5c284638a2",
             date="2026-11-30",
-            on_clips=(75.0, 69.1, 80.9),
+            on_clips=(76.1, 70.3, 81.9),
             in_wheel=True,
             more_data=_MORE_DATA,
         ),
