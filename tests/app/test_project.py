@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from testing.videos import clip, write_video
 from vos_zoo.app.limits import AppLimits
 from vos_zoo.app.project import AppProject
 from vos_zoo.errors import LimitError, OutputInUseError, PromptError, VideoError
+from vos_zoo.inference.session import VideoSession
 from vos_zoo.prompts import Box, Brush, Points
 from vos_zoo.segmentation.project import ProjectSettings
 from vos_zoo.segmentation.replay import replay_project
@@ -76,13 +79,22 @@ def test_what_leads_to_no_mask_changes_nothing(make):
     assert project.state()["pending"] == 0
 
 
-def test_a_project_can_be_replayed_after_stops_and_corrections(make, tmp_path, both):
+def test_a_project_can_be_replayed_after_stops_and_corrections(make, tmp_path, both, monkeypatch):
     project = make(8)
     project.add_object()
     project.edit(2, Brush(1, [(20.5, 16.5)], 6))
-    for preview in project.track(both):
-        if preview.done >= 3:
-            project.stop()
+    step, steps = VideoSession.step, itertools.count(1)
+
+    def waiting(session, *arguments, **options):  # so that the run is not over before the visitor can stop it
+        if next(steps) > 3:
+            assert project._stop.wait(60)
+        return step(session, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoSession, "step", waiting)
+        for preview in project.track(both):
+            if preview.done >= 1:
+                project.stop()
     assert preview.message == "Stopped."
     assert project.project().runs[0].steps is not None
     assert 0 < len(project.state()["finished"]) < 8

@@ -70,7 +70,7 @@ def test_rows_without_a_weight_are_named_with_their_training(capsys, root, place
     assert main(command("rde.table6", root, f"full={tiny_model}", *rows)) == 0
     printed = capsys.readouterr().out
     assert "needs training without BL30K and without the unbiased guidance loss" in printed
-    assert "no_guidance.yaml --data.root ROOT, and give it as --weights no-guidance=FOLDER" in printed
+    assert "no_guidance --data.root ROOT, and give it as --weights no-guidance=FOLDER" in printed
 
 
 def test_giels_figure_1_tells_videos_apart_by_their_objects(capsys, root, place, tmp_path):

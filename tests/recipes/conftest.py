@@ -87,7 +87,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("mask_rcnn_weights", torch.save, "backbone.body."),
         ):
             name = model.get(option)
-            if name not in (None, "timm", "random"):
+            if name not in (None, "timm", "random") and name not in WEIGHTS:
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 write({prefix + key: tensor for key, tensor in trunk.items()}, root / name)
         for entry in settings["data"]["init_args"].get("sets", ()):
@@ -157,6 +157,8 @@ def words(data_root: Path, tiny_checkpoint: Any) -> Any:
                 values["model.overrides"] = overrides
         if model.get("backbone_weights") == "timm":  # would be downloaded
             values["model.backbone_weights"] = str(data_root / "backbone.safetensors")
+        elif model.get("backbone_weights") in WEIGHTS:
+            values["model.backbone_weights"] = str(tiny_checkpoint(recipe, model["backbone_weights"]))
         configs = [f"--config={REPOSITORY / path}" for path in configs_of(recipe)]
         return [*configs, *(f"--{name}={value}" for name, value in values.items())]
 

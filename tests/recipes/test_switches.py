@@ -161,7 +161,7 @@ def test_every_data_module_is_on_the_data_page():
         for name in vos_zoo.data.__all__
         if name.endswith("DataModule") and name not in ("ClipDataModule", "PredictionDataModule")
     ]
-    assert len(modules) == 8
+    assert len(modules) == 9
     assert all(f"`{name}`" in PAGE for name in modules)
 
 

@@ -131,6 +131,7 @@ def test_a_full_disk_keeps_what_is_complete(place, tiny_model):
         "00000.png",
         "00001.png",
         "00002.png",
+        "objects.csv",
         "run.json",
     ]
     assert main([*command, "--size", "32", "--resume"]) == 0

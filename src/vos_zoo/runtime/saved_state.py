@@ -85,7 +85,7 @@ def read_state(path: Path) -> tuple[SavedState, list[dict[str, NDArray[np.float3
     if not path.is_file():
         raise MissingFileError(f"There is no saved state `{path}`. Give a file that `save_state` wrote.")
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content}
         state = config_from_dict(SavedState, parse_json(str(arrays.pop(_ABOUT))), where=f"{path}: {_ABOUT}")
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:

@@ -88,8 +88,8 @@ class Journal:
             seen = steps if note.is_complete else steps[: note.finished]
             visited = dict.fromkeys(names[position] for position in seen)
             now = {name: given_digest(annotations, name) for name in visited}
-            # Where two passes meet depends on the annotated frames.
-            is_moved = len(passes) > 1 and note.outline != _outline(passes)
+            # Where two passes meet depends on the annotated frames; of a complete run a redo may have moved it.
+            is_moved = len(passes) > 1 and not note.is_complete and note.outline != _outline(passes)
             if is_moved or any(digest != note.given.get(name) for name, digest in now.items()):
                 raise ConfigError(
                     f"The given masks have changed since the run in {self._folder} used them: one of its "

@@ -140,7 +140,7 @@ def test_everything_wrong_is_named_at_once(own_root):
         "bad.mp4",
         "videos/fox: has no masks",
         "masks/gnu: belongs to no video",
-        "99.png",
+        "match no frame: 99",
         "one video by name",
     ):
         assert part in found, part

@@ -128,7 +128,7 @@ def held_back_keys(keys: Iterable[str], count: int) -> frozenset[str]:
 
     Example:
         >>> sorted(held_back_keys(["bird", "boat", "bus"], 2))
-        ['bird', 'boat']
+        ['boat', 'bus']
     """
     return frozenset(sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())[:count])
 
