@@ -47,6 +47,14 @@ def test_one_file_gives_the_mask_of_its_frame():
     assert list(masks_in(SAMPLES / "labelme" / "00001.json")) == ["00001"]
 
 
+def test_a_file_without_the_name_of_its_picture_is_named_like_it(written):
+    path = written(shape(), name="00001.json")
+    content = json.loads(path.read_text())
+    del content["imagePath"]
+    path.write_text(json.dumps(content))
+    assert list(masks_in(path)) == ["00001"]
+
+
 def test_files_beside_their_pictures_are_found(tmp_path):
     shutil.copytree(SAMPLES / "labelme", tmp_path / "both")
     shutil.copy(SAMPLES / "truth_00000.png", tmp_path / "both" / "00000.png")

@@ -24,7 +24,7 @@ TOOL = "labelme"
 
 def is_labelme(content: Any) -> bool:
     """Tell whether parsed JSON is a file of labelme."""
-    return isinstance(content, dict) and "shapes" in content and "imagePath" in content
+    return isinstance(content, dict) and "shapes" in content and ("imagePath" in content or "imageHeight" in content)
 
 
 def read_labelme(contents: dict[Path, Any], path: Path) -> AnnotationFile:
@@ -56,9 +56,9 @@ def _frame(content: Any, file: Path, left_out: defaultdict[str, int]) -> Annotat
         label = shape.text("label")
         group = f"{label} of group {shape.text('group_id')}" if "group_id" in shape else None
         annotations.append(Annotation(label, paint, shape.where, track=group))
-    return AnnotatedFrame(
-        name=frame_stem(root.text("imagePath")), size=size, origin=f"`{file}`", annotations=tuple(annotations)
-    )
+    # Programs that write labelme's format may leave the image out: the file is named like it.
+    name = frame_stem(root.text("imagePath")) if "imagePath" in root else file.stem
+    return AnnotatedFrame(name=name, size=size, origin=f"`{file}`", annotations=tuple(annotations))
 
 
 def _area(shape: Fields, kind: str) -> Paint | None:
