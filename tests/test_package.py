@@ -42,6 +42,21 @@ def test_setup_cfg_names_every_package_on_disk():
 
 
 @needs_source_tree
+def test_files_that_are_no_code_are_installed_too():
+    source = ROOT / "src" / "vos_zoo"
+    patterns = setup_cfg()["options.package_data"]
+    installed = {
+        file
+        for package, names in patterns.items()
+        for name in names.split("\n")
+        if name and not name.startswith("#")
+        for file in (source.parent / package.replace(".", "/")).glob(name)
+    }
+    others = {file for file in source.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc", ".md")}
+    assert others - installed == set()
+
+
+@needs_source_tree
 def test_every_requirement_has_a_bound_and_a_reason():
     lines = (ROOT / "setup.cfg").read_text(encoding="utf-8").splitlines()
     start = lines.index("install_requires =")
