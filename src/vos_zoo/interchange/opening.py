@@ -52,7 +52,7 @@ def open_masks(
         frame_names: Names of the frames to segment, in their order.
         size: (H, W) of the frames.
         all_names: Names of all frames of the video, where only some are segmented; None means ``frame_names``.
-        void: The value of pixels without an opinion in images of ids, see :func:`vos_zoo.read_mask`.
+        void: The value of pixels without an opinion in images and arrays of ids, see :func:`vos_zoo.read_mask`.
         resize: Whether masks may have another size than the frames.
         reading: What decides where there are two ways to read them.
 
@@ -71,20 +71,21 @@ def open_masks(
     found = recognise(path, reading.format) if path.exists() else Found("ids", path)
     if found.format == "ids":
         return open_given_masks(path, frame_names, all_names=all_names, void=void, first_number=first_number)
-    given, objects = _read(found, len(frame_names if all_names is None else all_names), reading)
+    given, objects = _read(found, len(frame_names if all_names is None else all_names), reading, void)
     if objects:
         table = ", ".join(f"{object_id} is {printable(name)}" for object_id, name in objects.items())
         _logger.info("Objects of `%s`: %s.", path, table)
     return AnnotatedMasks(given, path, frame_names, size, all_names=all_names, first_number=first_number, resize=resize)
 
 
-def _read(found: Found, frame_count: int, reading: MaskReading) -> tuple[Sequence[GivenFrame], dict[int, str]]:
+def _read(
+    found: Found, frame_count: int, reading: MaskReading, void: VoidChoice
+) -> tuple[Sequence[GivenFrame], dict[int, str]]:
     """Read what was recognised: its frames, and what every object is there."""
     path = found.path
     if found.format in ("arrays", "array-frames", "array-objects"):
-        return read_arrays(
-            path, frame_count, as_frames={"array-frames": True, "array-objects": False}.get(found.format)
-        )
+        as_frames = {"array-frames": True, "array-objects": False}.get(found.format)
+        return read_arrays(path, frame_count, as_frames=as_frames, void=void)
     if found.format == "colours":
         return read_colours(path, reading.background)
     if found.format == "object-files":
