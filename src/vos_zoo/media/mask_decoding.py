@@ -111,7 +111,10 @@ def _check_kind(image: Image.Image, name: str) -> None:
     """Refuse what cannot be a map of ids, with a hint at what it may have been."""
     pictures = int(getattr(image, "n_frames", 1))
     if pictures > 1:
-        raise MaskError(f"{name} holds {pictures} pictures. A mask file holds one; save each on its own.")
+        raise MaskError(
+            f"{name} holds {pictures} pictures. The mask of a frame is one. Save each on its own, named like its frame "
+            "(00000.png), and give their folder; or, if there is one for every frame of the video, a TIFF file of all."
+        )
     if image.mode == "F":
         raise MaskError(
             f"{name} holds fractions. Masks hold one whole object id per pixel; "
