@@ -142,8 +142,11 @@ def _described(content: Any) -> str:
         return "it is a list of results, which names no pictures. Give the file with `images` and `annotations`."
     if isinstance(content, dict) and "annotations" in content and "videos" in content:
         return "it has no `images`, as files for YouTube-VIS. Convert it to COCO with an image for every frame."
+    if isinstance(content, dict) and content.keys() == {"version", "frames"}:
+        return "it looks like prompts. Give it with `--prompts`."
     keys = ", ".join(f"`{str(key)[:30]}`" for key in list(content)[:4]) if isinstance(content, dict) else ""
-    return f"it holds {f'an object with {keys}' if keys else f'a {type(content).__name__}'}. Give another file."
+    found = f"an object with {keys}" if keys else "an empty object" if content == {} else f"a {type(content).__name__}"
+    return f"it holds {found}. Give another file."
 
 
 def _folder(path: Path, wanted: str | None) -> Found:

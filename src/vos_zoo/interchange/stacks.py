@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,8 @@ class _Page(GivenFrame):
     def ids(self, size: tuple[int, int]) -> Mask:
         name = f"Picture {self.page} of `{self.path}`"
         try:
-            with open_image(self.path) as image:
+            with warnings.catch_warnings(), open_image(self.path) as image:
+                warnings.simplefilter("ignore")  # Pillow's, of damaged tags: the error says what is wrong
                 image.seek(self.page)
                 excess = pixel_excess(image.height, image.width)
                 if excess is not None:

@@ -28,6 +28,7 @@ ColorOrder = Literal["rgb", "bgr"]
 
 _FRAME = "Expected RGB values 0-255 (uint8), or fractions 0-1, of shape (height, width, 3) or (3, height, width)"
 _MASK = "Expected one integer object id per pixel, shape (height, width), or one boolean mask per object"
+_WHITE = 255
 _LOSSLESS_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
 
@@ -100,7 +101,8 @@ def to_mask(mask: Any, name: str, *, void: VoidChoice = None) -> Mask:
         from vos_zoo.media.mask_decoding import decode_picture
 
         decoded = decode_picture(mask, name)
-        return (decoded.ids != 0).astype(np.uint8) if decoded.is_black_and_white else decoded.ids
+        is_one_object = decoded.is_black_and_white and void != _WHITE
+        return (decoded.ids != 0).astype(np.uint8) if is_one_object else decoded.ids
     if isinstance(mask, Sequence) and not isinstance(mask, (str, bytes)):
         return _stack([_one_of(entry, number, name) for number, entry in enumerate(mask)], name)
     if not is_array(mask):

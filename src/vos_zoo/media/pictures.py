@@ -85,7 +85,8 @@ def count_pictures(path: Path) -> int:
         The count; 0 if Pillow cannot open the file.
     """
     try:
-        with open_image(path) as image:
+        with warnings.catch_warnings(), open_image(path) as image:
+            warnings.simplefilter("ignore")  # Pillow's, of damaged pages: reading them names what is wrong
             return int(getattr(image, "n_frames", 1))
     except (*DAMAGE, Image.DecompressionBombError):
         return 0
