@@ -237,7 +237,7 @@ def test_decoded_frames_do_not_wait_for_the_garbage_collector(tmp_path):
     gc.disable()
     try:
         assert sum(1 for _ in open_video(path)) == 30
-        left = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+        left = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
     finally:
         gc.enable()
     assert left == 0

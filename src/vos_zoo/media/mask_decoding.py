@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ def decode_mask(path: Path) -> DecodedMask:
     if not path.is_file():
         raise MaskError(f"`{path}` is a pipe or a device. Masks are read more than once; save it as a file first.")
     try:
-        with open_image(path) as image:
+        with warnings.catch_warnings(), open_image(path) as image:
+            warnings.simplefilter("ignore")  # Pillow's, of damaged tags: the error says what is wrong
             return decode_picture(image, f"Mask `{path}`")
     except MaskError:
         raise
