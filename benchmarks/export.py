@@ -4,8 +4,8 @@
 
 Makes a video with moving objects and its masks, then exports the first frames of it and all of it to every format, each
 in a process of its own. Reports the peak resident memory of both (their ratio is 1 if memory does not grow with the
-video), and the time per frame as a multiple of decoding a frame of the video, in the same run. Sizes of results are in
-MiB.
+video; read as Linux tells it), and the time per frame as a multiple of decoding a frame of the video, in the same run. Sizes of results are in
+MiB. Formats may be measured one by one: rows of others stay in the file.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from vos_zoo.media.masks import write_mask
 from vos_zoo.media.reader import open_video
 
 _EXPORT = """
-import resource, sys, time
+import re, sys, time
+from pathlib import Path
 from vos_zoo.interchange.export_masks import export_masks
 begin = time.process_time()
 report = export_masks(sys.argv[1], to=sys.argv[2], out=sys.argv[3], video=sys.argv[4], objects=[1, 2])
-print(report.frames, time.process_time() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# Of this program alone; what getrusage says begins with the peak of the process that started it.
+peak = re.search(r"VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1]
+print(report.frames, time.process_time() - begin, peak)
 """
 
 
@@ -129,6 +132,11 @@ def main() -> int:
             )
     if options.out is not None:
         content = {"size": list(size), "frames": [options.first, options.frames], "formats": rows}
+        if options.out.exists():
+            older = json.loads(options.out.read_text(encoding="utf-8"))
+            kept = [row for row in older.pop("formats") if row["format"] not in options.formats]
+            if older == {key: content[key] for key in older}:
+                content["formats"] = sorted([*kept, *rows], key=lambda row: list(EXPORT_FORMATS).index(row["format"]))
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return 0
