@@ -421,7 +421,7 @@ class VOSModule(Pretrained, pl.LightningModule):
 
     def _parts(self, name: str) -> list[nn.Module]:
         if name == "batch_norm":
-            parts = [part for part in self.network.modules() if isinstance(part, _BatchNorm)]
+            parts: list[nn.Module] = [part for part in self.network.modules() if isinstance(part, _BatchNorm)]
         else:
             parts = [part for path, part in self.network.named_modules() if path == name]
         if not parts:
