@@ -97,8 +97,11 @@ def make_page(
     # Uploads and downloads of Gradio go where the projects are, and with them.
     os.environ["GRADIO_TEMP_DIR"] = str(store.folder / "files")
     fonts = ["system-ui", "sans-serif"]  # of the visitor's system: nothing is fetched from elsewhere
+    theme = gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"])
+    # Gradio's own greys are too pale to be read by everybody.
+    theme.set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")
     options = {
-        "theme": gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
+        "theme": theme,
         "max_file_size": store.limits.upload_bytes,
         "css": page_file("page.css"),
         "footer_links": [],
