@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from testing.graphs import tiny_network
 from vos_zoo import VideoSession
 from vos_zoo.devices import computes_in
 from vos_zoo.inference import precision_choice
@@ -61,6 +62,13 @@ def test_the_fastest_is_chosen_and_of_nearly_equal_ones_the_most_exact(
     network: Any, seconds: tuple[float, float], expected: str
 ) -> None:
     assert choose_precision(network, CPU, network.default_policy(), timer=clock(*seconds)) == expected
+
+
+@pytest.mark.parametrize("name", ["dmn_aoa", "giel", "hs2s", "rde", "stcn", "stm", "tsn"])
+def test_every_model_can_be_timed(name: str) -> None:
+    network = tiny_network(name)
+    network.working_size = 64
+    assert choose_precision(network, CPU, network.default_policy(), timer=clock(0.3, 0.2)) == "bf16"
 
 
 def test_the_choice_is_remembered_for_this_network_on_this_machine(
