@@ -189,7 +189,7 @@ def test_weights_may_be_stored_channels_last(tmp_path, channels_last):
     [("bf16-mixed", False, True), ("bf16-mixed", True, False), ("32-true", False, False)],
 )
 def test_a_precision_that_the_processor_lacks_is_told(monkeypatch, caplog, precision, has_bf16, is_told):
-    monkeypatch.setattr("vos_zoo.training.module.computes_bf16", lambda device: has_bf16)
+    monkeypatch.setattr("vos_zoo.training.module.computes_in", lambda dtype, device: has_bf16)
     module = STCNModule("tiny")
     module._trainer = SimpleNamespace(precision=precision)
     with caplog.at_level(logging.INFO):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vos_zoo.data.modules.prediction import Newcomers
-from vos_zoo.devices import computes_bf16
+from vos_zoo.devices import computes_in
 from vos_zoo.errors import ConfigError, UsageError
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.layers import ResNetTrunk
@@ -263,7 +263,7 @@ class VOSModule(Pretrained, pl.LightningModule):
     def on_fit_start(self) -> None:
         """Say so before hours are lost, if the processor has to emulate the run's precision."""
         precision = str(self.trainer.precision)
-        if precision.startswith("bf16") and not computes_bf16(self.device):
+        if precision.startswith("bf16") and not computes_in(torch.bfloat16, self.device):
             rank_zero_info(
                 "This processor has no bfloat16: precision %s is many times slower on it than float32. Stop and add "
                 "--trainer.precision 32-true.",
