@@ -41,7 +41,7 @@ def segment_video(
     model: Model = "rde",
     device: str | torch.device | None = None,
     size: WorkingSize | Literal["native"] = "native",
-    precision: Precision = "fp32",
+    precision: Precision | Literal["auto"] = "fp32",
     start: int | None = None,
     end: int | None = None,
     every: int = 1,
@@ -81,7 +81,8 @@ def segment_video(
             is not moved.
         size: How the network sees frames, see :class:`vos_zoo.VideoSession`: a short side in pixels, (height, width),
             None for the frames' own size, or ``"native"``. Masks always have the frame's own size.
-        precision: ``"fp32"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``, see ``vos_zoo.inference.arithmetic``.
+        precision: ``"fp32"``, ``"tf32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for the fastest, see
+            ``vos_zoo.inference.arithmetic``.
         start: First frame, counted from 0.
         end: Frame to stop before.
         every: Take every n-th frame only.
