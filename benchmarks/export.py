@@ -3,9 +3,9 @@
     python benchmarks/export.py --out benchmarks/results/export.json
 
 Makes a video with moving objects and its masks, then exports the first frames of it and all of it to every format, each
-in a process of its own. Reports the peak resident memory of both, as Linux tells it (their ratio is 1 if memory does not
-grow with the video), and the time per frame as a multiple of decoding a frame of the video, in the same run. Sizes of
-results are in MiB. Formats may be measured one by one: rows of others stay in the file.
+in a process of its own. Reports the peak resident memory of both, as Linux tells it (their ratio is 1 if memory does
+not grow with the video), and the time per frame as a multiple of decoding one, in the same run. Sizes are in MiB.
+Formats may be measured one by one: rows of others stay in the file.
 """
 
 from __future__ import annotations
