@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
@@ -137,33 +136,44 @@ class Visitor:
         return self._read("gradio_api/component_server", body)
 
 
-def test_five_visitors_of_whom_three_have_room(server, tiny_model):
+@pytest.fixture
+def visit(server, tiny_model):
+    """Visit the page with one of its projects and press Track; everybody leaves at the end."""
     port, keys = server
-    first = Visitor(port, keys[0], str(tiny_model))
-    first.wait(lambda news: news["kind"] == "tracking" and news["done"] >= 1)
-    second = Visitor(port, keys[1], str(tiny_model))
+    visitors = []
+
+    def come(number):
+        visitors.append(Visitor(port, keys[number], str(tiny_model)))
+        return visitors[-1]
+
+    yield come
+    for visitor in visitors:
+        visitor.leave()
+
+
+def is_tracking(news):
+    return news["kind"] == "tracking" and news["done"] >= 1
+
+
+def test_five_visitors_of_whom_three_have_room(visit):
+    first = visit(0)
+    first.wait(is_tracking)
+    second = visit(1)
     second.wait(lambda news: news.get("ahead") == 1)
-    third = Visitor(port, keys[2], str(tiny_model))
+    third = visit(2)
     third.wait(lambda news: news.get("ahead") == 2)
-    for key in keys[3:]:
-        refused = Visitor(port, key, str(tiny_model)).wait(lambda news: news["kind"] == "error")
+    for number in (3, 4):
+        refused = visit(number).wait(lambda news: news["kind"] == "error")
         assert "all places in the line are taken (2)" in refused["message"]
 
     first.leave()  # in mid-run
-    second.wait(lambda news: news["done"] >= 1)
+    second.wait(is_tracking)
     assert not first.state()["running"]
     assert 0 < len(first.state()["finished"]) < FRAMES
-    assert third.wait(lambda news: True)["ahead"] == 1
+    third.wait(lambda news: news.get("ahead") == 1)
 
     late = second.wait(lambda news: news["kind"] == "end")
     assert "time that one visitor may take" in late["message"]
     assert 0 < len(second.state()["finished"]) < FRAMES
-    third.wait(lambda news: news["done"] >= 1)
-    third.leave()
-    for _ in range(600):
-        if not third.state()["running"]:
-            break
-        time.sleep(0.05)
-    again = Visitor(port, keys[3], str(tiny_model))  # there is room again
-    again.wait(lambda news: news["kind"] == "tracking" and news["done"] >= 1)
-    again.leave()
+    third.wait(is_tracking)
+    visit(3).wait(lambda news: news["kind"] == "tracking")  # there is room again
