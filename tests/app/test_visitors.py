@@ -15,11 +15,10 @@ import pytest
 
 from testing.videos import clip, write_video
 
-FRAMES = 12
-LIMIT = 2.0  # seconds of tracking at a time
+FRAMES = 60
 
 SERVER = """
-import sys, time
+import dataclasses, sys, time
 from pathlib import Path
 from vos_zoo.app.limits import AppLimits
 from vos_zoo.app.page import build_page
@@ -28,11 +27,13 @@ from vos_zoo.app.store import ProjectStore
 from vos_zoo.prompts import Brush
 
 import_gradio()
-video, model, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-store = ProjectStore(AppLimits(waiting=2, running_seconds=seconds), device="cpu")
+video, model = Path(sys.argv[1]), sys.argv[2]
+store = ProjectStore(AppLimits(waiting=2), device="cpu")
 keys = [store.create(video, "clip.mp4") for _ in range(5)]
 for key in keys:
     store.get(key).edit(0, Brush(1, [(20.5, 16.5)], 6))
+second = store.get(keys[1])
+second.limits = dataclasses.replace(second.limits, running_seconds=1.0)
 
 from vos_zoo.inference.session import VideoSession
 step = VideoSession.step
@@ -55,7 +56,7 @@ def server(tmp_path_factory, tiny_model):
         pytest.skip("the extra `app` is not installed")
     place = tmp_path_factory.mktemp("visitors")
     video = write_video(place / "clip.mp4", clip(FRAMES))
-    words = [sys.executable, "-c", SERVER, str(video), str(tiny_model), str(LIMIT)]
+    words = [sys.executable, "-c", SERVER, str(video), str(tiny_model)]
     log, environment = place / "log.txt", {**os.environ, "TMPDIR": str(place)}
     with (
         log.open("w") as file,
