@@ -128,7 +128,7 @@ def build_page(store: ProjectStore, *, model: str = "rde") -> gradio.Blocks:
             with gr.Column(elem_id="vz-download"):
                 gr.Markdown("## 5 Download")
                 with gr.Row():
-                    buttons = {kind: gr.Button(label, size="sm") for kind, label in DOWNLOADS.items()}
+                    buttons = {kind: gr.Button(label, size="sm", min_width=110) for kind, label in DOWNLOADS.items()}
                 file = gr.File(label="Download", interactive=False, visible=False, elem_id="vz-file")
         news = gr.HTML(value={}, html_template="", js_on_load=_TELL, elem_id="vz-news")
         settings = [name, direction, size]
