@@ -17,7 +17,7 @@ from vos_zoo.media.write_behind import write_behind
 from vos_zoo.media.writer import VideoWriter
 from vos_zoo.segmentation.blending import Blender, KeptPass
 from vos_zoo.segmentation.confidence import ObjectTable
-from vos_zoo.segmentation.journal import given_digest
+from vos_zoo.segmentation.journal import note_given
 from vos_zoo.segmentation.passes import run_pass
 from vos_zoo.segmentation.views import ViewWriter
 from vos_zoo.waiting import announced
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vos_zoo.media.frames import VideoFrame, VideoReader
     from vos_zoo.media.mask_decoding import Mask
     from vos_zoo.media.writer import MaskWriter
+    from vos_zoo.segmentation.journal import GivenNote
     from vos_zoo.segmentation.passes import Pass
     from vos_zoo.segmentation.plan import Plan
     from vos_zoo.segmentation.sessions import Sessions
@@ -84,7 +85,7 @@ class _Step:
         is_kept: Whether the result is kept to be blended later.
         view: What the network shows beside its masks.
         given: Objects that the user gave there, or said to be absent.
-        digest: Hash of what the user gave for it.
+        note: What the journal notes of what the user gave for it.
     """
 
     frame: VideoFrame
@@ -92,7 +93,7 @@ class _Step:
     is_kept: bool
     view: FrameView | None
     given: frozenset[int]
-    digest: str | None
+    note: GivenNote | None
 
 
 class Run:
@@ -253,7 +254,7 @@ class Run:
                 is_kept=is_kept,
                 view=None if result is None or self._views is None else session.view(self._views.name),
                 given=annotations.ids(frame.name),
-                digest=given_digest(annotations, frame.name),
+                note=note_given(annotations, frame.name),
             )
 
     def _write(self, step: _Step) -> None:
@@ -267,7 +268,7 @@ class Run:
             if self._views is not None:
                 self._views.write(frame, step.view)
             if not self._plan.is_redo:
-                self._plan.journal.note(frame.name, step.digest)
+                self._plan.journal.note(frame.name, step.note)
         if self._overlay is not None:
             mask = result.mask if result is not None else self._finished_mask(frame.name)
             self._overlay.write(draw_overlay(frame.image, mask), frame.time)
