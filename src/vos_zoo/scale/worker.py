@@ -111,6 +111,7 @@ class Worker:
         from vos_zoo.devices import find_device
         from vos_zoo.inference.arithmetic import check_precision, half_type
         from vos_zoo.inference.optimize import optimize_network
+        from vos_zoo.inference.precision_choice import choose_precision
         from vos_zoo.weights import load_network
 
         if threads is not None:
@@ -118,10 +119,11 @@ class Worker:
         self._run = run
         self._device = find_device(device)
         precision = check_precision(run.options.get("precision", "fp32"))
+        network = load_network(run.model).to(self._device)
+        if precision == "auto":  # sessions find the same choice, in the cache
+            precision = choose_precision(network, self._device, network.default_policy())
         # Rearranged once, for all videos.
-        self._network = optimize_network(
-            load_network(run.model).to(self._device), self._device, winograd=half_type(precision) is None
-        )
+        self._network = optimize_network(network, self._device, winograd=half_type(precision) is None)
         self._store = open_store(run.out)
         self._named: dict[str, str] = {}  # what the user calls the copies that the current job reads and writes
 
