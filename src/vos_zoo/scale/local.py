@@ -103,9 +103,11 @@ class LocalEngine(Engine):
             visible = environment.get("CUDA_VISIBLE_DEVICES")
             names = visible.split(",") if visible else [str(number) for number in range(gpus)]
             environment["CUDA_VISIBLE_DEVICES"] = names[place % len(names)]
-        threads = None if "OMP_NUM_THREADS" in environment else self._threads  # a user's own choice stands
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-            environment.setdefault(name, str(self._threads))
+        threads = None
+        if "OMP_NUM_THREADS" not in environment:  # else the user has chosen, for MKL too
+            threads = self._threads
+            environment["OMP_NUM_THREADS"] = str(threads)
+            environment.setdefault("MKL_NUM_THREADS", str(threads))
         settings = {"run": dataclasses.asdict(self._run), "device": device, "threads": threads}
         self._processes.append(_Process(place, self._command, settings, environment, self._events))
 
