@@ -16,13 +16,15 @@ from vos_zoo.errors import ConfigError, OutOfMemoryError, is_out_of_memory
 from vos_zoo.layers import soft_aggregate
 
 from .arithmetic import Precision, arithmetic, check_precision, half_type, store_weights
-from .geometry import FrameGeometry
+from .cuda_graphs import CudaRecorder, Graphs
+from .geometry import FrameGeometry, normalise
 from .inputs import Given, SessionInputs
 from .objects import ObjectIds, id_type
 from .optimize import compile_network, copy_network, optimize_network
-from .result import FrameResult, label_pixels
+from .result import FrameResult, PendingResult, decide
 from .side_inputs import check_side_inputs
 from .sizes import check_size, native_size
+from .transfer import Downloads, Uploads
 from .unwrap import find_network
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ class VideoSession:
             switched to evaluation mode, or copied if it is on another device.
         compile: Compile the network's parts by ``torch.compile``: worth it for long videos, because the first frames
             take up to minutes.
+        graphs: On CUDA devices, record what parts of the network launch and replay it: faster wherever launching takes
+            longer than computing, for more device memory. Not used together with ``compile``.
 
     Raises:
         ConfigError: If an argument is out of range, there is no such device, nothing can be compiled on it, or the
@@ -143,6 +147,7 @@ class VideoSession:
         void: VoidChoice = "auto",
         optimize: bool = True,
         compile: bool = False,  # torch's own name for it
+        graphs: bool = True,
     ) -> None:
         check_size(size)
         check_precision(precision)
@@ -163,6 +168,14 @@ class VideoSession:
             self._network = copy_network(network, target).eval()
         if compile:
             self._network = compile_network(self._network, self.device)
+        self._normalise, self._decide = normalise, decide
+        self._graphs: Graphs | None = None
+        if graphs and not compile and self.device.type == "cuda":
+            self._graphs = Graphs(CudaRecorder(self.device))
+            self._network = self._graphs.replaying(self._network)
+            self._normalise = self._graphs.wrap("normalise", normalise)
+            self._decide = self._graphs.wrap("decide", decide)
+        self._uploads, self._downloads = Uploads(self.device), Downloads(self.device)
         self._size = size
         self._precision = precision
         chosen = policy or self._network.default_policy()
@@ -206,6 +219,16 @@ class VideoSession:
         """Where the network is."""
         return next(self._network.parameters()).device
 
+    @property
+    def works_ahead(self) -> bool:
+        """Whether :meth:`submit` returns before the device is done, as on CUDA devices."""
+        return self.device.type == "cuda"
+
+    @property
+    def graph_states(self) -> Mapping[str, str]:
+        """For each part that CUDA graphs may replay "replayed", "not yet", or why it never will be."""
+        return {} if self._graphs is None else self._graphs.states
+
     def step(self, frame: Any, mask: Any = None, *, absent: Collection[int] = ()) -> FrameResult:
         """Process the next frame.
 
@@ -228,6 +251,22 @@ class VideoSession:
                 tracked or in the mask.
             OutOfMemoryError: If the device runs out of memory; the session stays usable.
         """
+        return self.submit(frame, mask, absent=absent).result()
+
+    def submit(self, frame: Any, mask: Any = None, *, absent: Collection[int] = ()) -> PendingResult:
+        """Begin to process the next frame, whose result can be fetched while the device works on the one after it.
+
+        Args:
+            frame: See :meth:`step`.
+            mask: See :meth:`step`.
+            absent: See :meth:`step`.
+
+        Returns:
+            What waits for the result. The order in which results are asked for does not matter.
+
+        Raises:
+            VosZooError: As :meth:`step` says.
+        """
         given = self._inputs.take(frame, mask, absent, self._objects)
         failure: OutOfMemoryError | None = None
         try:
@@ -240,6 +279,8 @@ class VideoSession:
                 self._out_of_memory_message(given.sizes, len(set(self._objects.ids) | set(given.annotated)))
             )
         if failure is not None:
+            if self._graphs is not None:
+                self._graphs.release("the device ran out of memory")
             # Raised out here, it does not remember the original, whose traceback holds the activations.
             raise failure
         self._inputs.accept(given)
@@ -324,7 +365,7 @@ class VideoSession:
     def _working_size(self, frame_size: tuple[int, int]) -> WorkingSize:
         return native_size(self._network.working_size, frame_size) if self._size == "native" else self._size
 
-    def _step(self, given: Given[FrameGeometry]) -> FrameResult:
+    def _step(self, given: Given[FrameGeometry]) -> PendingResult:
         network, memory, geometry = self._network, self._memory, given.sizes
         mask, annotated, is_open = given.mask, given.annotated, given.is_open
         memory.tick()
@@ -334,10 +375,12 @@ class VideoSession:
             background = torch.ones(1, *geometry.working_size, dtype=torch.float32, device=self.device)
             self._prediction = None
             empty_mask = np.zeros(geometry.frame_size, self._id_type)
-            return FrameResult(self.num_frames, empty_mask, (), _ordinary(background))
+            return PendingResult(
+                self.num_frames, lambda: empty_mask, self._id_type, None, None, (), _ordinary(background)
+            )
         prediction: Prediction | None = None
-        pad_first = network.pads_before_normalisation
-        features = network.encode(geometry.to_image(given.frame, self.device, pad_first=pad_first))
+        pixels = self._uploads.send(geometry.scale(given.frame))
+        features = network.encode(self._normalise(pixels, geometry.padding, network.pads_before_normalisation))
         if needs_prediction:
             prediction = network.predict(features, memory)
             probabilities = torch.sigmoid(prediction.logits.float())
@@ -362,16 +405,19 @@ class VideoSession:
                 gaps = gaps & is_shown.to(self.device)[None, :, None, None]
                 exact = torch.where(gaps, probabilities[:, planes], exact)
             probabilities[:, planes] = exact
-        final = torch.softmax(soft_aggregate(probabilities), dim=1)
-        cropped = geometry.crop(final)[0]
         kind = np.promote_types(self._id_type, id_type(objects.ids))
-        labels = label_pixels(
-            cropped, objects.ids, geometry.frame_size, given=mask, is_open=is_open, annotated=annotated, dtype=kind
+        sizes = (geometry.padding, geometry.working_size, geometry.frame_size)
+        if annotated:
+            decision = decide(probabilities, sizes, objects.ids, kind.name, is_open=is_open, annotated=annotated)
+        else:
+            decision = self._decide(probabilities, sizes, objects.ids, kind.name)
+        labels = self._downloads.fetch(decision.labels)
+        result = PendingResult(
+            self.num_frames, labels.array, kind, mask, is_open, objects.ids, _ordinary(decision.probabilities)
         )
-        result = FrameResult(self.num_frames, labels, objects.ids, _ordinary(cropped))
         # Last, so that a frame that fails before has changed nothing.
         if annotated or memory.is_due:
-            masks = final[:, 1:]
+            masks = decision.padded[:, 1:]
             if network.pads_masks_with_zeros:
                 masks = geometry.blank_padding(masks)
             network.memorize(features, masks, memory, reference=planes, prediction=prediction)

@@ -198,6 +198,7 @@ class Run:
             session,
             known_mask=lambda name: self._known_mask(one, name),
             watch=seen.append,
+            may_lag=self._views is None,
         )
         for number, (frame, result) in enumerate(frames):
             if number < primers:

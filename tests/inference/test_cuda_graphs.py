@@ -1,0 +1,232 @@
+"""Recording and replaying, with a stand-in for CUDA's graphs that replays calls; the same with a device below."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vos_zoo.inference.cuda_graphs import CudaRecorder, Graphs, why_no_graphs
+from vos_zoo.inference.session import VideoSession
+from vos_zoo.registry import ARCHITECTURES
+from vos_zoo.testing.clips import VIDEO, relabel
+
+
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value
+    return [tensor for part in parts for tensor in tensors_of(part)] if isinstance(value, (dict, tuple, list)) else []
+
+
+class StandIn:
+    """Replays by calling again with the tensors of the recording, and writes over those that it returned then."""
+
+    def __init__(self, fails_from: int = 1000) -> None:
+        self.recorded = self.replayed = 0
+        self.fails_from = fails_from
+
+    def record(self, call: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        self.recorded += 1
+        if self.recorded >= self.fails_from:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore that nobody wants to read")
+        result = call()
+
+        def replay() -> None:
+            self.replayed += 1
+            for place, made in zip(tensors_of(result), tensors_of(call()), strict=True):
+                if place.data_ptr() != made.data_ptr():
+                    place.copy_(made)
+
+        return replay, result
+
+
+def double_and_pass_on(numbers: torch.Tensor, parts: dict[str, torch.Tensor], *, factor: int) -> dict[str, Any]:
+    return {"more": (numbers * factor, None), "same": parts["same"]}
+
+
+def test_a_part_is_replayed_from_the_fifth_call_on_and_its_results_are_the_callers() -> None:
+    recorder = StandIn()
+    graphs = Graphs(recorder)
+    part = graphs.wrap("part", double_and_pass_on)
+    with torch.inference_mode():
+        kept = []
+        for number in range(8):
+            assert graphs.states == {"part": "replayed" if number >= 4 else "not yet"}
+            same = torch.full((2,), float(number))
+            result = part(torch.full((3,), float(number)), {"same": same}, factor=2)
+            assert result["same"] is same
+            kept.append(result["more"])
+        assert (recorder.recorded, recorder.replayed) == (1, 5)  # once for the comparison
+        assert [first.tolist() for first, _ in kept] == [[2.0 * number] * 3 for number in range(8)]
+        assert {second for _, second in kept} == {None}
+
+
+def test_sizes_types_and_constants_have_recordings_of_their_own_and_few_of_them_stay() -> None:
+    recorder = StandIn()
+    part = Graphs(recorder).wrap("part", lambda numbers, factor: numbers * factor)
+    with torch.inference_mode():
+        for numbers in (torch.ones(2), torch.ones(3), torch.ones(3).half()):
+            for factor in (1, 1.0, True):
+                for _ in range(6):
+                    assert torch.equal(part(numbers, factor), numbers * factor)
+        assert recorder.recorded == 9
+        part(torch.ones(3).half(), True)
+        assert recorder.recorded == 9  # still there
+        for _ in range(3):
+            part(torch.ones(2), 1)
+        assert recorder.recorded == 10  # forgotten, and recorded again
+
+
+def test_outside_of_inference_mode_nothing_is_recorded() -> None:
+    recorder = StandIn()
+    layer = nn.Linear(3, 2)
+    part = Graphs(recorder).wrap("part", layer.forward)
+    for _ in range(6):
+        part(torch.ones(1, 3)).sum().backward()
+    assert recorder.recorded == 0
+    assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("fails", ["recording", "numbers", "argument"])
+def test_what_cannot_be_replayed_runs_as_before_and_says_why_once(fails: str, caplog: pytest.LogCaptureFixture) -> None:
+    recorder = StandIn(fails_from=1 if fails == "recording" else 1000)
+    graphs, number = Graphs(recorder), 0
+
+    def add(numbers: torch.Tensor, extra: object) -> torch.Tensor:
+        # A number of Python that changes from call to call would stand still in a graph, unlike in the stand-in, which
+        # is hence made wrong by a call too many.
+        nonlocal number
+        number += 1
+        return numbers + (number if fails == "numbers" else 1)
+
+    part = graphs.wrap("add", add)
+    with torch.inference_mode(), caplog.at_level(logging.WARNING):
+        for call in range(1, 8):
+            result = part(torch.zeros(2), object() if fails == "argument" else None)
+            if fails != "numbers":
+                assert result.tolist() == [1, 1], call
+    reason = {
+        "recording": "operation not permitted when stream is capturing",
+        "numbers": "its recording gave other numbers than its operations",
+        "argument": "it takes or gives a object, which is no tensor",
+    }[fails]
+    assert graphs.states == {"add": reason}
+    assert [record.getMessage() for record in caplog.records] == [f"add runs without a CUDA graph: {reason}."]
+
+
+def test_released_recordings_are_gone_for_good() -> None:
+    recorder = StandIn()
+    graphs = Graphs(recorder)
+    part = graphs.wrap("part", lambda numbers: numbers + 1)
+    with torch.inference_mode():
+        for _ in range(6):
+            part(torch.ones(2))
+        graphs.release("the device ran out of memory")
+        before = recorder.replayed
+        for _ in range(6):
+            assert part(torch.ones(2)).tolist() == [2, 2]
+    assert (recorder.recorded, recorder.replayed) == (1, before)
+    assert graphs.states == {"part": "the device ran out of memory"}
+
+
+def build(name: str) -> Any:
+    torch.manual_seed(0)
+    architecture = ARCHITECTURES[name]
+    return architecture.load_class("network")(architecture.new_config("tiny")).eval()
+
+
+def labels(network: Any, **options: Any) -> tuple[VideoSession, np.ndarray, list[torch.Tensor]]:
+    """Segment a clip in which objects join, are corrected and go."""
+    session = VideoSession(network, size=None, **options)
+    masks = {0: relabel(VIDEO.masks[0], (1, 2)), 7: relabel(VIDEO.masks[7 % len(VIDEO.frames)], (0, 2, 3))}
+    results = []
+    for index in range(24):
+        if index == 15:
+            session.remove(1)
+        results.append(session.step(VIDEO.frames[index % len(VIDEO.frames)], masks.get(index)))
+    return session, np.stack([result.mask for result in results]), [result.probabilities for result in results]
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_a_session_that_replays_has_the_same_results(name: str) -> None:
+    network, recorder = build(name), StandIn()
+    _, expected, probabilities = labels(network, optimize=False)
+    graphs = Graphs(recorder)
+    _, found, replayed = labels(graphs.replaying(network), optimize=False)
+    assert (found == expected).all()
+    assert all(torch.equal(*pair) for pair in zip(replayed, probabilities, strict=True))
+    assert recorder.replayed > 20
+    assert set(graphs.states.values()) == {"replayed"}, graphs.states
+
+
+def test_the_original_is_left_as_it_is_and_the_copy_goes_with_its_session() -> None:
+    network = build("rde")
+    copied = Graphs(StandIn()).replaying(network)
+    assert "encode" in vars(copied)
+    assert not {"encode", "forward"} & (vars(network).keys() | vars(network.decoder).keys())
+    assert all(part is other for part, other in zip(network.parameters(), copied.parameters(), strict=True))
+    gone = weakref.ref(copied)
+    gc.disable()
+    try:
+        del copied
+        assert gone() is None  # no circle would keep a device's memory until the collector runs
+    finally:
+        gc.enable()
+
+
+def test_no_graphs_on_a_cpu() -> None:
+    session = VideoSession(build("rde"))
+    assert session.graph_states == {}
+    assert not session.works_ahead
+
+
+@pytest.mark.gpu
+def test_a_device_records_and_replays() -> None:
+    assert why_no_graphs(torch.device("cuda", 0)) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_graphs_of_a_device_give_what_its_operations_give(name: str, precision: str) -> None:
+    network = build(name)
+    _, expected, _ = labels(network, device="cuda", precision=precision, graphs=False)
+    session, found, _ = labels(network, device="cuda", precision=precision)
+    assert (found != expected).mean() < 1e-3
+    states = session.graph_states
+    assert {"normalise", "decide", "encode"} <= states.keys()
+    assert set(states.values()) == {"replayed"}, states
+
+
+@pytest.mark.gpu
+def test_what_waits_for_the_device_is_not_recorded() -> None:
+    graphs = Graphs(CudaRecorder(torch.device("cuda", 0)))
+    waits = graphs.wrap("waits", lambda numbers: numbers * float(numbers.sum()))
+    works = graphs.wrap("works", lambda numbers: numbers * numbers.sum())
+    with torch.inference_mode():
+        for number in range(8):
+            numbers = torch.full((3,), float(number), device="cuda")
+            for part in (waits, works):
+                assert part(numbers).tolist() == [3.0 * number * number] * 3
+    assert graphs.states["works"] == "replayed"
+    assert graphs.states["waits"] not in ("replayed", "not yet")
+
+
+@pytest.mark.gpu
+def test_a_sessions_graphs_give_their_memory_back() -> None:
+    network = build("stcn").cuda()
+    labels(network)  # what libraries keep
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    session, _, _ = labels(network)
+    assert torch.cuda.memory_allocated() > before
+    del session
+    assert torch.cuda.memory_allocated() <= before
