@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,104 @@ def test_released_recordings_are_gone_for_good() -> None:
     assert graphs.states == {"part": "the device ran out of memory"}
 
 
+class Cuda:
+    """Stands for ``torch.cuda``: writes down what it is told, and knows which stream and device are current."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.notes: list[str] = []
+        self.streams, self.device_index, self.pools = ["main"], 0, 0
+        owner = self
+
+        class Stream:
+            def __init__(self, name: Any) -> None:
+                self.name = name if isinstance(name, str) else f"side of {name}"
+
+            def wait_stream(self, other: Stream) -> None:
+                owner.notes.append(f"{self.name} waits for {other.name}")
+
+        class Graph:
+            def capture_begin(self, pool: int, capture_error_mode: str) -> None:
+                assert capture_error_mode == "thread_local"
+                assert not gc.isenabled()
+                assert not torch.is_autocast_cache_enabled()
+                owner.notes.append(f"begin in pool {pool} on {owner.streams[-1]} of {owner.device_index}")
+
+            def capture_end(self) -> None:
+                owner.notes.append("end")
+
+            def replay(self) -> None:
+                owner.notes.append("replay")
+
+        @contextmanager
+        def on_stream(stream: Stream) -> Iterator[None]:
+            owner.streams.append(stream.name)
+            try:
+                yield
+            finally:
+                owner.streams.pop()
+
+        @contextmanager
+        def on_device(device: torch.device) -> Iterator[None]:
+            before, owner.device_index = owner.device_index, device.index
+            try:
+                yield
+            finally:
+                owner.device_index = before
+
+        def new_pool() -> int:
+            owner.pools += 1
+            return owner.pools
+
+        for name, stand_in in {
+            "Stream": Stream, "CUDAGraph": Graph, "stream": on_stream, "device": on_device,
+            "graph_pool_handle": new_pool, "synchronize": lambda: None,
+            "current_stream": lambda: Stream(owner.streams[-1]),
+        }.items():  # fmt: skip
+            monkeypatch.setattr(torch.cuda, name, stand_in)
+
+
+def test_a_recording_is_made_on_a_stream_of_the_right_device_and_leaves_all_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = Cuda(monkeypatch)
+    recorder = CudaRecorder(torch.device("cuda", 1))
+    calls: list[tuple[str, int]] = []
+
+    def call() -> torch.Tensor:
+        calls.append((cuda.streams[-1], cuda.device_index))
+        return torch.ones(1)
+
+    replay, result = recorder.record(call)
+    replay()
+    assert result.tolist() == [1]
+    assert calls == [("side of cuda:1", 1)] * 2  # the first for what libraries set up
+    assert cuda.notes == [
+        "side of cuda:1 waits for main", "begin in pool 1 on side of cuda:1 of 1", "end",
+        "main waits for side of cuda:1", "replay",
+    ]  # fmt: skip
+    assert (cuda.streams, cuda.device_index) == (["main"], 0)
+    assert gc.isenabled()
+    assert torch.is_autocast_cache_enabled()
+
+
+def test_a_recording_that_fails_is_ended_and_its_pool_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = Cuda(monkeypatch)
+    recorder = CudaRecorder(torch.device("cuda", 0))
+
+    def call() -> None:
+        if cuda.notes[-1].startswith("begin"):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError, match="not permitted"):
+        recorder.record(call)
+    assert cuda.notes[-2:] == ["end", "main waits for side of cuda:0"]
+    assert (cuda.streams, cuda.device_index) == (["main"], 0)
+    assert gc.isenabled()
+    assert torch.is_autocast_cache_enabled()
+    recorder.record(lambda: None)
+    assert "begin in pool 2 on side of cuda:0 of 0" in cuda.notes
+
+
 def build(name: str) -> Any:
     torch.manual_seed(0)
     architecture = ARCHITECTURES[name]
@@ -178,6 +277,18 @@ def test_the_original_is_left_as_it_is_and_the_copy_goes_with_its_session() -> N
     try:
         del copied
         assert gone() is None  # no circle would keep a device's memory until the collector runs
+    finally:
+        gc.enable()
+
+
+def test_a_session_goes_at_once_with_all_that_it_holds() -> None:
+    session, _, _ = labels(build("stcn"))
+    gone = [weakref.ref(session), weakref.ref(session._memory), weakref.ref(session.network)]
+    gc.collect()
+    gc.disable()
+    try:
+        del session
+        assert [reference() for reference in gone] == [None, None, None]
     finally:
         gc.enable()
 

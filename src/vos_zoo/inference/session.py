@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,7 +29,7 @@ from .transfer import Downloads, Uploads
 from .unwrap import find_network
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -152,8 +153,11 @@ class VideoSession:
         check_size(size)
         check_precision(precision)
         half = half_type(precision)
-        self._inputs = SessionInputs(self._fit, self._working_size, color=color, void=void)
         network = find_network(model)
+        # Not methods of this session, which would then keep itself, and its device memory, until the collector runs.
+        working_size = partial(_working_size, size, network.working_size)
+        self._fit = partial(_fit, working_size, network.stride)
+        self._inputs = SessionInputs(self._fit, working_size, color=color, void=void)
         if device is None and isinstance(model, (str, Path)):
             device = "auto"
         # An empty tensor knows the number of a device that was given without one.
@@ -176,7 +180,6 @@ class VideoSession:
             self._normalise = self._graphs.wrap("normalise", normalise)
             self._decide = self._graphs.wrap("decide", decide)
         self._uploads, self._downloads = Uploads(self.device), Downloads(self.device)
-        self._size = size
         self._precision = precision
         chosen = policy or self._network.default_policy()
         if side_inputs:
@@ -359,12 +362,6 @@ class VideoSession:
         """
         return self._estimate(self._fit(frame_size), objects)
 
-    def _fit(self, frame_size: tuple[int, int]) -> FrameGeometry:
-        return FrameGeometry.fit(frame_size, self._working_size(frame_size), self._network.stride)
-
-    def _working_size(self, frame_size: tuple[int, int]) -> WorkingSize:
-        return native_size(self._network.working_size, frame_size) if self._size == "native" else self._size
-
     def _step(self, given: Given[FrameGeometry]) -> PendingResult:
         network, memory, geometry = self._network, self._memory, given.sizes
         mask, annotated, is_open = given.mask, given.annotated, given.is_open
@@ -455,6 +452,18 @@ class VideoSession:
             f"policy with max_frames={fewer}; "
             + (f"{max(1, objects // 2)} objects at a time." if half_type(self._precision) else "precision='bf16'.")
         )
+
+
+def _working_size(
+    size: WorkingSize | Literal["native"], native: int | tuple[int, int], frame_size: tuple[int, int]
+) -> WorkingSize:
+    return native_size(native, frame_size) if size == "native" else size
+
+
+def _fit(
+    working_size: Callable[[tuple[int, int]], WorkingSize], stride: int, frame_size: tuple[int, int]
+) -> FrameGeometry:
+    return FrameGeometry.fit(frame_size, working_size(frame_size), stride)
 
 
 def _ordinary(tensor: Tensor) -> Tensor:
