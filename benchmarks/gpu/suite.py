@@ -26,8 +26,9 @@ def measure(run: Run) -> None:
         )
         output, code = ended.stdout + ended.stderr, ended.returncode
     except subprocess.TimeoutExpired as error:
-        output, code = (error.stdout or b"").decode(errors="replace"), None
-    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error|skipped|selected)", output)}
+        printed = error.stdout or b""
+        output, code = printed if isinstance(printed, str) else printed.decode(errors="replace"), None
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", output)}
     run.row(exit_code=code, selected=len(re.findall(r"^tests/.*::", output, re.MULTILINE)), **counts)
     for line in re.findall(r"^(?:FAILED|ERROR) .*", output, re.MULTILINE):
         run.row(problem=line[:400])

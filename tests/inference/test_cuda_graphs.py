@@ -1,11 +1,14 @@
-"""Recording and replaying, with a stand-in for CUDA's graphs that replays calls; the same with a device below."""
+"""Recording and replaying, with stand-ins for CUDA's graphs and for CUDA itself; with a device below.
+
+That sessions of every model have the same results is in ``ModelTester``.
+"""
 
 from __future__ import annotations
 
 import gc
 import logging
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,35 +21,7 @@ from vos_zoo.inference.cuda_graphs import CudaRecorder, Graphs, why_no_graphs
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.registry import ARCHITECTURES
 from vos_zoo.testing.clips import VIDEO, relabel
-
-
-def tensors_of(value: Any) -> list[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value
-    return [tensor for part in parts for tensor in tensors_of(part)] if isinstance(value, (dict, tuple, list)) else []
-
-
-class StandIn:
-    """Replays by calling again with the tensors of the recording, and writes over those that it returned then."""
-
-    def __init__(self, fails_from: int = 1000) -> None:
-        self.recorded = self.replayed = 0
-        self.fails_from = fails_from
-
-    def record(self, call: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-        self.recorded += 1
-        if self.recorded >= self.fails_from:
-            raise RuntimeError("operation not permitted when stream is capturing\nmore that nobody wants to read")
-        result = call()
-
-        def replay() -> None:
-            self.replayed += 1
-            for place, made in zip(tensors_of(result), tensors_of(call()), strict=True):
-                if place.data_ptr() != made.data_ptr():
-                    place.copy_(made)
-
-        return replay, result
+from vos_zoo.testing.replayed_calls import ReplayedCalls
 
 
 def double_and_pass_on(numbers: torch.Tensor, parts: dict[str, torch.Tensor], *, factor: int) -> dict[str, Any]:
@@ -54,7 +29,7 @@ def double_and_pass_on(numbers: torch.Tensor, parts: dict[str, torch.Tensor], *,
 
 
 def test_a_part_is_replayed_from_the_fifth_call_on_and_its_results_are_the_callers() -> None:
-    recorder = StandIn()
+    recorder = ReplayedCalls()
     graphs = Graphs(recorder)
     part = graphs.wrap("part", double_and_pass_on)
     with torch.inference_mode():
@@ -71,7 +46,7 @@ def test_a_part_is_replayed_from_the_fifth_call_on_and_its_results_are_the_calle
 
 
 def test_sizes_types_and_constants_have_recordings_of_their_own_and_few_of_them_stay() -> None:
-    recorder = StandIn()
+    recorder = ReplayedCalls()
     part = Graphs(recorder).wrap("part", lambda numbers, factor: numbers * factor)
     with torch.inference_mode():
         for numbers in (torch.ones(2), torch.ones(3), torch.ones(3).half()):
@@ -87,7 +62,7 @@ def test_sizes_types_and_constants_have_recordings_of_their_own_and_few_of_them_
 
 
 def test_outside_of_inference_mode_nothing_is_recorded() -> None:
-    recorder = StandIn()
+    recorder = ReplayedCalls()
     layer = nn.Linear(3, 2)
     part = Graphs(recorder).wrap("part", layer.forward)
     for _ in range(6):
@@ -98,7 +73,7 @@ def test_outside_of_inference_mode_nothing_is_recorded() -> None:
 
 @pytest.mark.parametrize("fails", ["recording", "numbers", "argument"])
 def test_what_cannot_be_replayed_runs_as_before_and_says_why_once(fails: str, caplog: pytest.LogCaptureFixture) -> None:
-    recorder = StandIn(fails_from=1 if fails == "recording" else 1000)
+    recorder = ReplayedCalls(1 if fails == "recording" else None)
     graphs, number = Graphs(recorder), 0
 
     def add(numbers: torch.Tensor, extra: object) -> torch.Tensor:
@@ -124,7 +99,7 @@ def test_what_cannot_be_replayed_runs_as_before_and_says_why_once(fails: str, ca
 
 
 def test_released_recordings_are_gone_for_good() -> None:
-    recorder = StandIn()
+    recorder = ReplayedCalls()
     graphs = Graphs(recorder)
     part = graphs.wrap("part", lambda numbers: numbers + 1)
     with torch.inference_mode():
@@ -254,21 +229,9 @@ def labels(network: Any, **options: Any) -> tuple[VideoSession, np.ndarray, list
     return session, np.stack([result.mask for result in results]), [result.probabilities for result in results]
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
-def test_a_session_that_replays_has_the_same_results(name: str) -> None:
-    network, recorder = build(name), StandIn()
-    _, expected, probabilities = labels(network, optimize=False)
-    graphs = Graphs(recorder)
-    _, found, replayed = labels(graphs.replaying(network), optimize=False)
-    assert (found == expected).all()
-    assert all(torch.equal(*pair) for pair in zip(replayed, probabilities, strict=True))
-    assert recorder.replayed > 20
-    assert set(graphs.states.values()) == {"replayed"}, graphs.states
-
-
 def test_the_original_is_left_as_it_is_and_the_copy_goes_with_its_session() -> None:
     network = build("rde")
-    copied = Graphs(StandIn()).replaying(network)
+    copied = Graphs(ReplayedCalls()).replaying(network)
     assert "encode" in vars(copied)
     assert not {"encode", "forward"} & (vars(network).keys() | vars(network.decoder).keys())
     assert all(part is other for part, other in zip(network.parameters(), copied.parameters(), strict=True))
