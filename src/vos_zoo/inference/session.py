@@ -67,7 +67,8 @@ class SessionEstimate:
         weight_bytes: The network's parameters and buffers.
         frame_bytes: One memorised frame.
         max_memory_frames: Memorised frames at most; None if the memory grows with the video.
-        working_bytes: Activations while a frame is processed (an estimate, exact to about a third).
+        working_bytes: Activations while a frame is processed (an estimate, exact to about a third); with CUDA graphs,
+            as much again for them.
     """
 
     working_size: tuple[int, int]
@@ -430,6 +431,7 @@ class VideoSession:
             budget = self._policy.max_bytes // cost.bytes_per_frame
             frames = budget if frames is None else min(frames, budget)
         scale = 1.0 if half_type(self._precision) is None else 0.5
+        copies = 1 if self._graphs is None else 2  # graphs keep memory of their own
         weights = [*self._network.parameters(), *self._network.buffers()]
         return SessionEstimate(
             working_size=geometry.padded_size,
@@ -437,7 +439,7 @@ class VideoSession:
             weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights),
             frame_bytes=int(cost.bytes_per_frame * scale),
             max_memory_frames=frames,
-            working_bytes=int(cost.working_bytes * scale),
+            working_bytes=int(cost.working_bytes * scale * copies),
         )
 
     def _out_of_memory_message(self, geometry: FrameGeometry, objects: int) -> str:
