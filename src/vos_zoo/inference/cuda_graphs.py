@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import logging
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
@@ -63,7 +64,7 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = _side_stream(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, call: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
@@ -256,6 +257,12 @@ class _Part:
     def _log_and_give_up(self, reason: str) -> None:
         _logger.warning("%s runs without a CUDA graph: %s.", self._name, reason)
         self.give_up(reason)
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of all recordings on a device; cuBLAS keeps a work space for every stream that it has seen."""
+    return torch.cuda.Stream(device)
 
 
 def _take_apart(value: Any, tensors: list[Tensor]) -> Any:
