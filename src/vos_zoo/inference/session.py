@@ -262,7 +262,7 @@ class VideoSession:
 
         Args:
             frame: See :meth:`step`.
-            mask: See :meth:`step`.
+            mask: See :meth:`step`; not to be changed before the result is fetched.
             absent: See :meth:`step`.
 
         Returns:
