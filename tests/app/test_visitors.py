@@ -36,11 +36,11 @@ for key in keys:
     store.get(key).edit(0, Brush(1, [(20.5, 16.5)], 6))
 
 from vos_zoo.inference.session import VideoSession
-step = VideoSession.step
+submit = VideoSession.submit
 def slow(*arguments, **options):  # so that others come while it runs
     time.sleep(0.3)
-    return step(*arguments, **options)
-VideoSession.step = slow
+    return submit(*arguments, **options)
+VideoSession.submit = slow
 
 page = build_page(store, model=model)
 page.launch(prevent_thread_lock=True, quiet=True, share=False)
