@@ -103,7 +103,7 @@ def test_an_error_of_the_device_comes_out_where_its_result_is_asked_for() -> Non
             arrival.array()
 
 
-@pytest.mark.parametrize("ids", [(1, 2), (1, 300), (40000, 7), (-5, 70000)])
+@pytest.mark.parametrize("ids", [(1, 2), (1, 300), (40000, 7), (5, 70000)])
 def test_masks_are_the_same_through_buffers_and_one_frame_late(ids: tuple[int, int]) -> None:
     torch.manual_seed(0)
     module = STCNModule("tiny").eval()
