@@ -61,13 +61,13 @@ def segment(tiny_model, place):
 def seen(monkeypatch):
     """The frames that sessions are given."""
     frames = []
-    step = VideoSession.step
+    submit = VideoSession.submit
 
     def watched(self, frame, mask=None, **options):
         frames.append(frame)
-        return step(self, frame, mask, **options)
+        return submit(self, frame, mask, **options)
 
-    monkeypatch.setattr(VideoSession, "step", watched)
+    monkeypatch.setattr(VideoSession, "submit", watched)
     return frames
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,18 +17,20 @@ from vos_zoo.errors import ConfigError, OutOfMemoryError, is_out_of_memory
 from vos_zoo.layers import soft_aggregate
 
 from .arithmetic import Precision, arithmetic, check_precision, half_type, prepare_network, warn_of_emulation
-from .geometry import FrameGeometry
+from .cuda_graphs import CudaRecorder, Graphs
+from .geometry import FrameGeometry, normalise
 from .inputs import Given, SessionInputs
 from .objects import ObjectIds, id_type
 from .optimize import compile_network, copy_network
 from .precision_choice import choose_precision
-from .result import FrameResult, label_pixels
+from .result import FrameResult, PendingResult, decide
 from .side_inputs import check_side_inputs
 from .sizes import check_size, native_size
+from .transfer import Downloads, Uploads
 from .unwrap import find_network
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -65,7 +68,8 @@ class SessionEstimate:
         weight_bytes: The network's parameters and buffers.
         frame_bytes: One memorised frame.
         max_memory_frames: Memorised frames at most; None if the memory grows with the video.
-        working_bytes: Activations while a frame is processed (an estimate, exact to about a third).
+        working_bytes: Activations while a frame is processed (an estimate, exact to about a third); with CUDA graphs,
+            as much again for them.
     """
 
     working_size: tuple[int, int]
@@ -113,6 +117,8 @@ class VideoSession:
             switched to evaluation mode, or copied if it is on another device.
         compile: Compile the network's parts by ``torch.compile``: worth it for long videos, because the first frames
             take up to minutes.
+        graphs: On CUDA devices, record what parts of the network launch and replay it: faster wherever launching takes
+            longer than computing, for more device memory. Not used together with ``compile``.
 
     Raises:
         ConfigError: If an argument is out of range, there is no such device, nothing can be compiled on it, or the
@@ -145,11 +151,15 @@ class VideoSession:
         void: VoidChoice = "auto",
         optimize: bool = True,
         compile: bool = False,  # torch's own name for it
+        graphs: bool = True,
     ) -> None:
         check_size(size)
         check_precision(precision)
-        self._inputs = SessionInputs(self._fit, self._working_size, color=color, void=void)
         network = find_network(model)
+        # Not methods of this session, which would then keep itself, and its device memory, until the collector runs.
+        working_size = partial(_working_size, size, network.working_size)
+        self._fit = partial(_fit, working_size, network.stride)
+        self._inputs = SessionInputs(self._fit, working_size, color=color, void=void)
         if device is None and isinstance(model, (str, Path)):
             device = "auto"
         # An empty tensor knows the number of a device that was given without one.
@@ -172,7 +182,14 @@ class VideoSession:
             self._network = copy_network(network, target).eval()
         if compile:
             self._network = compile_network(self._network, self.device)
-        self._size = size
+        self._normalise, self._decide = normalise, decide
+        self._graphs: Graphs | None = None
+        if graphs and not compile and self.device.type == "cuda":
+            self._graphs = Graphs(CudaRecorder(self.device))
+            self._network = self._graphs.replaying(self._network)
+            self._normalise = self._graphs.wrap("normalise", normalise)
+            self._decide = self._graphs.wrap("decide", decide)
+        self._uploads, self._downloads = Uploads(self.device), Downloads(self.device)
         self._objects = ObjectIds()
         self._id_type: np.dtype[Any] = id_type(())
         self._prediction: Prediction | None = None  # of the last frame, if the network can show something of it
@@ -214,6 +231,16 @@ class VideoSession:
         """Where the network is."""
         return next(self._network.parameters()).device
 
+    @property
+    def works_ahead(self) -> bool:
+        """Whether :meth:`submit` returns before the device is done, as on CUDA devices."""
+        return self.device.type == "cuda"
+
+    @property
+    def graph_states(self) -> Mapping[str, str]:
+        """For each part that CUDA graphs may replay "replayed", "not yet", or why it never will be."""
+        return {} if self._graphs is None else self._graphs.states
+
     def step(self, frame: Any, mask: Any = None, *, absent: Collection[int] = ()) -> FrameResult:
         """Process the next frame.
 
@@ -236,6 +263,22 @@ class VideoSession:
                 tracked or in the mask.
             OutOfMemoryError: If the device runs out of memory; the session stays usable.
         """
+        return self.submit(frame, mask, absent=absent).result()
+
+    def submit(self, frame: Any, mask: Any = None, *, absent: Collection[int] = ()) -> PendingResult:
+        """Begin to process the next frame, whose result can be fetched while the device works on the one after it.
+
+        Args:
+            frame: See :meth:`step`.
+            mask: See :meth:`step`; not to be changed before the result is fetched.
+            absent: See :meth:`step`.
+
+        Returns:
+            What waits for the result. The order in which results are asked for does not matter.
+
+        Raises:
+            VosZooError: As :meth:`step` says.
+        """
         given = self._inputs.take(frame, mask, absent, self._objects)
         failure: OutOfMemoryError | None = None
         try:
@@ -248,6 +291,8 @@ class VideoSession:
                 self._out_of_memory_message(given.sizes, len(set(self._objects.ids) | set(given.annotated)))
             )
         if failure is not None:
+            if self._graphs is not None:
+                self._graphs.release("the device ran out of memory")
             # Raised out here, it does not remember the original, whose traceback holds the activations.
             raise failure
         self._inputs.accept(given)
@@ -326,13 +371,7 @@ class VideoSession:
         """
         return self._estimate(self._fit(frame_size), objects)
 
-    def _fit(self, frame_size: tuple[int, int]) -> FrameGeometry:
-        return FrameGeometry.fit(frame_size, self._working_size(frame_size), self._network.stride)
-
-    def _working_size(self, frame_size: tuple[int, int]) -> WorkingSize:
-        return native_size(self._network.working_size, frame_size) if self._size == "native" else self._size
-
-    def _step(self, given: Given[FrameGeometry]) -> FrameResult:
+    def _step(self, given: Given[FrameGeometry]) -> PendingResult:
         network, memory, geometry = self._network, self._memory, given.sizes
         mask, annotated, is_open = given.mask, given.annotated, given.is_open
         memory.tick()
@@ -342,10 +381,12 @@ class VideoSession:
             background = torch.ones(1, *geometry.working_size, dtype=torch.float32, device=self.device)
             self._prediction = None
             empty_mask = np.zeros(geometry.frame_size, self._id_type)
-            return FrameResult(self.num_frames, empty_mask, (), _ordinary(background))
+            return PendingResult(
+                self.num_frames, lambda: empty_mask, self._id_type, None, None, (), _ordinary(background)
+            )
         prediction: Prediction | None = None
-        pad_first = network.pads_before_normalisation
-        features = network.encode(geometry.to_image(given.frame, self.device, pad_first=pad_first))
+        pixels = self._uploads.send(geometry.scale(given.frame))
+        features = network.encode(self._normalise(pixels, geometry.padding, network.pads_before_normalisation))
         if needs_prediction:
             prediction = network.predict(features, memory)
             probabilities = torch.sigmoid(prediction.logits.float())
@@ -370,16 +411,19 @@ class VideoSession:
                 gaps = gaps & is_shown.to(self.device)[None, :, None, None]
                 exact = torch.where(gaps, probabilities[:, planes], exact)
             probabilities[:, planes] = exact
-        final = torch.softmax(soft_aggregate(probabilities), dim=1)
-        cropped = geometry.crop(final)[0]
         kind = np.promote_types(self._id_type, id_type(objects.ids))
-        labels = label_pixels(
-            cropped, objects.ids, geometry.frame_size, given=mask, is_open=is_open, annotated=annotated, dtype=kind
+        sizes = (geometry.padding, geometry.working_size, geometry.frame_size)
+        if annotated:
+            decision = decide(probabilities, sizes, objects.ids, kind.name, is_open=is_open, annotated=annotated)
+        else:
+            decision = self._decide(probabilities, sizes, objects.ids, kind.name)
+        labels = self._downloads.fetch(decision.labels)
+        result = PendingResult(
+            self.num_frames, labels.array, kind, mask, is_open, objects.ids, _ordinary(decision.probabilities)
         )
-        result = FrameResult(self.num_frames, labels, objects.ids, _ordinary(cropped))
         # Last, so that a frame that fails before has changed nothing.
         if annotated or memory.is_due:
-            masks = final[:, 1:]
+            masks = decision.padded[:, 1:]
             if network.pads_masks_with_zeros:
                 masks = geometry.blank_padding(masks)
             network.memorize(features, masks, memory, reference=planes, prediction=prediction)
@@ -395,6 +439,7 @@ class VideoSession:
             budget = self._policy.max_bytes // cost.bytes_per_frame
             frames = budget if frames is None else min(frames, budget)
         scale = 1.0 if half_type(self._precision) is None else 0.5
+        copies = 1 if self._graphs is None else 2  # graphs keep memory of their own
         weights = [*self._network.parameters(), *self._network.buffers()]
         return SessionEstimate(
             working_size=geometry.padded_size,
@@ -402,7 +447,7 @@ class VideoSession:
             weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights),
             frame_bytes=int(cost.bytes_per_frame * scale),
             max_memory_frames=frames,
-            working_bytes=int(cost.working_bytes * scale),
+            working_bytes=int(cost.working_bytes * scale * copies),
         )
 
     def _out_of_memory_message(self, geometry: FrameGeometry, objects: int) -> str:
@@ -417,6 +462,18 @@ class VideoSession:
             f"policy with max_frames={fewer}; "
             + (f"{max(1, objects // 2)} objects at a time." if half_type(self._precision) else "precision='bf16'.")
         )
+
+
+def _working_size(
+    size: WorkingSize | Literal["native"], native: int | tuple[int, int], frame_size: tuple[int, int]
+) -> WorkingSize:
+    return native_size(native, frame_size) if size == "native" else size
+
+
+def _fit(
+    working_size: Callable[[tuple[int, int]], WorkingSize], stride: int, frame_size: tuple[int, int]
+) -> FrameGeometry:
+    return FrameGeometry.fit(frame_size, working_size(frame_size), stride)
 
 
 def _ordinary(tensor: Tensor) -> Tensor:

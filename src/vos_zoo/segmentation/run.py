@@ -222,6 +222,7 @@ class Run:
             session,
             known_mask=lambda name: self._known_mask(one, name),
             watch=seen.append,
+            may_lag=self._views is None,
         )
         steps = self._steps(one, itertools.islice(frames, primers, None), session, blender)
         for step in write_behind(steps, self._write):

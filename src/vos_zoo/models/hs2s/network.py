@@ -100,6 +100,7 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
     """
 
     stride: ClassVar[int] = 32
+    replayable: ClassVar[tuple[str, ...]] = ("encode", "step", "encode_reference")
     #: What the released network was trained and tested on.
     working_size: int | tuple[int, int] = (256, 448)
 
