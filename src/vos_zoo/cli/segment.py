@@ -134,8 +134,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument(
         "--redo",
         action="store_true",
-        help="correct the run in DIR: segment again from what was added or changed since to the next annotated frame, "
-        "and what was not finished",
+        help="correct the run in DIR: segment again from what was added or changed since to the next annotated frame "
+        "(for a new object, to the end), and what was not finished",
     )
     existing.add_argument("--overwrite", action="store_true", help="replace masks in DIR")
     add_prompt_arguments(parser)
