@@ -361,7 +361,7 @@ class _Run:
         if outcome is None:
             attempts = self._attempts[job.name] = self._attempts.get(job.name, 0) + 1
             if attempts < _ATTEMPTS:
-                _logger.warning("%s: %s; another one goes on with it", job.name, event.text)
+                _logger.warning("%s: %s; another one continues it", job.name, event.text)
                 return job
             self._ledger.fail(job, "WorkerDied", f"{event.text}, and so did {attempts - 1} others before")
         elif outcome.kind == "finished":

@@ -65,7 +65,8 @@ def segment_video(
 ) -> SegmentationReport:
     """Segment objects through a video and write one mask per frame.
 
-    Every mask is on the disk before the next frame is segmented, so that nothing is lost when a run stops half-way.
+    Every mask is written while the next frame is segmented, so that a run that stops half-way loses nothing that is
+    finished. One that is killed loses the frame it is at, and at most one mask that was still being written.
 
     Args:
         video: A video file, a folder of frames, a file of several images, ``"-"`` for standard input, an address such
@@ -118,8 +119,8 @@ def segment_video(
             for an object that is new or that no mask shows any more, all frames in which it is followed now or was
             before. All other masks stay as they are. Of a run or a redo that was stopped, the rest is segmented, too.
         overwrite: Replace files in ``out`` that have the names of new ones, each when its successor is complete.
-        progress: Called with the number of finished frames and the number of all frames, after every frame. What it
-            raises stops the run within one frame; ``resume`` and ``redo`` go on.
+        progress: Called with the number of finished frames and the number of all frames, as soon as a frame's mask is
+            written; by then, the next frame is segmented. What it raises stops the run; ``resume`` and ``redo`` go on.
         on_frame: Called with every result as soon as its mask is written, before ``progress``.
 
     Raises:
