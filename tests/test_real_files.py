@@ -107,7 +107,7 @@ def test_twelve_bits_keep_their_grey_levels(segment, place, seen, caplog, kind, 
 def test_levels_that_are_none(segment, capsys, text):
     with pytest.raises(SystemExit):
         segment("frames", "first.png", "out", "--levels", text)
-    assert "are no levels" in capsys.readouterr().err
+    assert "are not levels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".png", ".tif", ".gif"])

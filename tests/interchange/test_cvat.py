@@ -197,7 +197,7 @@ def test_document_types_are_refused(written, head):
             IMAGE.format(POLYGON.format(z=0)) + f"<track id='0' label='d'>{SHAPE}</track>",
             "both images and tracks",
         ),
-        ("<image", "no whole XML file"),
+        ("<image", "not a complete XML file"),
     ],
 )  # fmt: skip
 def test_damage_is_named(written, body, message):

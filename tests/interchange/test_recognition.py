@@ -68,12 +68,12 @@ def test_a_byte_order_mark_does_not_matter(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no whole JSON file"),
+        ("{", "not a complete JSON file"),
         (NESTED, "nested too deeply"),
         ("{}", "an object with|holds a dict"),
         ('{"shapes": [], "a": 1}', "an object with `shapes`, `a`"),
         ("[1, 2]", "holds a list"),
-        ('[{"image_id": 1, "segmentation": []}]', "list of results, which names no pictures"),
+        ('[{"image_id": 1, "segmentation": []}]', "list of results, which names no images"),
         ('{"videos": [], "annotations": []}', "has no `images`"),
         ("<html><body>404</body></html>", "HTML page and no XML file of CVAT"),
         ("<?xml version='1.0'?><annotation><object/></annotation>", "no XML file of CVAT"),

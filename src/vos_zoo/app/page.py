@@ -145,7 +145,7 @@ def answer(store: ProjectStore, request: Any) -> dict[str, Any]:
     """
     try:
         if not isinstance(request, dict):
-            raise UsageError("The question is no object.")
+            raise UsageError("The question is not an object.")
         project = _project(store, str(request.get("key", "")))
         action = _ACTIONS.get(str(request.get("action")))
         if action is None:

@@ -60,7 +60,7 @@ class ProjectStore:
 
         Raises:
             LimitError: If the file is too large or the video too long, or all projects are being tracked.
-            VideoError: If it is no video.
+            VideoError: If it is not a video.
         """
         size = video.stat().st_size
         if size > self.limits.upload_bytes:
@@ -102,7 +102,7 @@ class ProjectStore:
             gc.collect()  # results of sessions go in circles, and would wait long for Python to notice
 
     def load(self, name: str) -> Model:
-        """Give a model, which is loaded once for all projects.
+        """Return a model, which is loaded once for all projects.
 
         Raises:
             UnknownModelError: If there is no such model.

@@ -57,7 +57,7 @@ class Levels:
 
 
 def check_levels(choice: LevelsChoice) -> None:
-    """Refuse what is no choice of levels.
+    """Refuse what is not a choice of levels.
 
     Raises:
         ConfigError: If it is neither a name nor a rising pair of finite numbers.
@@ -113,7 +113,7 @@ def to_8_bits(pixels: NDArray[Any], levels: Levels | None = None) -> NDArray[np.
 
 
 def type_range(pixels: NDArray[Any], bits: int | None = None) -> Levels:
-    """Give all values that a type can hold; 0 to 1 for fractions.
+    """Return all values that a type can hold; 0 to 1 for fractions.
 
     Example:
         >>> type_range(np.zeros((1, 1), np.uint16)).high

@@ -1,4 +1,4 @@
-"""What is said, once, about masks whose values are not plain."""
+"""Messages, logged once, about masks with unusual values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def warn_of_palette_greys(levels: Sequence[int], name: str) -> None:
 
 
 def warn_of_void_rims(name: str) -> None:
-    """Say once that 255 along the rims of objects is no object.
+    """Say once that 255 along the rims of objects is not an object.
 
     Args:
         name: What the message calls the mask.

@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 _NO_VIDEO = ("image", "audio", "document", "text", "archive", "empty")
-_PHOTO = "a JPEG image"  # phones keep a second picture in it, such as the gain map, which is no next frame
+_PHOTO = "a JPEG image"  # phones keep a second image in it, such as the gain map, which is not a next frame
 _NARROW = 8  # bits per colour of what needs no scaling
 _AMBIGUOUS = 16  # bits per value of a type that cameras of 10 to 14 bits are stored in
 _logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def open_video(
     """Open a video: a file, a folder of frames, a pipe, a camera or a stream.
 
     Frames are decoded while they are asked for, one at a time, in the order they are shown, and turned or mirrored as
-    the file notes. Frames that players do not show, such as those outside of an edit list, are no frames. HDR is not
+    the file notes. Frames that players do not show, such as those outside of an edit list, are not frames. HDR is not
     tone-mapped. Frames before ``start`` are decoded and dropped, since seeking is exact in few formats only.
 
     Args:
@@ -82,7 +82,7 @@ def open_video(
 
     Raises:
         MissingFileError: If there is nothing at ``video``, or frames of a folder are links that lead nowhere.
-        VideoError: If it is no video, cannot be decoded, or has no frames (in the selection).
+        VideoError: If it is not a video, cannot be decoded, or has no frames (in the selection).
         ConfigError: If ``start``, ``end``, ``every`` or ``levels`` are out of range, or an endless source has no end.
 
     Example:
@@ -205,7 +205,7 @@ class PyAVVideo(VideoReader):
                     _check_declared_size(path, stream.codec_context.height, stream.codec_context.width)
                 first = None if stream is None else next(decode_frames(container), None)
                 if first is None:
-                    raise VideoError(_unreadable(path, "no picture in it can be decoded"))
+                    raise VideoError(_unreadable(path, "no image in it can be decoded"))
                 orientation = _orientation(first)
                 size = turn_upright(np.empty((first.height, first.width), np.bool_), orientation).shape
                 aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -273,7 +273,7 @@ class PyAVVideo(VideoReader):
             )
 
     def at(self, positions: Sequence[int]) -> Iterator[VideoFrame]:
-        """Give some of the selected frames, forwards or backwards.
+        """Return some of the selected frames, forwards or backwards.
 
         Before the first way backwards the file is read once, to note the time and a checksum of every frame: groups of
         frames are then decoded from the key frame before them.
@@ -330,7 +330,7 @@ class PyAVVideo(VideoReader):
             raise VideoError(_cut_short(self.path, decoded, _missing(self.path), error.strerror)) from error
 
     def _pixels(self, frame: Any) -> NDArray[Any]:
-        """Give the pixels of a frame, upright: 8 bits where FFmpeg's own scaling by the type is what is wanted."""
+        """Return the pixels of a frame, upright: 8 bits where FFmpeg's own scaling by the type is what is wanted."""
         bits = _bits(frame)
         is_grey = frame.format.name.startswith(("gray", "ya"))
         choice = self._levels_choice or ("clip" if bits >= _AMBIGUOUS and (is_grey or frame.format.is_rgb) else "type")

@@ -74,7 +74,7 @@ def find_source(video: str | Path) -> Source:
 
 
 def source_id(video: str | Path) -> str:
-    """Give the name under which a run notes its video: the whole path of what is on the disk, else as given."""
+    """Return the name under which a run notes its video: the whole path of what is on the disk, else as given."""
     try:
         source = find_source(video)
     except (MissingFileError, VideoError):

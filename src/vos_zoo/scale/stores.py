@@ -58,7 +58,7 @@ class Store(abc.ABC):
         """Move what a folder on the disk holds into the store, its files before what says that they are whole."""
 
     def read_text(self, name: str) -> str | None:
-        """Read a small file; None if there is none."""
+        """Read a small file, or None."""
         try:
             with self.open(name, "r") as file:
                 return str(file.read())
@@ -127,7 +127,7 @@ class RemoteStore(Store):
         place = f"{self._root}/{name}"
         with _reached(self.address):
             try:
-                # Bytes ahead of what is asked for, so that a long list is no request a row.
+                # Bytes ahead of what is asked for, so that a long list does not need one request per row.
                 options = {} if "b" in mode else {"encoding": "utf-8", "newline": _newline(mode)}
                 opened: IO[Any] = self._files.open(place, mode, **options)
                 return opened
@@ -183,7 +183,7 @@ def open_store(place: str | Path) -> Store:
 
 
 def fetch(place: str, folder: Path) -> str:
-    """Give a video or masks in a form that readers open: a path, or an address that FFmpeg reads by range.
+    """Return a video or masks in a form that readers open: a path, or an address that FFmpeg reads by range.
 
     Stores that sign addresses, as S3 and Google's do, serve videos by range; what else lies in a store is copied.
 
