@@ -94,7 +94,7 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("wanted", ["yolo", "ids", "array-frames", "object-folders"])
 def test_a_format_that_it_is_not_is_named(wanted):
-    with pytest.raises(MaskError, match=f"no masks of the format {wanted}.*looks like coco"):
+    with pytest.raises(MaskError, match=f"does not hold masks of the format {wanted}.*looks like coco"):
         recognise(SAMPLES / "coco_datumaro.json", wanted)
 
 

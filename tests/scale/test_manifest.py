@@ -117,7 +117,7 @@ def test_an_empty_table_is_refused(tmp_path, content):
 def test_a_file_that_is_no_parquet_file(tmp_path):
     pytest.importorskip("pyarrow")
     (tmp_path / "list.parquet").write_bytes(b"no table")
-    with pytest.raises(ManifestError, match="no Parquet file"):
+    with pytest.raises(ManifestError, match="not a Parquet file"):
         open_list(tmp_path / "list.parquet").check()
 
 

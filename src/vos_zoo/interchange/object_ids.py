@@ -65,7 +65,7 @@ class NumberedFrame(GivenFrame):
         if others.size and self._is_news((object_id, *others.tolist())):
             _logger.info(
                 "%s: object %d lies over object %s; %d pixels that both have are taken as object %d, which lies "
-                "above or comes later (said once).", self.origin, object_id, ", ".join(map(str, others)),
+                "above or comes later (reported once).", self.origin, object_id, ", ".join(map(str, others)),
                 np.count_nonzero(np.isin(below, others)), object_id,
             )  # fmt: skip
 

@@ -94,7 +94,7 @@ def find_levels(samples: Iterable[NDArray[Any]], choice: LevelsChoice, *, name: 
         levels, origin = _clip_range(samples), "the range of the clip's values"
     kind = f"{bits} bits" if bits else "more than 8 bits"
     _logger.warning(
-        "%s has %s per value: %g to %g, %s, become 0 to 255 (said once). `--levels type`, `--levels clip` and "
+        "%s has %s per value: %g to %g, %s, become 0 to 255 (reported once). `--levels type`, `--levels clip` and "
         "`--levels LOW:HIGH` choose another range.", name, kind, levels.low, levels.high, origin,
     )  # fmt: skip
     return levels

@@ -359,7 +359,7 @@ def _named_ids(decoded: DecodedMask, path: Path, void: VoidChoice, *, void_as: i
     """Return the ids of a mask, and say once what is not plain about its values."""
     value = _void_value(decoded, void)
     if decoded.is_black_and_white and value is None:
-        say_once("black and white", "Mask `%s` is black and white: taken as one object with id 1 (said once).", path)
+        say_once("black and white", "Mask `%s` is black and white: read as one object with id 1 (reported once).", path)
         is_object: NDArray[np.bool_] = decoded.ids != 0
         return is_object.astype(np.uint8)
     levels = mask_ids(decoded.ids, void=value)
@@ -367,7 +367,7 @@ def _named_ids(decoded: DecodedMask, path: Path, void: VoidChoice, *, void_as: i
         warn_of_void_rims(f"Mask `{path}`")
     elif void == "auto" and RIM_VALUE in levels and len(levels) > 1 and decoded.ids.dtype == np.uint8:
         say_once(
-            "void areas", "Mask `%s` has areas of 255 beside other ids: followed as an object like the others (said "
+            "void areas", "Mask `%s` has areas of 255 among other ids: tracked as an object like the others (reported "
             "once). If they mark pixels without an opinion, say so by `--void 255`.", path,
         )  # fmt: skip
     if decoded.is_grey:

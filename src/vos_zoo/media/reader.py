@@ -338,7 +338,7 @@ class PyAVVideo(VideoReader):
             if bits > _NARROW and not self._is_scaling_said:
                 self._is_scaling_said = True
                 _logger.warning(
-                    "Video `%s` has %d bits per colour; the range of this type becomes 0 to 255 (said once). "
+                    "Video `%s` has %d bits per colour; the range of this type becomes 0 to 255 (reported once). "
                     "`--levels clip` and `--levels LOW:HIGH` choose another range.", self.path, bits,
                 )  # fmt: skip
             pixels: NDArray[Any] = frame.to_ndarray(format="rgb24")
