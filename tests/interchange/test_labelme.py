@@ -94,7 +94,7 @@ def test_another_size_is_another_video(written):
 
 
 def test_no_shapes_are_no_masks(written):
-    with pytest.raises(MaskError, match="labelme, but holds no areas"):
+    with pytest.raises(MaskError, match="labelme, but holds no regions"):
         opened(written())
 
 
