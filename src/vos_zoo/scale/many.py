@@ -422,7 +422,7 @@ def _note_settings(store: Store, run: RunSettings) -> None:
         if other is not None and not run.overwrite:
             raise OutputExistsError(
                 f"`{store.address}` holds {other} and no {RUN_FILE} of a run. Expected a new folder, or that of a run "
-                "to go on with. Choose another one, or add to it with overwrite=True (`--overwrite`)."
+                "to resume. Choose another one, or add to it with overwrite=True (`--overwrite`)."
             )
     else:
         _compare_settings(store, run, text)

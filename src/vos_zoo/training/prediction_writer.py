@@ -352,7 +352,7 @@ def _check_folder(root: Path, settings: dict[str, Any]) -> None:
         if any(not entry.name.startswith(".") for entry in root.iterdir()):
             raise OutputExistsError(
                 f"`{root}` exists and holds no {RUN_FILE} of predictions. Expected a new folder, or that of a run to "
-                "go on with. Choose another one with `--predictions.folder`."
+                "resume. Choose another one with `--predictions.folder`."
             )
         return
     try:
