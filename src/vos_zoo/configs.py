@@ -109,7 +109,7 @@ def check_choice(name: str, value: object, choices: Any) -> None:
     _convert(value, choices, name)
 
 
-def check_choices(config: object) -> None:
+def check_choices(config: Any) -> None:
     """Check every field of a dataclass that takes one of a few values, for its ``__post_init__``.
 
     Python does not check annotations, and a network would compute something with an option that it does not know.

@@ -458,7 +458,7 @@ def _bits(frame: Any) -> int:
 def _orientation(frame: Any) -> int:
     # What `frame.side_data` gives holds the frame and is held by it, so that every decoded frame, of megabytes, would
     # wait for the garbage collector.
-    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # its stub lacks the argument
     return UPRIGHT if matrix is None else matrix_orientation(np.frombuffer(bytes(matrix), np.int32))
 
 
