@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import functools
 import reprlib
 import types
 from collections.abc import Mapping
@@ -131,13 +130,9 @@ def check_choices(config: Any) -> None:
         ...
         vos_zoo.errors.ConfigError: Frames.color is 'grey'. Expected one of 'rgb', 'bgr'.
     """
-    for name, hint in _choices_of(type(config)).items():
-        _convert(getattr(config, name), hint, f"{type(config).__name__}.{name}")
-
-
-@functools.cache
-def _choices_of(config_class: type) -> dict[str, Any]:
-    return {name: hint for name, hint in get_type_hints(config_class).items() if _has_choices(hint)}
+    for name, hint in get_type_hints(type(config)).items():
+        if _has_choices(hint):
+            _convert(getattr(config, name), hint, f"{type(config).__name__}.{name}")
 
 
 def _has_choices(hint: Any) -> bool:
