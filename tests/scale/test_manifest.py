@@ -172,6 +172,15 @@ def test_the_layout_of_own_data(tmp_path):
     ]
 
 
+def test_results_beside_the_clips_are_no_masks_for_them(tmp_path):
+    """As `segment-many clips --out masks` leaves them."""
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "dog.mp4").touch()
+    (tmp_path / "masks" / "dog").mkdir(parents=True)
+    for source in (tmp_path / "clips", tmp_path / "clips" / "*.mp4"):
+        assert [job.masks for job in open_list(source)] == [str(tmp_path / "clips" / "dog.png")]
+
+
 def test_what_is_no_list_is_refused(clips):
     with pytest.raises(ManifestError, match="is a single file"):
         open_list(clips / "clip1.mp4")

@@ -28,6 +28,9 @@ def optimize_network(network: ModuleT, device: torch.device | None = None, *, wi
     original within rounding of float32. It shares every parameter that did not have to change, and the original stays
     as it is, so that it can be trained and saved as before.
 
+    A network that is rearranged already costs next to nothing: the result shares everything with it. Whoever opens many
+    sessions hands such a one to all of them.
+
     Args:
         network: Any network; the result is in evaluation mode whatever this one's mode.
         device: Where the result lives; None means where the network is.
@@ -43,7 +46,7 @@ def optimize_network(network: ModuleT, device: torch.device | None = None, *, wi
         _fold_children(module)
     for module in list(optimized.modules()) if winograd else ():
         for name, child in module.named_children():
-            if isinstance(child, nn.Conv2d) and is_winograd_faster(child):
+            if isinstance(child, nn.Conv2d) and not isinstance(child, WinogradConv2d) and is_winograd_faster(child):
                 setattr(module, name, WinogradConv2d(child))
     for part in optimized.modules():
         if isinstance(part, nn.Conv2d) and not isinstance(part, WinogradConv2d):

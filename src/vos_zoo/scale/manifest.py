@@ -200,7 +200,9 @@ def _videos_in(folder: Path) -> list[Path]:
 def _masks_of(video: Path, masks: Path | None) -> str:
     """Find the masks of a video by its name; the likeliest place where there are none, for messages."""
     name = video.name if video.is_dir() else video.stem
-    places = [masks] if masks is not None else [video.parent.parent / "masks", video.parent]
+    # A folder `masks` beside any other folder of videos may well hold the results of an earlier run.
+    beside = [video.parent.parent / "masks"] if video.parent.name == "videos" else []
+    places = [masks] if masks is not None else [*beside, video.parent]
     for place in places:
         if (place / f"{name}.png").is_file():
             return str(place / f"{name}.png")

@@ -65,7 +65,8 @@ def segment_video(
 ) -> SegmentationReport:
     """Segment objects through a video and write one mask per frame.
 
-    Every mask is on disk before the next frame is segmented, so an interrupted run loses nothing.
+    Every mask is written while the next frame is segmented, so an interrupted run loses nothing that is
+    finished. One that is killed loses the frame it is at, and at most one mask that was still being written.
 
     Args:
         video: A video file, a folder of frames, a file of several images, ``"-"`` for standard input, an address such
@@ -115,11 +116,11 @@ def segment_video(
             frames and the last finished one, so masks may differ slightly from those of an uninterrupted run.
         redo: Update an earlier run: masks and absences that were added, changed or removed are detected, and only
             the frames from each of them to the next annotated frame, in the directions of the run, are segmented again;
-            for an object that is new or that no mask shows any more, all frames in which it is or was tracked. All
-            other masks stay as they are. An interrupted run or redo is also completed.
-        overwrite: Replace files in ``out`` that have the names of new ones, each once its successor is complete.
-        progress: Called with the number of finished frames and the number of all frames, after every frame. What it
-            raises stops the run within one frame; ``resume`` and ``redo`` continue it.
+            for an object that is new or that no mask shows any more, all frames in which it is followed now or was
+            before. All other masks stay as they are. Of a run or a redo that was stopped, the rest is segmented, too.
+        overwrite: Replace files in ``out`` that have the names of new ones, each when its successor is complete.
+        progress: Called with the number of finished frames and the number of all frames, as soon as a frame's mask is
+            written; by then, the next frame is segmented. What it raises stops the run; ``resume`` and ``redo`` continue it.
         on_frame: Called with every result as soon as its mask is written, before ``progress``.
 
     Raises:
