@@ -120,7 +120,8 @@ def segment_video(
             before. All other masks stay as they are. Of a run or a redo that was stopped, the rest is segmented, too.
         overwrite: Replace files in ``out`` that have the names of new ones, each when its successor is complete.
         progress: Called with the number of finished frames and the number of all frames, as soon as a frame's mask is
-            written; by then, the next frame is segmented. What it raises stops the run; ``resume`` and ``redo`` continue it.
+            written; by then, the next frame is segmented. What it raises stops the run; ``resume`` and ``redo``
+            continue it.
         on_frame: Called with every result as soon as its mask is written, before ``progress``.
 
     Raises:
