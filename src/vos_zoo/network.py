@@ -146,7 +146,7 @@ class MemoryCost:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network found out about one frame: its logits, and in subclasses what else it can use or show.
+    """What a network computed for one frame: its logits, and in subclasses what else it can use or show.
 
     Args:
         logits: One mask logit per object before aggregation, shape (B, O, H, W).
@@ -294,7 +294,7 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
     def predict(self, features: FeaturesT, memory: MemoryT) -> Prediction:
         """Segment the current frame, and return with its logits what ``memorize`` and ``view`` can use.
 
-        As pure as ``segment``. Networks that find out more than logits override it, and let ``segment`` call it.
+        As pure as ``segment``. Networks that compute more than logits override it, and let ``segment`` call it.
 
         Raises:
             EmptyMemoryError: If no frame has been memorised.

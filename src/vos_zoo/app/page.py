@@ -166,7 +166,7 @@ def answer(store: ProjectStore, request: Any) -> dict[str, Any]:
     """
     try:
         if not isinstance(request, dict):
-            raise UsageError("The question is no object.")
+            raise UsageError("The question is not an object.")
         action = _ACTIONS.get(str(request.get("action")))
         if action is None:
             raise UsageError(f"There is no action {request.get('action')!r}. Expected one of {', '.join(_ACTIONS)}.")

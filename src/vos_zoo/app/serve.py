@@ -63,7 +63,7 @@ class _ComponentMeta(MetaPathFinder):
 def _without_interface_files() -> Iterator[None]:
     """Keep Gradio from writing interface files for editors.
 
-    For every class of a component, Gradio parses its source and writes a ``.pyi`` file beside it, anew on each import.
+    For every class of a component, Gradio parses its source and writes a ``.pyi`` file beside it, again on each import.
     That is half the time of the import, and nothing that a server should do to an installed package.
     """
     finder = _ComponentMeta()

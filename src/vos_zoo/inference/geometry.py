@@ -91,6 +91,6 @@ def enlarge(planes: Tensor, size: tuple[int, int]) -> Tensor:
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """Return ImageNet's mean and standard deviation, (1, 3, 1, 1), which are copied to a device once."""
     with torch.inference_mode(False):
-        # The type is said, since PyTorch's default may be another while a program calls for the first time.
+        # The type is explicit, since PyTorch's default may be another while a program calls for the first time.
         values = torch.tensor((IMAGENET_MEAN, IMAGENET_STD), dtype=torch.float32, device=device).view(2, 1, 3, 1, 1)
         return values[0], values[1]

@@ -156,7 +156,7 @@ def label_pixels(
         probabilities: Final probabilities at working size without padding, (1 + O, h, w), background first.
         ids: Ids of the objects, in the order of the planes.
         size: (H, W) of the frame.
-        given: The user's mask of this frame, (H, W); None if there is none.
+        given: The user's mask of this frame, (H, W), or None.
         is_open: Where that mask has no opinion, (H, W); None means nowhere.
         annotated: Objects that the user gave or said to be absent. They win no pixel beside the given ones, unless
             ``is_open`` there.

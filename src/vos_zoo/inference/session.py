@@ -47,11 +47,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class FrameView:
-    """Something to look at beside the masks.
+    """A map to look at in addition to the masks.
 
     Args:
         map: One number of 0-1 per pixel, float32 (H, W) in the frame's own size.
-        means: Means over the frame that are worth a curve over time, by what they are called.
+        means: Means over the frame that are worth plotting over time, by name.
     """
 
     map: NDArray[np.float32]
@@ -91,40 +91,41 @@ class SessionEstimate:
 
 
 class VideoSession:
-    """Segment one video frame by frame, holding the current frame and the memory only.
+    """Segment one video frame by frame; only the current frame and the memory are held.
 
     Args:
         model: A name for :func:`vos_zoo.load_model`, a loaded model, or its network. Wrappers of PyTorch, such as
-            ``DataParallel``, are taken off.
-        size: How the network sees frames; masks come back in the frames' own size. A number is the short side in
-            pixels that larger frames are made smaller to; smaller frames keep their size (very small ones are
-            enlarged). A pair (height, width) is the size of all frames. None keeps every size. ``"native"`` is what
-            the network was made for: a short side of 480 pixels, or a fixed size (turned for upright videos).
-        device: Where this session's network runs: ``"auto"`` for the best device there is, or a name such as
-            ``"cuda:1"``. The model itself stays where it is. None means there, too, and for a name ``"auto"``.
+            ``DataParallel``, are removed.
+        size: How the network sees frames; masks always have the frames' own size. A number is a short side in pixels:
+            larger frames are scaled down to it, smaller ones keep their size (very small ones are enlarged). A pair
+            (height, width) is the size of all frames. None keeps every size. ``"native"`` is the size the network was
+            designed for: a short side of 480 pixels, or a fixed size (transposed for portrait videos).
+        device: Where this session's network runs: ``"auto"`` for the best available device, or a name such as
+            ``"cuda:1"``. The model itself does not move. None means the model's device, or ``"auto"`` if ``model`` is
+            a name.
         policy: What the memory keeps; None means the paper's policy, bounded.
         precision: Arithmetic of the network: ``fp32``; ``tf32`` for faster convolutions on CUDA devices; mixed
             precision in ``bf16`` or ``fp16``; or ``auto`` for what is fastest on this machine, which is measured on
             first use and remembered. See ``vos_zoo.inference.arithmetic``.
         max_memory_bytes: Budget for the memory in bytes, on top of the policy.
-        side_inputs: What the network takes beside frames and masks, opened, by its name among the network's
+        side_inputs: What the network takes in addition to frames and masks, opened, by its name among the network's
             ``side_inputs``.
         color: Order of the frames' colours: "rgb", or "bgr" as OpenCV reads them.
-        void: Value of pixels without an opinion in given masks: there, objects are segmented as if nothing had been
-            given. ``"auto"`` takes 255 for it where it rims objects; None means that every value is an id.
-        optimize: Run an equal network rearranged for inference, see ``vos_zoo.inference.optimize``. The weights are
-            those at this moment: later changes of the model do not reach the session. If false, the model itself is
+        void: Value of mask pixels that mean "no opinion": there, objects are segmented as without a mask. ``"auto"``
+            uses 255 if it rims objects; None means that every value is an id.
+        optimize: Run an equivalent network rearranged for inference, see ``vos_zoo.inference.optimize``. It uses the
+            current weights: later changes of the model do not affect the session. If false, the model itself is
             switched to evaluation mode, or copied if it is on another device.
-        compile: Compile the network's parts by ``torch.compile``: worth it for long videos, because the first frames
-            take up to minutes.
+        compile: Compile the network's parts with ``torch.compile``. This pays off for long videos, because the first
+            frames can take minutes.
         graphs: On CUDA devices, record what parts of the network launch and replay it: faster wherever launching takes
             longer than computing, for more device memory. Not used together with ``compile``.
 
     Raises:
         ConfigError: If an argument is out of range, there is no such device, nothing can be compiled on it, or the
             weights are not float32.
-        UsageError: If ``model`` is no model.
-        VosZooError: As :func:`vos_zoo.load_model` says, if ``model`` is a name.
+        UsageError: If ``model`` is not a model.
+        VosZooError: As for :func:`vos_zoo.load_model`, if ``model`` is a name.
 
     Example:
         >>> from vos_zoo.models.rde import RDEModule
@@ -251,14 +252,14 @@ class VideoSession:
                 booleans mark object 1, several of them objects 1 to N; see :func:`vos_zoo.media.arrays.to_mask`. Ids
                 that are new become tracked objects; ids already tracked are corrected. Objects that do not appear in
                 the mask are segmented as usual, outside the annotated pixels.
-            absent: Tracked objects that this frame does not show. Their masks are empty in it, and the memory learns
-                so; they stay tracked and may come back. :meth:`remove` forgets an object.
+            absent: Tracked objects that this frame does not show. Their masks are empty in it, and the memory
+                holds their absence; they stay tracked and may reappear. :meth:`remove` forgets an object.
 
         Returns:
-            The frame's mask. Annotated objects come back exactly as annotated.
+            The frame's mask. Annotated objects are returned exactly as annotated.
 
         Raises:
-            VideoError: If the frame is no RGB image or has another size than the frames before.
+            VideoError: If the frame is not an RGB image or has another size than the frames before.
             MaskError: If the mask holds no integers or has another size than the frame, or an absent object is not
                 tracked or in the mask.
             OutOfMemoryError: If the device runs out of memory; the session stays usable.
@@ -321,7 +322,7 @@ class VideoSession:
         self._objects, self._prediction = objects, None
 
     def watch(self, name: str) -> None:
-        """Compute also what costs extra for :meth:`view`, from the next frame on.
+        """Also compute a view that costs extra, from the next frame on; see :meth:`view`.
 
         Args:
             name: One of the network's ``views``.

@@ -75,7 +75,7 @@ class LocalEngine(Engine):
         return bool(self._processes)
 
     def submit(self, job: Job) -> None:
-        """Give a job to a free worker."""
+        """Return a job to a free worker."""
         next(process for process in self._processes if process.is_free).give(job)
 
     def wait(self, seconds: float) -> Sequence[Event]:

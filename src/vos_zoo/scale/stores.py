@@ -67,7 +67,7 @@ class Store(abc.ABC):
         """
 
     def read_text(self, name: str) -> str | None:
-        """Read a small file; None if there is none."""
+        """Read a small file, or None."""
         try:
             with self.open(name, "r") as file:
                 return str(file.read())
@@ -136,7 +136,7 @@ class RemoteStore(Store):
         place = f"{self._root}/{name}"
         with _reached(self.address):
             try:
-                # Bytes ahead of what is asked for, so that a long list is no request a row.
+                # Bytes ahead of what is asked for, so that a long list does not need one request per row.
                 options = {} if "b" in mode else {"encoding": "utf-8", "newline": _newline(mode)}
                 opened: IO[Any] = self._files.open(place, mode, **options)
                 return opened

@@ -69,7 +69,7 @@ class Outcome:
         error: Class of the error; empty if there is none.
         message: What was found, what was expected, what to do.
         record: What was made, as JSON data.
-        is_worker_sound: Whether the worker may go on; after an unforeseen error a fresh one is the safer choice.
+        is_worker_sound: Whether the worker may continue; after an unforeseen error a fresh one is the safer choice.
     """
 
     kind: str

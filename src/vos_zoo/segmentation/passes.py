@@ -54,7 +54,7 @@ class Pass:
         return self.positions[self.known :]
 
     def resumed(self, finished: int) -> Pass:
-        """Give the pass that goes on after so many of its frames have been segmented."""
+        """Return the pass that continues after this many of its frames have been segmented."""
         return replace(self, known=self.known + finished)
 
 
@@ -189,7 +189,7 @@ def _steps(
         number = numbers.get(reader.position(frame), one.known)
         given, absent = annotations.get(frame.name), annotations.absences.get(frame.name, frozenset())
         if number < one.known:
-            # The memory is built anew from what the user gave and, to start from where it goes on, from the last
+            # The memory is rebuilt from what the user gave and, for the place where the run continues, from the last
             # finished mask.
             if number == one.known - 1 and given is None:
                 given = _without(known_mask(frame.name), annotations.ids(next_name))
@@ -213,7 +213,7 @@ def _without(mask: Mask | None, ids: frozenset[int]) -> Mask | None:
 
 
 def nearest(annotated: Sequence[int], position: int) -> tuple[int | None, int | None]:
-    """Give the last position up to another one, and the first from it on, of a rising sequence."""
+    """Return the last position up to another one, and the first from it on, of a rising sequence."""
     place = bisect.bisect_right(annotated, position)
     before = annotated[place - 1] if place else None
     place = bisect.bisect_left(annotated, position)

@@ -195,7 +195,7 @@ class Run:
         return finished
 
     def _run_window(self, passes: list[Pass], finished: int) -> None:
-        """Run the passes over some frames, but for the first finished steps."""
+        """Run the passes over some frames, except for the first finished steps."""
         inputs = self._plan.inputs
         blender = None
         if any(one.blended for one in passes):
@@ -282,7 +282,7 @@ class Run:
         self._table.write(step.frame.index, name, result.objects, step.given)
 
     def _known_mask(self, one: Pass, name: str) -> Mask | None:
-        """Give the mask that a frame has now, from which a pass goes on."""
+        """Return the current mask of a frame, from which a pass continues."""
         if name in self._kept and self._reader.names.index(name) in one.kept:
             return self._kept.mask(name, self._reader.size)
         return self._finished_mask(name) if name in self._writer.done else None

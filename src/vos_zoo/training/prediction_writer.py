@@ -60,7 +60,7 @@ class PredictionWriter(BasePredictionWriter):
     begun, so that no device waits for another one, and one that dies leaves its videos to the others. Several runs with
     the same settings may share the folder.
 
-    A video's folder appears under its name when it is whole, whatever happens; a run that stopped goes on with the
+    A video's folder appears under its name only once it is complete; a run that stopped continues with the
     videos that have no folder yet, also on another number of devices. A video that cannot be segmented is noted in
     ``failures.jsonl`` and left out. The first device waits for the others of its run; whoever finds all videos finished
     zips them.
@@ -350,7 +350,7 @@ def _settings(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]
 
 
 def _fingerprint(network: nn.Module) -> str:
-    """Give a short name to the weights: a training run keeps changing the file that they came from."""
+    """Return a short name to the weights: a training run keeps changing the file that they came from."""
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
@@ -374,19 +374,19 @@ def _check_folder(root: Path, settings: dict[str, Any]) -> None:
         if any(not entry.name.startswith(".") for entry in root.iterdir()):
             raise OutputExistsError(
                 f"`{root}` exists and holds no {RUN_FILE} of predictions. Expected a new folder, or that of a run to "
-                "go on with. Choose another one with `--predictions.folder`."
+                "resume. Choose another one with `--predictions.folder`."
             )
         return
     try:
         changed = changed_settings(run_file, settings)
     except ValueError as error:
         raise ConfigError(
-            f"`{run_file}` is damaged ({error}), so its run cannot go on. Choose another folder with "
+            f"`{run_file}` is damaged ({error}), so its run cannot be resumed. Choose another folder with "
             "`--predictions.folder`."
         ) from error
     if changed:
         raise ConfigError(
-            f"The predictions in `{root}` were made with other settings: {'; '.join(changed)}. Go on with the same "
+            f"The predictions in `{root}` were made with other settings: {'; '.join(changed)}. Continue with the same "
             "ones, or choose another folder with `--predictions.folder`."
         )
 
