@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from testing.clips import FRAMES
@@ -399,12 +400,22 @@ def test_a_run_to_redo_keeps_its_frames_apart(tmp_path, small_clip, given, optio
 POINTS = [4, 11, 25, 34]
 
 
+@pytest.fixture
+def one_thread():
+    """As in the killed processes: sums in another order may change a pixel of an untrained network."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def words_of(clip, given, out, model, *more):
     words = ["segment", str(clip.frames), str(given), "--out", str(out), "--model", str(model)]
     return [*words, "--device", "cpu", "--size", "32", *more]
 
 
 @pytest.mark.skipif(not CAN_KILL, reason="processes are killed as POSIX does it")
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("direction", ["backward", "both"])
 def test_a_killed_run_loses_nothing_and_goes_on(small_clip, options, given, direction, tiny_model, tmp_path):
     points = [point for point in POINTS if direction == "both" or point < 30]
@@ -437,6 +448,7 @@ def test_a_killed_run_loses_nothing_and_goes_on(small_clip, options, given, dire
 
 
 @pytest.mark.skipif(not CAN_KILL, reason="processes are killed as POSIX does it")
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("direction", ["backward", "both"])
 def test_a_killed_redo_is_finished_by_another(small_clip, options, given, direction, tiny_model, tmp_path):
     first = tmp_path / "first"
