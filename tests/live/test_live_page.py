@@ -223,7 +223,7 @@ def overlap(one, other):
 def test_brush_eraser_undo_and_objects(visit, folder, tmp_path):
     for number in range(2):
         Image.fromarray(np.full((80, 120, 3), 90, np.uint8)).save(tmp_path / f"{number}.png")
-    page = visit(folder)
+    page = visit(folder, viewport={"width": 800, "height": 1200})
     page.set_input_files("#files", [tmp_path / "0.png", tmp_path / "1.png"])
     idle(page)
     area = page.locator("#overlay").bounding_box()
@@ -318,3 +318,22 @@ def test_resampling_is_that_of_the_runtime(visit, folder, size, result):
     np.testing.assert_array_equal(np.reshape(frame, (*result, 3)), resize_frame(pixels, result))
     np.testing.assert_allclose(np.reshape(smooth, result), resize_plane(plane, result), rtol=0, atol=1e-6)
     np.testing.assert_array_equal(places, nearest(size[1], result[1]))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_masks_are_read_as_they_are_stored(visit, folder, mode):
+    ids = np.random.default_rng(2).integers(0, 2 if mode == "1" else 7, (33, 45), dtype=np.uint8)
+    ids[:, 20:] = ids[:1, 20:]  # rows that a PNG stores as differences
+    image = Image.fromarray(ids == 1) if mode == "1" else Image.fromarray(ids)
+    if mode == "P":
+        image.putpalette(list(range(21)))  # seven colours, of four bits each
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    found = visit(folder).evaluate(
+        """async (bytes) => {
+            const { readMask } = await import("./masks.js");
+            return [...(await readMask(Uint8Array.from(bytes), "mask.png")).ids];
+        }""",
+        list(file.getvalue()),
+    )
+    np.testing.assert_array_equal(np.reshape(found, ids.shape), ids)
