@@ -5,7 +5,7 @@ import { PageError } from "./errors.js";
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const GREY = 0;
 const PALETTE = 3;
-const EXPECTED = "Expected a PNG with one object id per pixel, palette or greyscale of 8 bits.";
+const EXPECTED = "Expected a PNG with one object id per pixel, palette or greyscale of 8 bits. Save it in that form.";
 
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte;

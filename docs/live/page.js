@@ -384,10 +384,10 @@ async function follow() {
       paint();
       done += 1;
       const rate = done / ((performance.now() - began) / 1000);
-      const left = done < count ? ` · ${duration((count - done) / rate)} left` : "";
+      const left = done < count && !state.isStopped ? ` · ${duration((count - done) / rate)} left` : "";
       showProgress(done / count, `${done} of ${count} frames · ${rate.toFixed(rate < 10 ? 1 : 0)} frames/s${left} · ${facts.how}`);
     }
-    if (state.isStopped) say(`Stopped after ${done} frames, which are kept. Correct the last one if needed, and follow on.`);
+    if (state.isStopped) say(`Stopped after ${done} ${done === 1 ? "frame, which is" : "frames, which are"} kept. Correct the last one if needed, and follow on.`);
   } finally {
     at("stop").hidden = true;
   }
