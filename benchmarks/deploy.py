@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,18 @@ def export_all(arguments: argparse.Namespace, place: Path) -> dict[str, int]:
     return packages
 
 
+def open_session(kind: str, model: str, graphs: Path, *, size: int | str, threads: int) -> Any:
+    """Open a session of a kind; those of ONNX Runtime find their graphs in a folder of the kind's name."""
+    name, _, precision = kind.partition("-")
+    if name == "torch":
+        from vos_zoo import VideoSession
+
+        return VideoSession(model, device="cpu", size=size, precision=precision or "fp32")
+    from vos_zoo.runtime import GraphSession
+
+    return GraphSession(graphs / kind, size=size, threads=threads)
+
+
 def measure(arguments: argparse.Namespace, place: Path) -> list[dict]:
     rows = []
     for objects in arguments.objects:
@@ -113,15 +126,7 @@ def work(arguments: argparse.Namespace, kind: str, objects: str) -> int:
     for index in range(count):
         left = index * width // count
         mask[height // 4 : height // 2, left + width // (4 * count) : left + width // (2 * count)] = index + 1
-    name, _, precision = kind.partition("-")
-    if name == "torch":
-        from vos_zoo import VideoSession
-
-        session = VideoSession(arguments.model, device="cpu", size=arguments.size, precision=precision or "fp32")
-    else:
-        from vos_zoo.runtime import GraphSession
-
-        session = GraphSession(arguments.graphs / kind, size=arguments.size, threads=arguments.threads)
+    session = open_session(kind, arguments.model, arguments.graphs, size=arguments.size, threads=arguments.threads)
     seconds = []
     for number in range(arguments.frames + 2):
         begin = time.perf_counter()

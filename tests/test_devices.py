@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vos_zoo.devices import computes_bf16, find_device
+from vos_zoo.devices import computes_in, find_device
 from vos_zoo.errors import ConfigError
 
 
@@ -37,6 +37,7 @@ def test_devices_that_do_not_exist(monkeypatch, device, words):
         find_device(device)
 
 
-def test_a_gpu_computes_bf16_and_a_processor_if_torch_says_so(monkeypatch):
-    assert computes_bf16("cuda")
-    assert computes_bf16("cpu") is torch.ops.mkldnn._is_mkldnn_bf16_supported()
+def test_a_gpu_computes_in_half_precision_and_a_processor_if_torch_says_so():
+    assert computes_in(torch.bfloat16, "cuda")
+    assert computes_in(torch.bfloat16, "cpu") is torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert computes_in(torch.float16, "cpu") is torch.ops.mkldnn._is_mkldnn_fp16_supported()

@@ -8,7 +8,7 @@ import torch
 
 from vos_zoo.errors import ConfigError
 
-__all__ = ["computes_bf16", "find_device", "peak_memory"]
+__all__ = ["computes_in", "find_device", "peak_memory"]
 
 
 def find_device(device: str | torch.device = "auto") -> torch.device:
@@ -44,19 +44,21 @@ def find_device(device: str | torch.device = "auto") -> torch.device:
     return found
 
 
-def computes_bf16(device: str | torch.device) -> bool:
-    """Say whether a device computes in bfloat16 by itself.
+def computes_in(dtype: torch.dtype, device: str | torch.device) -> bool:
+    """Say whether a device computes in a type of half precision by itself.
 
-    A processor that does not (one without AVX-512 or AMX) still gives right results, but many times slower than
-    in float32.
+    A processor that does not (for bfloat16, one without AVX-512 or AMX) still gives right results, but many times
+    slower than in float32.
 
     Args:
+        dtype: ``torch.bfloat16`` or ``torch.float16``.
         device: A device that exists.
     """
     if torch.device(device).type != "cpu":
         return True
     # None of torch's public functions tells.
-    probe = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    name = "_is_mkldnn_bf16_supported" if dtype == torch.bfloat16 else "_is_mkldnn_fp16_supported"
+    probe = getattr(torch.ops.mkldnn, name, None)
     return probe is None or bool(probe())
 
 

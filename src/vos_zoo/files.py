@@ -140,7 +140,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        if error.errno is not None and error.filename in (None, str(partial)):
+        if error.errno is not None and (error.filename is None or _is_below(error.filename, partial)):
             raise _under_name(error, path) from error
         raise
     finally:
@@ -170,11 +170,16 @@ def staged_path(path: str | Path, place: Callable[[Path, Path], None] | None = N
         yield stage / path.name
         (_rename if place is None else place)(stage / path.name, path)
     except OSError as error:
-        if error.errno is not None and str(error.filename or stage).startswith(str(stage)):
+        if error.errno is not None and _is_below(error.filename or stage, stage):
             raise _under_name(error, path) from error
         raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _is_below(name: str | Path, path: Path) -> bool:
+    """Tell whether a name is a path or in it. FFmpeg is given absolute ones, and its errors have them."""
+    return Path(name).absolute().is_relative_to(path.absolute())
 
 
 def _under_name(error: OSError, path: Path) -> OSError:

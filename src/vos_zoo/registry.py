@@ -384,7 +384,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         config_class="vos_zoo.models.dmn_aoa.config:DMNAOAConfig",
         network_class="vos_zoo.models.dmn_aoa.network:DMNAOANetwork",
         module_class="vos_zoo.models.dmn_aoa.lightning_module:DMNAOAModule",
-        not_portable="it aligns objects with a number of proposals that differs from frame to frame",
+        not_portable="it aligns objects with proposals that Python and OpenCV find, in a number that differs from frame "
+        "to frame",
         variants=(
             Variant("r50", "r50", "the paper's size, ResNet-50 base features"),
             Variant("r101", "r101", "the paper's larger size, ResNet-101 base features"),

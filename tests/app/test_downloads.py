@@ -10,6 +10,7 @@ import pytest
 from testing.videos import clip, write_video
 from vos_zoo.app.downloads import DOWNLOADS, make_download
 from vos_zoo.app.limits import AppLimits
+from vos_zoo.app.pictures import FramePictures
 from vos_zoo.app.project import AppProject
 from vos_zoo.errors import ConfigError, MissingFileError
 from vos_zoo.media.reader import open_video
@@ -21,7 +22,9 @@ from vos_zoo.segmentation.project import ProjectSettings, read_project
 def project(tmp_path_factory, tiny_model):
     place = tmp_path_factory.mktemp("downloads")
     video = write_video(place / "clip.mp4", clip(4))
-    made = AppProject(video, "clip.mp4", place / "project", AppLimits())
+    pictures = FramePictures(video, place / "project" / "pictures", AppLimits())
+    list(pictures.write())
+    made = AppProject(pictures, place / "project", AppLimits())
     with pytest.raises(MissingFileError, match="no masks yet"):
         make_download(made, "masks")
     made.rename(1, "block")

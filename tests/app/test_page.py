@@ -16,7 +16,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-ACTIONS = ["state", "picture", "mask", "edit", "undo", "add", "rename"]
+ACTIONS = ["state", "picture", "mask", "edit", "undo", "add", "rename", "stop"]
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +53,15 @@ def test_a_prompt_is_drawn_and_shown(store):
 def test_a_wrong_prompt_has_the_librarys_message(store):
     prompt = {"kind": "box", "object_id": 1, "left": 5, "top": 5, "right": 5, "bottom": 9}
     assert "no area" in answer(store, {"key": store.key, "action": "edit", "frame": 0, "prompt": prompt})["error"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")])
+def test_too_little_memory_is_said(store, monkeypatch, error):
+    def refuse(*arguments):
+        raise error
+
+    monkeypatch.setattr("vos_zoo.app.project.AppProject.edit", refuse)
+    prompt = {"kind": "brush", "object_id": 1, "line": [[9, 9]], "radius": 3, "erase": False}
+    request = {"key": store.key, "action": "edit", "frame": 1, "prompt": prompt}
+    assert "too little memory" in answer(store, request)["error"]
+    assert answer(store, {"key": store.key, "action": "state"})["pending"] == 0

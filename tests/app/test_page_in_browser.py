@@ -22,6 +22,36 @@ from vos_zoo.media.masks import read_mask
 pytestmark = pytest.mark.browser
 
 SIZE = 120, 160
+
+UNNAMED = """() => [...document.querySelectorAll("button, input, select, textarea, canvas")]
+  .filter((part) => part.checkVisibility() && part.type !== "file")
+  .filter((part) => !(part.getAttribute("aria-label") || part.title || part.innerText
+    || (part.labels && [...part.labels].some((label) => label.innerText.trim()))))
+  .map((part) => part.outerHTML.slice(0, 200))"""
+"""Visible controls that a screen reader has no name for."""
+
+PALE = """() => {
+  const numbers = (colour) => colour.match(/[0-9.]+/g).map(Number);
+  const luminance = (colour) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, channel) => {
+    const value = colour[channel] / 255;
+    return sum + weight * (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  }, 0);
+  const background = (part) => {
+    for (let place = part; place; place = place.parentElement) {
+      const colour = numbers(getComputedStyle(place).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  return [...document.querySelectorAll("body *")].filter((part) => part.checkVisibility() && !part.disabled
+    && [...part.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()))
+    .map((part) => {
+      const colours = [numbers(getComputedStyle(part).color), background(part)];
+      const [one, other] = colours.map(luminance).sort((a, b) => b - a);
+      return [part.innerText, (one + 0.05) / (other + 0.05)];
+    }).filter(([text, ratio]) => ratio < 4.5);
+}"""
+"""Texts whose contrast is below 4.5, which WCAG 2.2 asks for (success criterion 1.4.3)."""
 FRAMES = 10
 
 
@@ -121,6 +151,10 @@ class Page:
             self.tab.mouse.move(*self.place(*point))
         self.tab.mouse.up()
 
+    def choose(self, field, option):
+        self.tab.get_by_label(field).first.click()
+        self.tab.get_by_role("option", name=option, exact=True).click()
+
     def go_to(self, frame):
         self.tab.get_by_role("slider", name="Frame").fill(str(frame))
         self.wait(frame=frame)
@@ -160,8 +194,14 @@ def test_from_a_clip_to_its_masks_and_back(page, clip, tmp_path):
     page.wait(pending=1)
     page.button("Track").click()
     page.wait(runs=2, pending=0)
+    page.choose("Model", "stcn")
+    page.choose("Size that the model sees", "240 pixels (fast)")
+    page.tab.get_by_label("Backwards").check()
     page.tab.reload()
     page.wait(runs=2, finished=FRAMES)
+    assert page.tab.get_by_label("Model").first.input_value() == "stcn"
+    assert page.tab.get_by_label("Size that the model sees").first.input_value() == "240 pixels (fast)"
+    assert page.tab.get_by_label("Backwards").is_checked()
 
     masks = page.download("Masks (PNG)", tmp_path / "squares_masks.zip")
     project = page.download("Project file", tmp_path / "project.json")
@@ -201,7 +241,7 @@ def test_two_tabs_do_not_mix(browser, address, clip):
     first, second = Page(context, address), Page(context, address)
     first.upload(clip)
     first.wait(frame=0)
-    assert not second.tab.locator(".vz-main").is_visible()
+    assert not second.tab.locator(".vz-stage").is_visible()
     second.button("Take the example").click()
     second.wait(frame=0)
     first.tab.reload()
@@ -232,6 +272,36 @@ def test_keys_move_choose_and_undo(page, clip):
     page.button("Pause").wait_for()
 
 
+def test_opening_shows_progress_and_can_be_stopped(page, clip, tmp_path):
+    page.upload(clip)
+    page.wait(frame=0)
+    long = write_video(
+        tmp_path / "long.mp4", [np.full((720, 1280, 3), number % 256, np.uint8) for number in range(400)]
+    )
+    page.upload(long)
+    page.tab.locator(".vz-progress span", has_text="of 400 frames").wait_for()
+    page.button("Stop").click()
+    page.tab.locator(".vz-message", has_text="not opened").wait_for()
+    page.drag((16, 16), (64, 64))  # the project before is still there
+    page.wait(pending=1)
+
+
+def test_an_error_that_comes_twice_is_shown_twice(page, clip):
+    page.upload(clip)
+    page.wait(frame=0)
+    for _ in range(2):
+        page.button("Track").click()
+        assert "pointed out" in page.error()
+        assert not page.tab.locator(".vz-progress").is_visible()
+
+
+def test_every_control_has_a_name_and_every_text_a_contrast(page, clip):
+    page.upload(clip)
+    page.wait(frame=0)
+    assert page.tab.evaluate(UNNAMED) == []
+    assert page.tab.evaluate(PALE) == []
+
+
 def test_what_is_no_video_is_refused_in_the_librarys_words(page, tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_text("<!DOCTYPE html><title>404</title>")
@@ -245,4 +315,4 @@ def test_300_mebibytes_are_refused(page, tmp_path):
         file.truncate(300 * 2**20)
     page.upload(path)
     page.tab.get_by_text("exceed", exact=False).first.wait_for()
-    assert not page.tab.locator(".vz-main").is_visible()
+    assert not page.tab.locator(".vz-stage").is_visible()

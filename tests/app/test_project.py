@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 
 import numpy as np
 import pytest
 
 from testing.videos import clip, write_video
 from vos_zoo.app.limits import AppLimits
+from vos_zoo.app.pictures import FramePictures
 from vos_zoo.app.project import AppProject
-from vos_zoo.errors import LimitError, OutputInUseError, PromptError, VideoError
+from vos_zoo.app.turns import Turns
+from vos_zoo.errors import LimitError, OutputInUseError, PromptError
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.prompts import Box, Brush, Points
 from vos_zoo.segmentation.project import ProjectSettings
@@ -34,7 +38,10 @@ def make(tmp_path):
     def make_project(frames=6, limits=None, **options):
         video = write_video(tmp_path / "clip.mp4", clip(frames))
         folder = tmp_path / f"project{len(made)}"
-        made.append(AppProject(video, "clip.mp4", folder, limits or AppLimits(), **options))
+        limits = limits or AppLimits()
+        pictures = FramePictures(video, folder / "pictures", limits)
+        assert list(pictures.write()) == list(range(1, frames + 1))
+        made.append(AppProject(pictures, folder, limits, **options))
         return made[-1]
 
     yield make_project
@@ -130,7 +137,42 @@ def test_a_generator_that_is_closed_stops_tracking(make, forward):
     with pytest.raises(OutputInUseError, match="Stop first"):
         project.undo()
     previews.close()
+    wait_until(lambda: not project.is_running)
+    assert len(project.state()["finished"]) < 8
+
+
+def test_who_waits_is_told_and_can_stop_or_leave(make, forward):
+    turns = Turns(waiting=1)
+    busy, may_end = threading.Event(), threading.Event()
+    turns.take(lambda: (busy.set(), may_end.wait(60)))
+    assert busy.wait(60)
+    project = make(turns=turns)
+    project.edit(0, Brush(1, [(20.5, 16.5)], 6))
+    previews = project.track(forward)
+    assert next(previews).ahead == 1
+    assert project.is_running
+    with pytest.raises(LimitError, match="places in the line"):
+        next(make(turns=turns).track(forward))
+    project.stop()
+    *_, last = previews
+    assert (last.is_last, last.message) == (True, "Stopped.")
     assert not project.is_running
+    left = project.track(forward)
+    next(left)
+    left.close()
+    assert not project.is_running
+    may_end.set()
+    *_, last = project.track(forward)
+    assert last.message == ""
+    assert project.state()["runs"] == 1
+
+
+def wait_until(is_so):
+    for _ in range(6000):
+        if is_so():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")
 
 
 def test_nothing_pointed_out_is_said(make, forward):
@@ -155,14 +197,6 @@ def test_out_of_memory_leaves_the_project_alive(make, forward, monkeypatch):
     assert last.message == ""
 
 
-@pytest.mark.parametrize(
-    ("limits", "message"), [(AppLimits(frames=3), "6 frames"), (AppLimits(pixels=100), "64x48 pixels")]
-)
-def test_a_video_beyond_the_limits_is_refused(make, limits, message):
-    with pytest.raises(LimitError, match=message):
-        make(limits=limits)
-
-
 def test_running_time_is_limited(make, forward):
     project = make(limits=AppLimits(running_seconds=0.0))
     project.edit(0, Brush(1, [(20.5, 16.5)], 6))
@@ -179,10 +213,3 @@ def test_objects_are_limited_and_renamed(make):
     project.rename(1, "  a   bird ")
     project.rename(2, "")
     assert [entry["name"] for entry in project.state()["objects"]] == ["a bird", "object 2"]
-
-
-def test_a_broken_video_has_the_librarys_message(tmp_path):
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(b"\0" * 100)
-    with pytest.raises(VideoError, match="zero bytes"):
-        AppProject(path, "clip.mp4", tmp_path / "project", AppLimits())

@@ -34,7 +34,7 @@ def test_each_visitor_has_a_project_that_only_its_key_finds(video):
 def test_the_name_of_an_upload_leads_nowhere_else(video):
     store = ProjectStore(AppLimits())
     project = store.get(store.create(video, "../../etc/clip.mp4"))
-    assert project.video == project.folder / "clip.mp4"
+    assert project.video == project.folder / "video" / "clip.mp4"
     store.close()
 
 
@@ -64,5 +64,40 @@ def test_a_large_file_is_refused_and_leaves_nothing(video):
     store = ProjectStore(AppLimits(upload_bytes=100))
     with pytest.raises(LimitError, match="up to 0"):
         store.create(video, "a.mp4")
-    assert not list(store.folder.iterdir())
+    assert folders(store) == []
     store.close()
+
+
+def test_opening_says_how_far_it_is(video):
+    store = ProjectStore(AppLimits())
+    steps = list(store.open(video, "a.mp4"))
+    assert [(step.done, step.total, step.is_ready) for step in steps] == [
+        (0, 3, False),
+        (1, 3, False),
+        (2, 3, False),
+        (3, 3, False),
+        (3, 3, True),
+    ]
+    assert store.get(steps[-1].key).state()["frames"] == 3
+    store.close()
+
+
+def test_opening_can_be_stopped_or_left(video):
+    store = ProjectStore(AppLimits(projects=1))
+    opening = store.open(video, "a.mp4")
+    key = next(opening).key
+    with pytest.raises(LimitError, match="as many projects"):
+        store.create(video, "b.mp4")
+    store.stop(key)
+    assert list(opening) == []
+    assert folders(store) == []
+    left = store.open(video, "a.mp4")
+    next(left)
+    left.close()
+    assert folders(store) == []
+    store.create(video, "b.mp4")
+    store.close()
+
+
+def folders(store):
+    return [path for path in store.folder.iterdir() if path.is_dir()]

@@ -79,6 +79,24 @@ def test_a_full_disk_is_one_message(
     assert main([*words, "--overwrite"] if "export" not in name else [*words[:-1], str(tmp_path / "again")]) == 0
 
 
+@pytest.mark.parametrize("name", ["segment", "segment with overlay"])
+def test_the_file_that_was_asked_for_is_named(
+    name: str,
+    small_clip: SmallClip,
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments, size = COMMANDS[name]
+    with file_size_limit(size):
+        assert main(arguments(small_clip, tiny_model, Path("out"))) == 2
+    message = capsys.readouterr().err
+    assert "no space is left on the disk at out/" in message
+    assert ".part" not in message
+
+
 @pytest.mark.parametrize("kind", EXPORT_FORMATS)
 def test_an_export_of_masks_to_a_full_disk(
     kind: str, small_clip: SmallClip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -91,6 +109,7 @@ def test_an_export_of_masks_to_a_full_disk(
     message = capsys.readouterr().err
     assert code == 2, message
     assert "no space is left on the disk" in message
+    assert ".part" not in message
     assert not list((tmp_path / "new").iterdir())
     assert main(words) == 0
 

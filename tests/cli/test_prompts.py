@@ -74,10 +74,12 @@ def test_masks_may_stand_behind_options(small_clip, tiny_model, tmp_path):
         (["--box", "1:5,5,20,20", "--start", "2"], "not segmented: 00000"),
         (["--box", "1:5,5,20,20", "--save-prompt", "picture.xyz"], "must end in one of"),
         (["--prompts", "none.json"], "no file of prompts"),
+        (["--prompts", "empty.json"], "`empty.json` holds no prompts"),
     ],
 )
 def test_bad_prompts_write_nothing(capsys, small_clip, tiny_model, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.json").write_text('{"version": 1, "frames": {}}')
     assert segment(small_clip, tiny_model, tmp_path / "out", *words) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.png"))

@@ -87,7 +87,7 @@ def test_graphs_for_a_number_of_objects_give_the_same_and_refuse_more(tmp_path):
     ("name", "overrides", "reason"),
     [
         ("giel", {}, "GIEL cannot be exported: its support frames are chosen anew"),
-        ("dmn_aoa", {}, "DMN-AOA cannot be exported: it aligns objects with a number of proposals"),
+        ("dmn_aoa", {}, "DMN-AOA cannot be exported: it aligns objects with proposals that Python and OpenCV find"),
         ("rde", {"memory_entries": ("all",)}, "'all' grows with the video"),
         ("hs2s", {"merge": "argmax"}, "at every pixel it keeps one object of all"),
         ("tsn", {"streams": "pixel"}, "its memory has another form"),

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vos_zoo import VideoSession
 from vos_zoo.errors import ConfigError
-from vos_zoo.inference.arithmetic import arithmetic, check_precision, store_weights
+from vos_zoo.inference.arithmetic import _warn_once, arithmetic, check_precision, store_weights
 from vos_zoo.models.stcn import STCNConfig, STCNNetwork
 
 CPU = torch.device("cpu")
@@ -74,6 +74,19 @@ def test_unknown_precisions_are_refused() -> None:
         check_precision("fp8")
 
 
+@pytest.mark.parametrize(("precision", "is_said"), [("fp32", False), ("bf16", True), ("fp16", True)])
+def test_a_processor_that_emulates_a_precision_is_told_of_once(
+    precision: Any, is_said: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vos_zoo.inference.arithmetic.computes_in", lambda *_: False)
+    _warn_once.cache_clear()
+    for _ in range(2):
+        VideoSession(STCNNetwork(STCNConfig.tiny()), size=None, precision=precision)
+    said = [record.getMessage() for record in caplog.records if "by itself" in record.getMessage()]
+    assert len(said) == is_said
+    assert all(f"cpu does not compute in {precision}" in text and "'auto'" in text for text in said)
+
+
 class Casts(TorchDispatchMode):
     """Counts what is cast to another type and is no smaller than a weight may be."""
 
@@ -91,7 +104,7 @@ class Casts(TorchDispatchMode):
 @pytest.mark.parametrize("is_stored", [False, True])
 def test_no_weight_is_cast_for_a_frame(is_stored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not is_stored:
-        monkeypatch.setattr("vos_zoo.inference.session.store_weights", lambda *_: None)
+        monkeypatch.setattr("vos_zoo.inference.arithmetic.store_weights", lambda *_: None)
     session = VideoSession(STCNNetwork(STCNConfig.tiny()), size=None, precision="bf16")
     mask = np.zeros((32, 48), np.int32)
     mask[8:24, 8:24] = 1

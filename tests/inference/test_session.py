@@ -79,12 +79,11 @@ def same(results, others):
         ((7, 255), np.uint8, np.uint8),
         ((7, 255), np.int64, np.uint8),
         ((7, 300, 65535), np.uint16, np.uint16),
-        ((-5, 3), np.int16, np.int32),
-        ((2**31 - 1, -(2**31)), np.int64, np.int32),
+        ((5, 3), np.int16, np.uint8),
         ((1, 2**31 - 1), np.uint64, np.int32),
     ],
 )
-def test_ids_are_any_integers(stcn, ids, dtype, kind):
+def test_ids_are_any_whole_numbers_from_1_on(stcn, ids, dtype, kind):
     mask = boxes(ids, dtype=dtype)
     results = run(VideoSession(stcn, size=None), {0: mask})
     assert (results[0].mask == mask).all()
@@ -97,7 +96,7 @@ def test_ids_are_any_integers(stcn, ids, dtype, kind):
 
 def test_the_type_of_masks_grows_with_the_ids_and_never_shrinks(stcn):
     session = VideoSession(stcn, size=None)
-    steps = [None, boxes([3]), boxes([300]), boxes([-1]), None]
+    steps = [None, boxes([3]), boxes([300]), boxes([70_000]), None]
     kinds = [session.step(frame, mask).mask.dtype for frame, mask in zip(FRAMES, steps, strict=False)]
     for object_id in session.object_ids:
         session.remove(object_id)
@@ -105,7 +104,7 @@ def test_the_type_of_masks_grows_with_the_ids_and_never_shrinks(stcn):
     assert kinds == [np.uint8, np.uint8, np.uint16, np.int32, np.int32, np.int32]
 
 
-@pytest.mark.parametrize("object_id", [2**31, -(2**31) - 1, 2**40])
+@pytest.mark.parametrize("object_id", [2**31, 2**40])
 def test_ids_beyond_32_bits_are_refused(stcn, object_id):
     with pytest.raises(MaskError, match=f"object id {object_id}. Expected ids that fit 32 bits"):
         VideoSession(stcn, size=None).step(FRAMES[0], boxes((object_id,), dtype=np.int64))
@@ -379,6 +378,10 @@ def test_what_is_no_rgb_frame_is_refused(stcn, frame):
         (np.zeros((*SIZE, 3), np.uint8), "has shape"),
         (np.zeros((1, *SIZE), np.uint8), "has shape"),
         (np.zeros(SIZE, np.float32), "type float32"),
+        (
+            boxes((-1, 1)),
+            r"The mask of frame 0 holds the value -1\. Object ids are .* from 1 on.*void=-1 \(`--void -1`\)",
+        ),
         (np.zeros(SIZE[::-1], np.uint8), "40x56 pixels, its frame 56x40"),
         (np.zeros((20, 28), np.uint8), "28x20 pixels, its frame 56x40"),
     ],

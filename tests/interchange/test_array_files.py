@@ -9,10 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from testing.annotations import TRUTH, export, masks_in, named_errors, opened
+from testing.annotations import SIZE, TRUTH, export, masks_in, named_errors, names, opened
 from testing.bombs import odd_zip
 from vos_zoo.errors import MaskError
 from vos_zoo.interchange.array_exporter import ArrayExporter
+from vos_zoo.interchange.opening import open_masks
+from vos_zoo.media.mask_values import VOID
+from vos_zoo.media.masks import write_mask
 
 STACK = np.stack([TRUTH[0] == 1, TRUTH[0] == 2])
 
@@ -129,3 +132,25 @@ def test_another_archive_is_to_be_unpacked(tmp_path):
 def test_any_array_gives_masks_or_a_named_error(saved, array):
     with named_errors("a.npy"):
         masks_in(saved(array), size=(3, 3))
+
+
+def test_values_below_0_are_refused_or_void(saved):
+    stack = np.stack(TRUTH).astype(np.int16)
+    stack[1, 0, :5] = -1
+    with pytest.raises(MaskError, match=r"Mask 1 of `.*` holds the value -1\. Object ids are.*--void -1"):
+        masks_in(saved(stack))
+    given = open_masks(saved(stack), names(3), SIZE, void=-1)
+    np.testing.assert_array_equal(given.get("00001"), stack[1])
+    with pytest.raises(MaskError, match=r"Mask 0 of `.*` holds the value -1"):
+        masks_in(saved(np.where(stack == 0, -1, stack > 0).astype(np.int8)))
+
+
+@pytest.mark.parametrize("void", ["auto", 255, None])
+def test_void_means_the_same_as_in_images(saved, tmp_path, void):
+    mask = np.zeros(SIZE, np.uint8)
+    mask[5:15, 5:25] = 255
+    mask[6:14, 6:24] = 2
+    write_mask(tmp_path / "ids" / "00000.png", mask)
+    found = [open_masks(path, names(3), SIZE, void=void).get("00000") for path in (saved(mask), tmp_path / "ids")]
+    np.testing.assert_array_equal(*found)
+    assert (found[0] == VOID).any() == (void is not None)

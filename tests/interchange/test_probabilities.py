@@ -56,6 +56,15 @@ def test_what_an_earlier_run_left_for_a_frame_goes(tmp_path):
     assert names == ["1/a0.png", "2/a[0].png"]
 
 
+def test_what_a_killed_run_left_half_written_goes(tmp_path):
+    ProbabilityWriter(tmp_path).write("00000", [(3, np.ones((2, 3)))])
+    half, other = (tmp_path / "probabilities" / "3" / name for name in (".00001.png.4711-123.part", ".mine"))
+    for path in (half, other):
+        path.write_bytes(b"half")
+    ProbabilityWriter(tmp_path)
+    assert sorted(path.name for path in half.parent.iterdir()) == [".mine", "00000.png"]
+
+
 @pytest.mark.parametrize("kind", ["cut", "other size", "colour", "text"])
 def test_damaged_probabilities_are_named(tmp_path, kind):
     ProbabilityWriter(tmp_path).write("00000", [(1, np.random.default_rng(0).random((9, 9)))])

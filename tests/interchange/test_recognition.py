@@ -70,7 +70,8 @@ def test_a_byte_order_mark_does_not_matter(tmp_path):
     [
         ("{", "no whole JSON file"),
         (NESTED, "nested too deeply"),
-        ("{}", "an object with|holds a dict"),
+        ("{}", "holds an empty object"),
+        ('{"version": 1, "frames": {"0": []}}', "it looks like prompts. Give it with `--prompts`"),
         ('{"shapes": [], "a": 1}', "an object with `shapes`, `a`"),
         ("[1, 2]", "holds a list"),
         ('[{"image_id": 1, "segmentation": []}]', "list of results, which names no pictures"),

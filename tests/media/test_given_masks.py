@@ -99,3 +99,14 @@ def test_a_path_that_leads_nowhere_is_named(tmp_path):
         open_given_masks(tmp_path / "missing", NAMES)
     with pytest.raises(ConfigError, match="void"):
         open_given_masks(MASK, NAMES, void="rims")
+
+
+def test_values_below_0_are_no_objects_but_may_be_void():
+    mask = np.where(MASK == 0, -3, MASK.astype(np.int16))
+    mask[0, 0] = 0
+    for choice in ("auto", None, 255, -1):
+        with pytest.raises(MaskError, match=r"The mask of frame 00002 holds the value -3\. .*from 1 on.*--void -3"):
+            open_given_masks({2: mask}, NAMES, void=choice).get("00002")
+    found = open_given_masks({2: mask}, NAMES, void=-3).get("00002")
+    np.testing.assert_array_equal(found == VOID, mask == -3)
+    np.testing.assert_array_equal(found == 2, MASK == 2)

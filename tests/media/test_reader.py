@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import http.server
 import io
 import sys
@@ -228,6 +229,18 @@ def test_names_of_files(tmp_path, monkeypatch, backend, name):
     monkeypatch.chdir(tmp_path)
     write_video(tmp_path / "a.mp4", clip(3)).rename(name)
     assert len(list(open_video(name))) == 3
+
+
+def test_decoded_frames_do_not_wait_for_the_garbage_collector(tmp_path):
+    path = write_video(tmp_path / "a.mp4", clip(30))
+    gc.collect()
+    gc.disable()
+    try:
+        assert sum(1 for _ in open_video(path)) == 30
+        left = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left == 0
 
 
 def test_standard_input(tmp_path, monkeypatch, backend):

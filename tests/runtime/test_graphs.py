@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from vos_zoo.errors import ConfigError, OutOfMemoryError
+from vos_zoo.errors import ConfigError, MissingExtraError, OutOfMemoryError
 from vos_zoo.runtime.graphs import OnnxGraphs
 from vos_zoo.runtime.manifest import read_manifest
 
@@ -22,6 +24,12 @@ def test_providers_have_short_names(rde_graphs, name):
 def test_a_provider_that_is_not_there(rde_graphs):
     with pytest.raises(ConfigError, match=r"no execution provider 'npu' in this build of ONNX Runtime. It has: .*cpu"):
         OnnxGraphs(rde_graphs, read_manifest(rde_graphs), provider="npu")
+
+
+def test_without_onnx_runtime_the_command_that_installs_it_is_named(rde_graphs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match="`python -m pip install onnxruntime`"):
+        OnnxGraphs(rde_graphs, read_manifest(rde_graphs))
 
 
 def test_threads_are_counted_from_one(rde_graphs):

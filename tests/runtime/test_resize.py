@@ -34,9 +34,11 @@ def test_frames_are_resampled_as_by_opencv(before, after):
     kind = cv2.INTER_AREA if after[0] < before[0] else cv2.INTER_CUBIC
     expected = cv2.resize(frame, after[::-1], interpolation=kind).astype(int)
     difference = np.abs(resize_frame(frame, after).astype(int) - expected)
-    # OpenCV computes in fixed point, which may round a half the other way.
     assert difference.max() <= 1
-    assert difference.mean() < 0.15
+    # Only sums that are nearly half of a level are rounded the other way, unless OpenCV computes in fixed point: up to
+    # version 4 it does, and later where one side shrinks and the other grows.
+    is_fixed = cv2.__version__ < "5" or (after[0] < before[0] and after[1] > before[1])
+    assert difference.mean() < (0.15 if is_fixed else 2e-3)
 
 
 @given(sides, sides, sides, sides)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from testing.clips import FRAMES
+from testing.killing import CAN_KILL, run_killed
 from vos_zoo.cli.main import main
 from vos_zoo.errors import ConfigError, OutputExistsError
 from vos_zoo.media.masks import read_mask, write_mask
@@ -133,37 +131,7 @@ def test_runs_of_version_0_1_are_resumed(small_clip, options):
     assert segment_video(small_clip.frames, small_clip.given, **options, resume=True).segmented == FRAMES - 3
 
 
-#: Runs over an older run, in children that are killed at their n-th step of writing, before it or after it.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from vos_zoo.segmentation.video import segment_video
-from vos_zoo.weights import load_network
-
-frames, given, model, folder, points = *map(Path, sys.argv[1:5]), map(int, sys.argv[5:])
-load_network(model)  # imports what every child would have to
-for point in points:
-    child = os.fork()
-    if child == 0:
-        calls, replace = 0, Path.replace
-
-        def watched(self, target):
-            global calls
-            calls += 1
-            if calls == point // 2 and point % 2 == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            replace(self, target)
-            if calls == point // 2 and point % 2 == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        Path.replace = watched
-        segment_video(frames, given, out=folder / str(point), model=model, device="cpu", size=32, overwrite=True)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked, to pay for one start")
+@pytest.mark.skipif(not CAN_KILL, reason="processes are killed as POSIX does it")
 def test_a_run_killed_at_any_point_can_be_resumed(small_clip, options, tmp_path):
     # The older run followed objects 1 and 7 as 8 and 9.
     other = tmp_path / "other"
@@ -180,8 +148,9 @@ def test_a_run_killed_at_any_point_can_be_resumed(small_clip, options, tmp_path)
     # Copies have the time of their original; an untrained network may draw the same mask as the older run.
     old = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/*.png")}
     inputs = {path: path.read_bytes() for path in (*small_clip.frames.iterdir(), *small_clip.given.iterdir())}
-    command = [sys.executable, "-c", KILLED, small_clip.frames, small_clip.given, options["model"], tmp_path / "runs"]
-    subprocess.run([*map(str, command), *map(str, points)], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    words = ["segment", str(small_clip.frames), str(small_clip.given), "--model", str(options["model"]), "--overwrite"]
+    words += ["--device", "cpu", "--size", "32", "--out"]
+    run_killed({point: [*words, str(tmp_path / "runs" / str(point))] for point in points}, options["model"])
 
     assert {path: path.read_bytes() for path in inputs} == inputs
     for point in points:

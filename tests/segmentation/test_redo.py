@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vos_zoo.segmentation.redo import redo_windows
+from vos_zoo.segmentation.redo import redo_windows, retracked_frames
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,23 @@ def test_windows_hold_every_change_and_no_annotated_frame_that_stayed(annotated,
 
 def test_what_an_unfinished_redo_left_is_joined():
     assert redo_windows([4], [0, 4, 8], 12, "forward", [range(6, 9)]) == [range(4, 9)]
+
+
+def followed(shown, frame, direction):
+    """Say it as the guide does."""
+    return bool(shown) and (
+        direction == "both" or (direction == "forward" and frame >= shown[0]) or
+        (direction == "backward" and frame <= shown[-1])
+    )  # fmt: skip
+
+
+positions = st.sets(st.integers(0, 8), max_size=3).map(sorted)
+
+
+@given(positions, positions, st.sampled_from(["forward", "backward", "both"]))
+def test_frames_are_redone_in_which_an_object_is_followed_that_was_not(before, now, direction):
+    windows = retracked_frames({3: before}, {3: now}, 9, direction)
+    found = [frame for window in windows for frame in window]
+    assert found == [
+        frame for frame in range(9) if followed(before, frame, direction) != followed(now, frame, direction)
+    ]

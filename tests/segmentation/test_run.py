@@ -12,12 +12,14 @@ import pytest
 from PIL import Image
 
 from testing.clips import FRAMES
+from testing.killing import CAN_KILL, run_killed
 from vos_zoo import segment_frames, segment_video
 from vos_zoo.cli.main import main
 from vos_zoo.errors import ConfigError, MaskError, OutputExistsError
 from vos_zoo.media.masks import read_mask, write_mask
 from vos_zoo.media.reader import read_frames
 from vos_zoo.models.load import load_model
+from vos_zoo.segmentation.confidence import read_objects
 
 NAMES = [f"{index:05d}" for index in range(FRAMES)]
 MIDDLE = 4
@@ -249,6 +251,48 @@ def test_a_redo_of_everything_after_the_only_mask_is_the_run_itself(small_clip, 
     assert contents(options["out"]) == contents(tmp_path / "new")
 
 
+FOLLOWED = {"forward": range(3, FRAMES), "backward": range(4), "both": range(FRAMES)}
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_an_object_that_is_new_in_a_correction_is_followed_to_the_end(small_clip, options, direction, tmp_path):
+    choices = {**options, "direction": direction}
+    given = tmp_path / "new"
+    for index in (1, 6):  # object 1 alone
+        mask = read_mask(small_clip.masks / f"{NAMES[index]}.png")
+        write_mask(given / f"{NAMES[index]}.png", np.where(mask == 1, mask, 0))
+    segment_video(small_clip.frames, given, **choices)
+    before = contents(options["out"])
+    shutil.copy(small_clip.masks / f"{NAMES[3]}.png", given)  # objects 1 and 7
+    came = []
+    segment_video(small_clip.frames, given, **choices, redo=True, on_frame=lambda result: came.append(result.index))
+    assert sorted(came) == list(FOLLOWED[direction])
+    found = {(row.frame, row.state.object_id) for row in read_objects(options["out"] / "objects.csv")}
+    assert {frame for frame, object_id in found if object_id == 7} == set(FOLLOWED[direction])
+    segment_video(small_clip.frames, given, **{**choices, "out": tmp_path / "anew"})
+    assert found == {(row.frame, row.state.object_id) for row in read_objects(tmp_path / "anew" / "objects.csv")}
+    assert segment_video(small_clip.frames, given, **choices, redo=True).segmented == 0
+
+    (given / f"{NAMES[3]}.png").unlink()  # taken back, it is gone everywhere
+    segment_video(small_clip.frames, given, **choices, redo=True)
+    assert {row.state.object_id for row in read_objects(options["out"] / "objects.csv")} == {1}
+    assert all(set(np.unique(mask)) <= {0, 1} for mask in masks_of(options["out"]).values())
+    untouched = [name for index, name in enumerate(NAMES) if index not in FOLLOWED[direction]]
+    assert all(contents(options["out"])[f"{name}.png"] == before[f"{name}.png"] for name in untouched)
+
+
+def test_a_new_object_that_a_stopped_redo_left_is_followed_by_the_next(small_clip, options, tmp_path):
+    masks = {0: read_mask(small_clip.first), 5: read_mask(small_clip.first)}
+    segment_video(small_clip.frames, masks, **options)
+    masks[3] = read_mask(small_clip.masks / "00003.png")
+    shutil.copytree(options["out"], tmp_path / "at once")
+    segment_video(small_clip.frames, masks, **{**options, "out": tmp_path / "at once"}, redo=True)
+    with pytest.raises(StopError):
+        segment_video(small_clip.frames, masks, **options, redo=True, progress=stop_after(3))
+    assert segment_video(small_clip.frames, masks, **options, redo=True).segmented == FRAMES - 3
+    assert contents(options["out"]) == contents(tmp_path / "at once")
+
+
 def test_an_absence_and_a_mask_taken_back_are_changes(small_clip, given, options):
     segment_video(small_clip.frames, given, **options)
     (given / "absent.json").write_text('{"6": [1]}')
@@ -347,3 +391,71 @@ def test_a_run_to_redo_keeps_its_frames_apart(tmp_path, small_clip, given, optio
     ]
     assert touched == [NAMES[4], NAMES[7]]
     assert Path(options["out"] / "run.json").is_file()
+
+
+# Killed
+
+#: Before and after files appear: the table, the first note, then for every step what it makes and its note.
+POINTS = [4, 11, 25, 34]
+
+
+def words_of(clip, given, out, model, *more):
+    words = ["segment", str(clip.frames), str(given), "--out", str(out), "--model", str(model)]
+    return [*words, "--device", "cpu", "--size", "32", *more]
+
+
+@pytest.mark.skipif(not CAN_KILL, reason="processes are killed as POSIX does it")
+@pytest.mark.parametrize("direction", ["backward", "both"])
+def test_a_killed_run_loses_nothing_and_goes_on(small_clip, options, given, direction, tiny_model, tmp_path):
+    points = [point for point in POINTS if direction == "both" or point < 30]
+    words = {
+        point: words_of(small_clip, given, tmp_path / str(point), tiny_model, "--direction", direction)
+        for point in points
+    }
+    segment_video(small_clip.frames, given, **{**options, "model": tiny_model}, device="cpu", direction=direction)
+    whole = contents(options["out"])
+    run_killed(words, tiny_model)
+    finished = []
+    for point in points:
+        left = contents(tmp_path / str(point))
+        assert left.items() <= whole.items()  # masks are whole, and those of a run that nothing disturbed
+        finished.append(json.loads((tmp_path / str(point) / "run.json").read_text())["finished"])
+        assert main([*words[point], "--resume"]) == 0
+        after = contents(tmp_path / str(point))
+        assert sorted(after) == sorted(whole)
+        assert hidden(tmp_path / str(point)) == []
+        # A run that was stopped between two frames goes on in the same way.
+        stopped = tmp_path / f"stopped {point}"
+        if finished[-1]:
+            again = {**options, "out": stopped, "model": tiny_model, "device": "cpu", "direction": direction}
+            with pytest.raises(StopError):
+                segment_video(small_clip.frames, given, **again, progress=stop_after(finished[-1]))
+            segment_video(small_clip.frames, given, **again, resume=True)
+        assert after == (contents(stopped) if finished[-1] else whole)
+    assert finished == sorted(finished)
+    assert finished[-1] > FRAMES // 2
+
+
+@pytest.mark.skipif(not CAN_KILL, reason="processes are killed as POSIX does it")
+@pytest.mark.parametrize("direction", ["backward", "both"])
+def test_a_killed_redo_is_finished_by_another(small_clip, options, given, direction, tiny_model, tmp_path):
+    first = tmp_path / "first"
+    assert main(words_of(small_clip, given, first, tiny_model, "--direction", direction)) == 0
+    correct(given, small_clip, 1)
+    correct(given, small_clip, 6)
+    points = [3, 10]
+    words = {
+        out: words_of(small_clip, given, tmp_path / str(out), tiny_model, "--direction", direction, "--redo")
+        for out in (*points, "at once")
+    }
+    for out in words:
+        shutil.copytree(first, tmp_path / str(out))
+    assert main(words["at once"]) == 0
+    whole, before = contents(tmp_path / "at once"), contents(first)
+    run_killed({point: words[point] for point in points}, tiny_model)
+    for point in points:
+        left = contents(tmp_path / str(point))
+        assert all(left[name] in (before[name], whole[name]) for name in whole)
+        assert main(words[point]) == 0
+        assert contents(tmp_path / str(point)) == whole
+        assert hidden(tmp_path / str(point)) == []

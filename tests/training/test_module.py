@@ -111,6 +111,21 @@ def test_trunks_may_learn_more_slowly():
     assert len(fast["params"]) + len(slow["params"]) == len(list(network.parameters()))
 
 
+def test_a_part_may_learn_faster_and_goes_before_its_trunk():
+    module = STCNModule("tiny", learning_rate=1e-3, backbone_rate=0.1, part_rates={"key_projection": 30.0})
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    projection = list(module.network.key_projection.parameters())
+    (of_projection,) = [group for group in groups if any(part is projection[0] for part in group["params"])]
+    assert of_projection["lr"] == pytest.approx(3e-2)
+    assert {id(part) for part in of_projection["params"]} == {id(part) for part in projection}
+    assert sum(len(group["params"]) for group in groups) == len(list(module.network.parameters()))
+
+
+def test_a_rate_of_a_part_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match=r"no part 'routing' .*Its parts: .*key_projection"):
+        STCNModule("tiny", part_rates={"routing": 30.0})
+
+
 def test_frozen_parameters_are_left_out():
     module = STCNModule("tiny")
     module.network.key_encoder.requires_grad_(False)
@@ -174,7 +189,7 @@ def test_weights_may_be_stored_channels_last(tmp_path, channels_last):
     [("bf16-mixed", False, True), ("bf16-mixed", True, False), ("32-true", False, False)],
 )
 def test_a_precision_that_the_processor_lacks_is_told(monkeypatch, caplog, precision, has_bf16, is_told):
-    monkeypatch.setattr("vos_zoo.training.module.computes_bf16", lambda device: has_bf16)
+    monkeypatch.setattr("vos_zoo.training.module.computes_in", lambda dtype, device: has_bf16)
     module = STCNModule("tiny")
     module._trainer = SimpleNamespace(precision=precision)
     with caplog.at_level(logging.INFO):

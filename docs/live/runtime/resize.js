@@ -4,7 +4,6 @@
  */
 
 const CUBIC = -0.75; // parameter of the cubic kernel
-const STEPS = 2048; // of fixed-point weights
 const f32 = Math.fround;
 
 /** Round to the nearest whole number, halves to the even one. */
@@ -109,7 +108,7 @@ function makeTaps(length, size, kind) {
     }
     const centre = f32((index + 0.5) * scale - 0.5);
     const base = Math.floor(centre);
-    return cubicWeights(f32(centre - base)).map((weight, tap) => [base - 1 + tap, roundHalfEven(weight * STEPS) / STEPS]);
+    return cubicWeights(f32(centre - base)).map((weight, tap) => [base - 1 + tap, weight]);
   });
   const count = Math.max(...perResult.map((taps) => taps.length));
   return Array.from({ length: count }, (_, tap) => ({

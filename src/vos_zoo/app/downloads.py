@@ -1,4 +1,7 @@
-"""What a visitor can take home."""
+"""What a visitor can take home.
+
+What writes files loads PyTorch, for which nobody waits who only looks at the page; so it is imported on use.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from vos_zoo.errors import ConfigError, MissingFileError
 from vos_zoo.files import atomic_path
-from vos_zoo.interchange.export_masks import export_masks
-from vos_zoo.segmentation.project import write_project
 
 if TYPE_CHECKING:
     from vos_zoo.app.project import AppProject
@@ -51,6 +52,8 @@ def make_download(project: AppProject, kind: str) -> Path:
     folder.mkdir(exist_ok=True)
     stem = project.video.stem
     if kind == "project":
+        from vos_zoo.segmentation.project import write_project
+
         path = folder / "project.json"
         write_project(path, project.project())
         return path
@@ -60,6 +63,8 @@ def make_download(project: AppProject, kind: str) -> Path:
             for mask in sorted(project.masks.glob("*.png")):
                 archive.write(mask, mask.name)
         return path
+    from vos_zoo.interchange.export_masks import export_masks
+
     objects = project.project().labels
     export_masks(project.masks, to=kind, out=path, video=project.video, labels=objects, overwrite=True)
     return path

@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import base64
-import logging
+import contextlib
+import itertools
+import json
+import math
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vos_zoo.app.downloads import DOWNLOADS, make_download
 from vos_zoo.demo import demo_clip
-from vos_zoo.errors import LimitError, UsageError, VosZooError
+from vos_zoo.errors import LimitError, MissingFileError, UsageError, VosZooError, is_out_of_memory
+from vos_zoo.files import parse_json
 from vos_zoo.prompts.json_form import prompts_from_json
 from vos_zoo.registry import list_models
-from vos_zoo.segmentation.project import ProjectSettings
 
 if TYPE_CHECKING:
     import gradio
 
     from vos_zoo.app.project import AppProject
     from vos_zoo.app.store import ProjectStore
+    from vos_zoo.segmentation.project import ProjectSettings
 
-__all__ = ["build_page"]
+__all__ = ["answer", "build_page", "page_file"]
 
-_logger = logging.getLogger(__name__)
-_FILES = Path(__file__).parent / "page_files"
-_STORED_KEY = "() => [sessionStorage.getItem('vos-zoo-project') || '']"
-_WAITING = "() => { window.vosZoo.wait(); }"
 _NO_PROJECT = "Choose a video first."
 _SIZES = {"As the model was made for": "native", "360 pixels": 360, "240 pixels (fast)": 240}
 _DIRECTIONS = {"Both ways": "both", "Forwards": "forward", "Backwards": "backward"}
+_OPENED_AT_A_TIME = 4  # videos; each takes a processor
+_NEWS_EVERY = 0.25  # seconds
+
+# What a tab keeps over a reload.
+_KEEP = "(...values) => { sessionStorage.setItem('vos-zoo-fields', JSON.stringify(values)); }"
+_RESTORE = "() => ['vos-zoo-project', 'vos-zoo-fields'].map((name) => sessionStorage.getItem(name) || '')"
+
+# Parts of the page come in any order, and tell the editor once it is there.
+_TELL = """
+const tell = () => (window.vosZoo ? window.vosZoo.news(props.value) : setTimeout(tell, 50));
+watch('value', tell);
+"""
+_REVIEW = """
+const tell = () => (window.vosZoo ? window.vosZoo.review(element) : setTimeout(tell, 50));
+tell();
+"""
 
 
 def build_page(store: ProjectStore, *, model: str = "rde") -> gradio.Blocks:
@@ -44,93 +61,96 @@ def build_page(store: ProjectStore, *, model: str = "rde") -> gradio.Blocks:
     """
     import gradio as gr
 
-    def read(name: str) -> str:
-        return (_FILES / name).read_text(encoding="utf-8")
+    def upload(path: str | None, key: str) -> Iterator[tuple[str, dict[str, Any], None]]:
+        for shown, news in _open_upload(store, path, key):
+            yield shown, news, None
 
-    def upload(path: str | None) -> tuple[str, dict[str, Any], None]:
-        key, news = _open(store, path)
-        return key, news, None
-
-    def example() -> tuple[str, dict[str, Any]]:
+    def example(key: str) -> Iterator[tuple[str, dict[str, Any]]]:
         clip = demo_clip()
-        return _made(store, clip.video, clip.video.name)
+        yield from _open(store, clip.video, clip.video.name, key)
 
-    def restore(key: str) -> tuple[str, dict[str, Any]]:
+    def restore(key: str, fields: str) -> list[Any]:
+        store.warm_up(model)
+        values = [
+            value if value in choices else gr.skip() for value, choices in zip(_fields(fields), offered, strict=True)
+        ]
         try:
             store.get(key)
         except VosZooError:
-            return "", {}
-        return key, {"kind": "project", "key": key}
+            return ["", {}, *values]
+        return [key, _news("project", key=key), *values]
 
     def track(key: str, name: str, direction: str, size: str) -> Iterator[dict[str, Any]]:
+        from vos_zoo.segmentation.project import ProjectSettings  # loads PyTorch
+
         settings = ProjectSettings(model=name, direction=_DIRECTIONS[direction], size=_SIZES[size])  # type: ignore[arg-type]
         yield from _track(store, key, settings)
-
-    def stop(key: str) -> None:
-        if key:
-            store.get(key).stop()
 
     def download(key: str, kind: str) -> tuple[str | None, dict[str, Any]]:
         try:
             return str(make_download(_project(store, key), kind)), {}
         except VosZooError as error:
-            return None, {"kind": "error", "message": str(error)}
+            return None, _news("error", message=str(error))
 
     def call(request: dict[str, Any]) -> dict[str, Any]:
         return answer(store, request)
 
+    offered: list[list[str]] = [_models(model), list(_DIRECTIONS), list(_SIZES)]
     with gr.Blocks(title="vos_zoo", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as page:
-        key = gr.Textbox(visible=False)
+        key, fields = gr.Textbox(visible=False), gr.Textbox(visible=False)
         gr.Markdown("# Segment objects through a video\nEverything stays on the machine that runs this page.")
-        with gr.Row():
-            with gr.Column(scale=1, min_width=300):
+        with gr.Column(elem_id="vz-page"):
+            with gr.Column(elem_id="vz-choose"):
                 gr.Markdown("## 1 Choose a video")
                 chosen = gr.File(label="Video file", file_types=["video", ".gif", ".tif", ".tiff"], height=120)
                 take_example = gr.Button("Take the example (a bird)")
+            gr.HTML(
+                html_template=page_file("editor.html"),
+                js_on_load=page_file("editor.js"),
+                apply_default_css=False,
+                server_functions=[call],
+                elem_id="vz-editor",
+            )
+            with gr.Column(elem_id="vz-tracking"):
                 gr.Markdown("## 3 Track")
                 with gr.Group():
-                    name = gr.Dropdown(_models(model), value=model, label="Model")
-                    direction = gr.Radio(list(_DIRECTIONS), value="Both ways", label="Direction")
-                    size = gr.Dropdown(list(_SIZES), value=next(iter(_SIZES)), label="Size that the model sees")
-                with gr.Row():
-                    begin = gr.Button("Track", variant="primary", elem_id="vz-track")
-                    end = gr.Button("Stop", elem_id="vz-stop")
+                    name = gr.Dropdown(offered[0], value=model, label="Model")
+                    direction = gr.Radio(offered[1], value=offered[1][0], label="Direction")
+                    size = gr.Dropdown(offered[2], value=offered[2][0], label="Size that the model sees")
+                begin = gr.Button("Track", variant="primary", elem_id="vz-track")
+            gr.HTML(
+                html_template=page_file("review.html"),
+                js_on_load=_REVIEW,
+                apply_default_css=False,
+                elem_id="vz-review",
+            )
+            with gr.Column(elem_id="vz-download"):
                 gr.Markdown("## 5 Download")
                 with gr.Row():
                     buttons = {kind: gr.Button(label, size="sm") for kind, label in DOWNLOADS.items()}
                 file = gr.File(label="Download", interactive=False, height=90, elem_id="vz-file")
-            with gr.Column(scale=3):
-                gr.HTML(
-                    html_template=read("editor.html"),
-                    css_template=read("editor.css"),
-                    js_on_load=read("editor.js"),
-                    apply_default_css=False,
-                    server_functions=[call],
-                    elem_id="vz-editor",
-                )
-                news = gr.HTML(
-                    value={},
-                    html_template="",
-                    js_on_load="watch('value', () => window.vosZoo && window.vosZoo.news(props.value));",
-                    elem_id="vz-news",
-                )
-        page.load(restore, key, [key, news], js=_STORED_KEY, show_progress="hidden", queue=False)
-        chosen.upload(upload, chosen, [key, news, chosen], concurrency_limit=1, concurrency_id="open")
-        take_example.click(example, None, [key, news], concurrency_limit=1, concurrency_id="open")
-        begin.click(None, js=_WAITING)
-        begin.click(
-            track,
-            [key, name, direction, size],
-            news,
-            concurrency_limit=1,
-            concurrency_id="track",
-            show_progress="hidden",
-        )
-        end.click(stop, key, None, queue=False)
+        news = gr.HTML(value={}, html_template="", js_on_load=_TELL, elem_id="vz-news")
+        settings = [name, direction, size]
+        page.load(restore, [key, fields], [key, news, *settings], js=_RESTORE, show_progress="hidden", queue=False)
+        for field in settings:
+            field.change(None, settings, js=_KEEP)
+        opening = {"show_progress": "hidden", "concurrency_limit": _OPENED_AT_A_TIME, "concurrency_id": "open"}
+        for event in (chosen.upload, take_example.click):
+            event(None, js=_wait("Waiting for the server …"))
+        chosen.upload(upload, [chosen, key], [key, news, chosen], **opening)
+        take_example.click(example, key, [key, news], **opening)
+        begin.click(None, js=_wait("Waiting for your turn …"))
+        # The projects' own line says who is next, and tells the visitors.
+        begin.click(track, [key, *settings], news, concurrency_limit=None, show_progress="hidden")
         for kind, button in buttons.items():
             button.click(_of_kind(download, kind), key, [file, news], concurrency_limit=1, concurrency_id="download")
     page.queue(max_size=store.limits.waiting)
     return page
+
+
+def page_file(name: str) -> str:
+    """Read one of the files that the page is made of."""
+    return (Path(__file__).parent / "page_files" / name).read_text(encoding="utf-8")
 
 
 def answer(store: ProjectStore, request: Any) -> dict[str, Any]:
@@ -146,53 +166,63 @@ def answer(store: ProjectStore, request: Any) -> dict[str, Any]:
     try:
         if not isinstance(request, dict):
             raise UsageError("The question is no object.")
-        project = _project(store, str(request.get("key", "")))
         action = _ACTIONS.get(str(request.get("action")))
         if action is None:
             raise UsageError(f"There is no action {request.get('action')!r}. Expected one of {', '.join(_ACTIONS)}.")
-        return action(project, request)
+        return action(store, request)
     except VosZooError as error:
         return {"error": str(error)}
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not is_out_of_memory(error):
+            raise
         return {"error": "The server has too little memory for this. Take a smaller video, or a smaller size."}
 
 
-def _state(project: AppProject, request: dict[str, Any]) -> dict[str, Any]:
-    return project.state()
+def _state(store: ProjectStore, request: dict[str, Any]) -> dict[str, Any]:
+    return _project_of(store, request).state()
 
 
-def _picture(project: AppProject, request: dict[str, Any]) -> dict[str, Any]:
-    return {"url": _url("image/jpeg", project.picture(_number(request, "frame")))}
+def _picture(store: ProjectStore, request: dict[str, Any]) -> dict[str, Any]:
+    picture = _project_of(store, request).pictures.read(_number(request, "frame"))
+    return {"url": _url("image/jpeg", picture)}
 
 
-def _mask(project: AppProject, request: dict[str, Any]) -> dict[str, Any]:
-    frame = _number(request, "frame")
+def _mask(store: ProjectStore, request: dict[str, Any]) -> dict[str, Any]:
+    project, frame = _project_of(store, request), _number(request, "frame")
     content = project.mask_picture(frame)
     return {"url": None if content is None else _url("image/png", content), "prompts": project.prompts(frame)}
 
 
-def _edit(project: AppProject, request: dict[str, Any]) -> dict[str, Any]:
-    frame = _number(request, "frame")
+def _edit(store: ProjectStore, request: dict[str, Any]) -> dict[str, Any]:
+    project, frame = _project_of(store, request), _number(request, "frame")
     data = {"version": 1, "frames": {str(frame): [request.get("prompt")]}}
     (prompt,) = prompts_from_json(data, where="What was drawn")[frame]
     project.edit(frame, prompt)
     return project.state()
 
 
-def _undo(project: AppProject, request: dict[str, Any]) -> dict[str, Any]:
+def _undo(store: ProjectStore, request: dict[str, Any]) -> dict[str, Any]:
+    project = _project_of(store, request)
     return {"undone": project.undo(), **project.state()}
 
 
-def _add(project: AppProject, request: dict[str, Any]) -> dict[str, Any]:
+def _add(store: ProjectStore, request: dict[str, Any]) -> dict[str, Any]:
+    project = _project_of(store, request)
     return {"added": project.add_object(), **project.state()}
 
 
-def _rename(project: AppProject, request: dict[str, Any]) -> dict[str, Any]:
+def _rename(store: ProjectStore, request: dict[str, Any]) -> dict[str, Any]:
+    project = _project_of(store, request)
     project.rename(_number(request, "object"), str(request.get("name", "")))
     return project.state()
 
 
-_ACTIONS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
+def _stop(store: ProjectStore, request: dict[str, Any]) -> dict[str, Any]:
+    store.stop(str(request.get("key", "")))
+    return {}
+
+
+_ACTIONS: dict[str, Callable[[ProjectStore, dict[str, Any]], dict[str, Any]]] = {
     "state": _state,
     "picture": _picture,
     "mask": _mask,
@@ -200,6 +230,7 @@ _ACTIONS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
     "undo": _undo,
     "add": _add,
     "rename": _rename,
+    "stop": _stop,
 }
 
 
@@ -220,43 +251,75 @@ def _project(store: ProjectStore, key: str) -> AppProject:
     return store.get(key)
 
 
-def _open(store: ProjectStore, path: str | None) -> tuple[str, dict[str, Any]]:
+def _project_of(store: ProjectStore, request: dict[str, Any]) -> AppProject:
+    return _project(store, str(request.get("key", "")))
+
+
+_numbers = itertools.count()
+
+
+def _news(kind: str, **facts: Any) -> dict[str, Any]:
+    """Make news for the page; the number lets it tell two equal ones apart."""
+    return {"kind": kind, "number": next(_numbers), **facts}
+
+
+def _open_upload(store: ProjectStore, path: str | None, before: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Make a project of an uploaded file, and remove the upload."""
     if path is None:
-        return "", {"kind": "error", "message": _NO_PROJECT}
+        yield before, _news("error", message=_NO_PROJECT)
+        return
     try:
-        return _made(store, Path(path), Path(path).name)
+        yield from _open(store, Path(path), Path(path).name, before)
     finally:
         Path(path).unlink(missing_ok=True)
 
 
-def _made(store: ProjectStore, video: Path, name: str) -> tuple[str, dict[str, Any]]:
+def _open(store: ProjectStore, video: Path, name: str, before: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Make a project of a video, and say how it goes; the project before stays where there is no new one."""
+    said_at = -math.inf
+    opening = None
     try:
-        key = store.create(video, name)
+        for opening in store.open(video, name):
+            if not opening.is_ready and time.monotonic() - said_at > _NEWS_EVERY:
+                said_at = time.monotonic()
+                yield before, _news("opening", key=opening.key, done=opening.done, total=opening.total)
     except (VosZooError, OSError) as error:
-        return "", {"kind": "error", "message": str(error)}
-    return key, {"kind": "project", "key": key}
+        yield before, _news("error", message=str(error))
+        return
+    if opening is None or not opening.is_ready:
+        yield before, _news("stopped")
+        return
+    with contextlib.suppress(MissingFileError):
+        store.stop(before)
+    yield opening.key, _news("project", key=opening.key)
 
 
 def _track(store: ProjectStore, key: str, settings: ProjectSettings) -> Iterator[dict[str, Any]]:
     """Track, and say how it goes."""
     try:
-        project = _project(store, key)
-        yield {"kind": "tracking", "done": 0, "total": 0, "rate": 0.0, "left": 0.0, "frame": None}
-        for preview in project.track(settings):
-            if preview.is_last:
-                yield {"kind": "end", "message": preview.message, "done": preview.done}
-            else:
-                yield {
-                    "kind": "tracking",
-                    "done": preview.done,
-                    "total": preview.total,
-                    "frame": preview.frame,
-                    "rate": preview.frames_per_second,
-                    "left": preview.seconds_left,
-                }
+        with contextlib.closing(_project(store, key).track(settings)) as previews:
+            for preview in previews:
+                facts = {"key": key, "done": preview.done, "total": preview.total, "frame": preview.frame}
+                if preview.is_last:
+                    yield _news("end", message=preview.message, **facts)
+                else:
+                    pace = {"rate": preview.frames_per_second, "left": preview.seconds_left, "ahead": preview.ahead}
+                    yield _news("tracking", **facts, **pace)
     except VosZooError as error:
-        yield {"kind": "error", "message": str(error)}
+        yield _news("error", message=str(error))
+
+
+def _wait(text: str) -> str:
+    return f"() => {{ window.vosZoo.wait({json.dumps(text)}); }}"
+
+
+def _fields(text: str) -> list[Any]:
+    """Read what a tab kept of the fields, which may be anything."""
+    try:
+        values = parse_json(text)
+    except ValueError:
+        values = None
+    return values if isinstance(values, list) and len(values) == 3 else [None] * 3
 
 
 def _of_kind(

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import io
+import logging
 import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from vos_zoo.errors import LimitError, OutputInUseError, PromptError
+from vos_zoo.app.turns import Turns
+from vos_zoo.errors import LimitError, OutputInUseError, PromptError, VosZooError
 from vos_zoo.media.mask_values import davis_palette
-from vos_zoo.media.reader import open_video
 from vos_zoo.prompts.json_form import prompts_to_json
 from vos_zoo.prompts.prompt import Box, Prompt
 from vos_zoo.segmentation.confidence import OBJECTS_FILE, ObjectRow, read_objects
@@ -29,14 +30,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vos_zoo.app.limits import AppLimits
+    from vos_zoo.app.pictures import FramePictures
     from vos_zoo.inference.result import FrameResult
     from vos_zoo.inference.unwrap import Model
 
 __all__ = ["AppProject", "Preview"]
 
-_SHOWN_SIDE = 1280  # pixels of the longer side of pictures on the page
-_JPEG_QUALITY = 88
+_logger = logging.getLogger(__name__)
 _PREVIEW_EVERY = 0.25  # seconds
+_STOPPED = "Stopped."
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Preview:
         seconds_left: Estimate of the time that is left.
         is_last: Whether tracking has ended.
         message: Why it ended, if it was not finished.
+        ahead: Other visitors whose turn comes first.
     """
 
     done: int
@@ -60,6 +63,7 @@ class Preview:
     seconds_left: float = 0.0
     is_last: bool = False
     message: str = ""
+    ahead: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,48 +76,47 @@ class AppProject:
     """A project on the disk, below a folder of its own.
 
     Args:
-        video: The video file; it is copied, or moved if it lies in the folder.
-        name: What the visitor calls the file.
-        folder: An empty folder, which belongs to the project from now on.
+        pictures: The video's frames, all of them written.
+        folder: A folder that belongs to the project from now on.
         limits: Limits of the server.
+        turns: The line that visitors wait in; None for one of this project alone.
         load: Gives the model of a name.
         device: Where models run.
 
-    Raises:
-        VideoError: If the file is no video; the message is the library's own.
-        LimitError: If the video is too long or too large.
+    Attributes:
+        folder: As given.
+        limits: As given.
+        pictures: As given.
+        video: The video file.
+        names: Names of the objects, by id.
+        used: When somebody asked for the project last, by the monotonic clock.
     """
 
     def __init__(
         self,
-        video: Path,
-        name: str,
+        pictures: FramePictures,
         folder: Path,
         limits: AppLimits,
         *,
+        turns: Turns | None = None,
         load: Callable[[str], Model] = str,
         device: str | None = None,
     ) -> None:
         self.folder = folder
         self.limits = limits
-        self.video = folder / (Path(name).name or "video.mp4")
-        folder.mkdir(parents=True, exist_ok=True)
-        if video.resolve() != self.video.resolve():
-            shutil.copyfile(video, self.video)
-        reader = open_video(self.video)
-        limits.check_video(reader)
+        self.pictures = pictures
+        self.video = pictures.video
         self.names: dict[int, str] = {1: "object 1"}
         self.used = time.monotonic()
         self._lock = threading.RLock()
         self._edits: list[_Edit] = []
         self._runs: list[ProjectRun] = []
         self._drawn: dict[int, NDArray[np.int32]] = {}
+        self._turns = turns or Turns(limits.waiting)
         self._stop = threading.Event()
         self._is_running = False
-        self._pictures = folder / "pictures"
-        self._write_pictures(reader)
         self._replay = ProjectReplay(self.video, folder / "masks", load=load, device=device)
-        self._facts = ProjectVideo.of(self.video, self.frames, reader.size)
+        self._facts = ProjectVideo.of(self.video, pictures.count, pictures.size)
 
     @property
     def masks(self) -> Path:
@@ -136,10 +139,10 @@ class AppProject:
         with self._lock:
             return {
                 "video": self.video.name,
-                "frames": self.frames,
+                "frames": self.pictures.count,
                 "width": self._facts.width,
                 "height": self._facts.height,
-                "fps": self.fps,
+                "fps": self.pictures.fps,
                 "objects": [{"id": key, "name": name, "colour": colour(key)} for key, name in self.names.items()],
                 "prompted": sorted({edit.frame for edit in self._edits} | set(self._replay.given)),
                 "pending": len(self._edits),
@@ -152,27 +155,18 @@ class AppProject:
                 "runs": len(self._runs),
             }
 
-    def picture(self, frame: int) -> bytes:
-        """Give a frame as JPEG, at most 1280 pixels wide or high.
-
-        Raises:
-            LimitError: If there is no such frame.
-        """
-        self._check_frame(frame)
-        return self._picture(frame).read_bytes()
-
     def mask(self, frame: int) -> NDArray[np.int32] | None:
         """Give the mask of a frame with everything that was pointed out, (H, W); None if there is none."""
-        self._check_frame(frame)
+        self.pictures.check(frame)
         with self._lock:
             return self._drawn[frame] if frame in self._drawn else self._replay.mask(frame)
 
     def mask_picture(self, frame: int) -> bytes | None:
-        """Give the mask of a frame as PNG with transparency, in the size of :meth:`picture`; None if there is none."""
+        """Give the mask of a frame as PNG with transparency, in the size of its picture; None if there is none."""
         mask = self.mask(frame)
         if mask is None or not mask.any():
             return None
-        return _mask_png(mask, self._shown_size)
+        return _mask_png(mask, self.pictures.shown_size)
 
     def prompts(self, frame: int) -> list[dict[str, Any]]:
         """Give what was pointed out on a frame since the last tracking, as JSON data."""
@@ -210,7 +204,7 @@ class AppProject:
             PromptError: If it leads to no mask; then nothing changes.
             OutputInUseError: If objects are being tracked.
         """
-        self._check_frame(frame)
+        self.pictures.check(frame)
         with self._lock:
             self._check_idle()
             if prompt.object_id not in self.names:
@@ -239,35 +233,46 @@ class AppProject:
             self._draw(frame)
             return frame
 
-    def track(self, settings: ProjectSettings) -> Iterator[Preview]:
-        """Track the objects, or segment again what corrections change; closing the generator stops it, too.
+    def track(self, settings: ProjectSettings) -> Generator[Preview, None, None]:
+        """Track the objects, or segment again what corrections change.
+
+        Closing the generator stops it within one frame, as :meth:`stop` does, but waits for nothing: a server closes
+        it where everybody else's requests are answered.
 
         Args:
             settings: How.
 
         Yields:
-            Previews; the last one says whether everything is finished.
+            Previews, several a second, with or without news, so that a visitor who has left is noticed; the last one
+            says whether everything is finished.
 
         Raises:
             OutputInUseError: If objects are being tracked already.
+            LimitError: If too many visitors wait for their turn.
         """
+        news: queue.Queue[Preview] = queue.Queue()
         with self._lock:
             self._check_idle()
-            self._is_running = True
-            self._stop.clear()
             frames = sorted({edit.frame for edit in self._edits})
             run = ProjectRun(settings, prompts_to_json({frame: self._prompts(frame) for frame in frames}))
-        news: queue.Queue[Preview] = queue.Queue()
-        ended = _Tracker.do(lambda: self._run(run, news))
+            self._stop.clear()
+            turn = self._turns.take(lambda: self._run(run, news))
+            self._is_running = True
         try:
-            is_last = False
-            while not is_last:
-                preview = news.get()
-                is_last = preview.is_last
-                yield preview
+            newest = Preview(0, 0)
+            while not newest.is_last:
+                try:
+                    newest = news.get(timeout=_PREVIEW_EVERY)
+                except queue.Empty:
+                    newest = replace(newest, frame=None, ahead=turn.ahead)
+                    if self._stop.is_set() and turn.leave():
+                        self._is_running = False
+                        newest = Preview(0, 0, is_last=True, message=_STOPPED)
+                yield newest
         finally:
             self._stop.set()
-            ended.wait()
+            if turn.leave():
+                self._is_running = False
 
     def stop(self) -> None:
         """Stop tracking within one frame; what is finished is kept."""
@@ -280,7 +285,7 @@ class AppProject:
 
     def _run(self, run: ProjectRun, news: queue.Queue[Preview]) -> None:
         """Do a run in a thread of its own, and say how it goes."""
-        begin = shown_at = time.perf_counter()
+        begin = first_at = shown_at = time.perf_counter()
         newest: FrameResult | None = None
         message = ""
 
@@ -291,11 +296,13 @@ class AppProject:
                 self._drawn.pop(result.index, None)
 
         def progress(done: int, total: int) -> None:
-            nonlocal shown_at, newest
+            nonlocal first_at, shown_at, newest
             now = time.perf_counter()
-            if now - shown_at < _PREVIEW_EVERY and done > 1:
+            if done == 1:
+                first_at = now  # before it, the model was loaded
+            elif now - shown_at < _PREVIEW_EVERY:
                 return
-            rate = done / max(now - begin, 1e-9)
+            rate = max(done - 1, 1) / max(now - (begin if done == 1 else first_at), 1e-9)
             frame = None if newest is None else newest.index
             news.put(Preview(done, total, frame, rate, (total - done) / rate))
             shown_at, newest = now, None
@@ -305,12 +312,17 @@ class AppProject:
 
         stopped: int | None = None
         try:
-            stopped = self._replay.run(run, progress=progress, on_frame=on_frame, should_stop=should_stop)
+            if self._stop.is_set():  # while it was the first in line
+                stopped = 0
+            else:
+                stopped = self._replay.run(run, progress=progress, on_frame=on_frame, should_stop=should_stop)
             if stopped is not None:
-                message = "Stopped." if self._stop.is_set() else "Stopped: the time that one visitor may take is over."
+                message = _STOPPED if self._stop.is_set() else "Stopped: the time that one visitor may take is over."
         except Exception as error:  # whatever it is, the page says so and the server lives on
             stopped = self._replay.steps
             message = str(error) or type(error).__name__
+            if not isinstance(error, VosZooError):
+                _logger.exception("Tracking failed")
         with self._lock:
             if stopped is None or stopped > 0:
                 self._runs.append(replace(run, steps=stopped))
@@ -336,68 +348,14 @@ class AppProject:
         else:
             self._drawn.pop(frame, None)
 
-    def _check_frame(self, frame: int) -> None:
-        if not 0 <= frame < self.frames:
-            raise LimitError(f"There is no frame {frame}. The video has {self.frames}, counted from 0.")
-
     def _check_idle(self) -> None:
         if self._is_running:
-            raise OutputInUseError("Objects are being tracked. Stop first, then go on.")
+            raise OutputInUseError("Objects are being tracked. Stop first.")
 
     def _table(self) -> list[ObjectRow]:
         """Read how sure the masks are, and which are doubtful."""
         path = self.masks / OBJECTS_FILE
         return read_objects(path) if path.is_file() else []
-
-    def _picture(self, frame: int) -> Path:
-        return self._pictures / f"{frame:06d}.jpg"
-
-    def _write_pictures(self, reader: Any) -> None:
-        """Decode the video once, for a page that moves through it fast."""
-        self._pictures.mkdir()
-        height, width = reader.size
-        scale = min(1.0, _SHOWN_SIDE / max(height, width))
-        self._shown_size = max(1, round(width * scale)), max(1, round(height * scale))
-        self.fps = float(reader.fps or 24.0)
-        self.frames = 0
-        for frame in reader:
-            image = (
-                frame.image if scale == 1 else cv2.resize(frame.image, self._shown_size, interpolation=cv2.INTER_AREA)
-            )
-            Image.fromarray(image).save(self._picture(self.frames), quality=_JPEG_QUALITY)
-            self.frames += 1
-
-
-class _Tracker:
-    """The one thread that tracks, for all projects by turns.
-
-    PyTorch keeps threads and memory for every thread that calls it, so a new one for every run would take more and
-    more of both. It is a daemon: a server that is ended does not wait for it.
-    """
-
-    _jobs: ClassVar[queue.Queue[tuple[Callable[[], None], threading.Event]]] = queue.Queue()
-    _starting: ClassVar[threading.Lock] = threading.Lock()
-    _thread: ClassVar[threading.Thread | None] = None
-
-    @classmethod
-    def do(cls, job: Callable[[], None]) -> threading.Event:
-        """Do a job after those before it; the event is set when it has ended."""
-        with cls._starting:
-            if cls._thread is None:
-                cls._thread = threading.Thread(target=cls._work, name="tracking", daemon=True)
-                cls._thread.start()
-        ended = threading.Event()
-        cls._jobs.put((job, ended))
-        return ended
-
-    @classmethod
-    def _work(cls) -> None:
-        while True:
-            job, ended = cls._jobs.get()
-            try:
-                job()
-            finally:
-                ended.set()
 
 
 def _colours() -> NDArray[np.uint8]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vos_zoo.app.limits import AppLimits
@@ -24,14 +29,49 @@ def import_gradio() -> Any:
         MissingExtraError: If it is not installed.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_RUN_HISTORY"] = "False"  # which keeps inputs in the browser, keys of projects among them
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        import gradio
+        with _without_interface_files():
+            import gradio
     except ImportError as error:
         raise MissingExtraError(
             f'The page needs Gradio, which cannot be imported ({error}). Install it with `pip install "vos-zoo[app]"`.'
         ) from error
     return gradio
+
+
+class _ComponentMeta(MetaPathFinder):
+    """Finds ``gradio.component_meta``, without the function that writes interface files."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path) if fullname == "gradio.component_meta" else None
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                module.create_or_modify_pyi = lambda *arguments: None  # type: ignore[attr-defined]
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+@contextlib.contextmanager
+def _without_interface_files() -> Iterator[None]:
+    """Keep Gradio from writing interface files for editors.
+
+    For every class of a component, Gradio parses its source and writes a ``.pyi`` file beside it, anew on each import.
+    That is half the time of the import, and nothing that a server should do to an installed package.
+    """
+    finder = _ComponentMeta()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def make_page(
@@ -51,15 +91,19 @@ def make_page(
         MissingExtraError: If Gradio is not installed.
     """
     gr = import_gradio()
-    from vos_zoo.app.page import build_page
+    from vos_zoo.app.page import build_page, page_file
 
     store = ProjectStore(limits or AppLimits(), device=device)
     # Uploads and downloads of Gradio go where the projects are, and with them.
     os.environ["GRADIO_TEMP_DIR"] = str(store.folder / "files")
     fonts = ["system-ui", "sans-serif"]  # of the visitor's system: nothing is fetched from elsewhere
+    theme = gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"])
+    # Gradio's own greys are too pale to be read by everybody.
+    theme.set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")
     options = {
-        "theme": gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
+        "theme": theme,
         "max_file_size": store.limits.upload_bytes,
+        "css": page_file("page.css"),
         "footer_links": [],
         "ssr_mode": False,
         "enable_monitoring": False,

@@ -75,7 +75,10 @@ def prompts_of(arguments: argparse.Namespace, *, replace: bool = False) -> Promp
         raise PromptError(f"--frame is {arguments.frame}. Expected the number of a frame, counted from 0.")
     by_frame: dict[Any, list[Prompt]] = dict(spelling.prompts_by_frame(spelled, arguments.frame))
     if arguments.prompts is not None:
-        for frame, of_frame in json_form.read_prompts(arguments.prompts).items():
+        read = json_form.read_prompts(arguments.prompts)
+        if not any(read.values()):
+            raise PromptError(f"`{arguments.prompts}` holds no prompts. Add one to its frames, or give another file.")
+        for frame, of_frame in read.items():
             by_frame[frame] = [*of_frame, *by_frame.get(frame, [])]
     if not by_frame:
         if arguments.masks is None:

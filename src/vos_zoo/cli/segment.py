@@ -58,7 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how the network sees frames: short side that larger ones are scaled to, or HEIGHTxWIDTH of all (default: "
         "what the model was made for, mostly 480)",
     )
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "tf32", "bf16", "fp16"), help="default: fp32")
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "tf32", "bf16", "fp16", "auto"),
+        help="default: fp32; auto: what is fastest on this machine, measured once",
+    )
     parser.add_argument(
         "--overlay",
         nargs="?",
@@ -129,8 +134,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument(
         "--redo",
         action="store_true",
-        help="correct the run in DIR: segment again from what was added or changed since to the next annotated frame, "
-        "and what was not finished",
+        help="correct the run in DIR: segment again from what was added or changed since to the next annotated frame "
+        "(for a new object, to the end), and what was not finished",
     )
     existing.add_argument("--overwrite", action="store_true", help="replace masks in DIR")
     add_prompt_arguments(parser)

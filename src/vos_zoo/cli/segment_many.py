@@ -56,7 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=frame_size, metavar="SIZE", help="how the network sees frames, as for `vos-zoo segment`"
     )
-    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16", "fp16"), help="default: fp32")
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "tf32", "bf16", "fp16", "auto"),
+        help="default: fp32; auto: what is fastest on each machine, measured once",
+    )
     parser.add_argument("--every", type=int, metavar="N", help="take every n-th frame of each video only")
     parser.add_argument(
         "--direction", choices=("forward", "backward", "both"), help="as for `vos-zoo segment` (default: forward)"

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import torch
 from torch import nn
 
+from vos_zoo.devices import computes_in
 from vos_zoo.errors import ConfigError
+
+from .optimize import optimize_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+_logger = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 """``fp32`` is float32 throughout. ``tf32`` rounds what convolutions multiply to 11 significant bits on CUDA devices
@@ -22,22 +31,57 @@ _HALF_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _CAST_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
 
 
-def check_precision(name: str) -> Precision:
-    """Return a precision by its name.
+def check_precision(name: str) -> Precision | Literal["auto"]:
+    """Return a precision by its name, or ``auto``.
 
     Raises:
         ConfigError: If there is no such precision.
     """
-    for known in get_args(Precision):
+    for known in (*get_args(Precision), "auto"):
         if name == known:
-            checked: Precision = known
+            checked: Precision | Literal["auto"] = known
             return checked
-    raise ConfigError(f"Precision is {name!r}. Expected fp32, tf32, bf16 or fp16.")
+    raise ConfigError(f"Precision is {name!r}. Expected fp32, tf32, bf16, fp16 or auto.")
 
 
 def half_type(precision: Precision) -> torch.dtype | None:
     """Return the type of half precision; None for the others."""
     return _HALF_TYPES.get(precision)
+
+
+def warn_of_emulation(precision: Precision, device: torch.device) -> None:
+    """Say so, once, if a processor has to emulate a precision."""
+    dtype = half_type(precision)
+    if dtype is not None and not computes_in(dtype, device):
+        _warn_once(precision, device.type)
+
+
+@cache
+def _warn_once(precision: Precision, device: str) -> None:
+    _logger.warning(
+        "This %s does not compute in %s by itself: masks will be right, but take longer than in fp32. Choose fp32, or "
+        "'auto' for the fastest.",
+        device,
+        precision,
+    )
+
+
+def prepare_network(
+    network: NetworkT, device: torch.device | None, precision: Precision, *, winograd: bool = True
+) -> NetworkT:
+    """Return the network rearranged for inference in a precision; it stays as it is.
+
+    Args:
+        network: In float32.
+        device: Where the result lives; None means where the network is.
+        precision: In which it will compute.
+        winograd: False in front of a compiler.
+    """
+    half = half_type(precision)
+    prepared = optimize_network(network, device, winograd=winograd and half is None)
+    if half is not None:
+        store_weights(prepared, half)
+    return prepared
 
 
 @contextmanager

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Given", "SessionInputs"]
 
-_LEAST_ID, _LARGEST_ID = -(2**31), 2**31 - 1  # the largest type of masks is int32
+_LARGEST_ID = 2**31 - 1  # the largest type of masks is int32
 _logger = logging.getLogger(__name__)
 
 SizesT = TypeVar("SizesT", bound=FrameSizes)
@@ -99,7 +99,7 @@ class SessionInputs(Generic[SizesT]):
         """
         pixels = to_frame(frame, f"Frame {self.next_index}", color=self._color)
         sizes = self._check_frame(pixels)
-        ids = None if mask is None else to_mask(mask, f"The mask of frame {self.next_index}")
+        ids = None if mask is None else to_mask(mask, f"The mask of frame {self.next_index}", void=self._void)
         annotated, is_open = self._check_mask(ids, sizes.frame_size)
         self._say_what_is_small(ids, annotated, sizes)
         if absent:
@@ -140,11 +140,11 @@ class SessionInputs(Generic[SizesT]):
             if void is not None:
                 warn_of_void_rims(f"The mask of frame {self.next_index}")
         ids = [int(object_id) for object_id in np.unique(mask) if object_id != 0 and object_id != void]
-        outside = [object_id for object_id in ids if not _LEAST_ID <= object_id <= _LARGEST_ID]
+        outside = [object_id for object_id in ids if object_id > _LARGEST_ID]
         if outside:
             raise MaskError(
                 f"The mask of frame {self.next_index} holds object id {outside[0]}. Expected ids that fit 32 bits, "
-                f"{_LEAST_ID} to {_LARGEST_ID}; number the objects anew."
+                f"up to {_LARGEST_ID}; number the objects anew."
             )
         is_open = None if void is None else mask == void
         return ids, is_open if is_open is not None and is_open.any() else None

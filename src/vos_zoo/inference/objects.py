@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ObjectIds:
-    """Which plane holds which object; ids are any integers but 0, planes are 0, 1, … in order of arrival.
+    """Which plane holds which object; ids are whole numbers from 1 on, planes are 0, 1, … in order of arrival.
 
     Example:
         >>> objects = ObjectIds()
@@ -61,12 +61,8 @@ def id_type(ids: Iterable[int]) -> np.dtype[Any]:
     """Choose the type of masks that hold these ids: uint8, uint16 or int32, the first that fits.
 
     Example:
-        >>> [id_type(ids).name for ids in ([], [255], [256], [-1], [65536])]
-        ['uint8', 'uint8', 'uint16', 'int32', 'int32']
+        >>> [id_type(ids).name for ids in ([], [255], [256], [65536])]
+        ['uint8', 'uint8', 'uint16', 'int32']
     """
-    ids = list(ids)
-    low, high = min(ids, default=0), max(ids, default=0)
-    return next(
-        (np.dtype(kind) for kind in (np.uint8, np.uint16) if low >= 0 and high <= np.iinfo(kind).max),
-        np.dtype(np.int32),
-    )
+    highest = max(ids, default=0)
+    return next((np.dtype(kind) for kind in (np.uint8, np.uint16) if highest <= np.iinfo(kind).max), np.dtype(np.int32))

@@ -33,7 +33,7 @@ class FrameResult:
         index: Number of the frame: in its session, or for :func:`vos_zoo.segment_frames` in the whole video; from 0.
         mask: Object id per pixel, 0 for background, shape (H, W) in the frame's own size. Its type is the smallest
             that holds all ids so far: uint8; uint16 from the first id above 255 on; int32 from the first id above
-            65535 or below 0 on. Within one session it never becomes smaller again.
+            65535 on. Within one session it never becomes smaller again.
         object_ids: Tracked objects, in the order of ``probabilities``.
         probabilities: Final probabilities at working size, float32 (1 + O, h, w), background first. They sum to 1.
         name: Name of the frame; empty where frames have none, as in a session.

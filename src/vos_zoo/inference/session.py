@@ -15,11 +15,12 @@ from vos_zoo.devices import find_device
 from vos_zoo.errors import ConfigError, OutOfMemoryError, is_out_of_memory
 from vos_zoo.layers import soft_aggregate
 
-from .arithmetic import Precision, arithmetic, check_precision, half_type, store_weights
+from .arithmetic import Precision, arithmetic, check_precision, half_type, prepare_network, warn_of_emulation
 from .geometry import FrameGeometry
 from .inputs import Given, SessionInputs
 from .objects import ObjectIds, id_type
-from .optimize import compile_network, copy_network, optimize_network
+from .optimize import compile_network, copy_network
+from .precision_choice import choose_precision
 from .result import FrameResult, label_pixels
 from .side_inputs import check_side_inputs
 from .sizes import check_size, native_size
@@ -98,8 +99,9 @@ class VideoSession:
         device: Where this session's network runs: ``"auto"`` for the best device there is, or a name such as
             ``"cuda:1"``. The model itself stays where it is. None means there, too, and for a name ``"auto"``.
         policy: What the memory keeps; None means the paper's policy, bounded.
-        precision: Arithmetic of the network: ``fp32``; ``tf32`` for faster convolutions on CUDA devices; or mixed
-            precision in ``bf16`` or ``fp16``. See ``vos_zoo.inference.arithmetic``.
+        precision: Arithmetic of the network: ``fp32``; ``tf32`` for faster convolutions on CUDA devices; mixed
+            precision in ``bf16`` or ``fp16``; or ``auto`` for what is fastest on this machine, which is measured on
+            first use and remembered. See ``vos_zoo.inference.arithmetic``.
         max_memory_bytes: Budget for the memory in bytes, on top of the policy.
         side_inputs: What the network takes beside frames and masks, opened, by its name among the network's
             ``side_inputs``.
@@ -136,7 +138,7 @@ class VideoSession:
         size: WorkingSize | Literal["native"] = "native",
         device: str | torch.device | None = None,
         policy: MemoryPolicy | None = None,
-        precision: Precision = "fp32",
+        precision: Precision | Literal["auto"] = "fp32",
         max_memory_bytes: int | None = None,
         side_inputs: Mapping[str, Any] | None = None,
         color: ColorOrder = "rgb",
@@ -146,17 +148,24 @@ class VideoSession:
     ) -> None:
         check_size(size)
         check_precision(precision)
-        half = half_type(precision)
         self._inputs = SessionInputs(self._fit, self._working_size, color=color, void=void)
         network = find_network(model)
         if device is None and isinstance(model, (str, Path)):
             device = "auto"
         # An empty tensor knows the number of a device that was given without one.
         target = None if device is None else torch.empty(0, device=find_device(device)).device
+        where = target or next(network.parameters()).device
+        chosen = policy or network.default_policy()
+        if precision == "auto":
+            precision = choose_precision(network, where, chosen)
+        warn_of_emulation(precision, where)
+        self._precision: Precision = precision
+        if side_inputs:
+            check_side_inputs(network, side_inputs)
+            chosen = network.with_side_inputs(chosen, side_inputs)
+        self._policy = chosen if max_memory_bytes is None else replace(chosen, max_bytes=max_memory_bytes)
         if optimize:
-            self._network = optimize_network(network, target, winograd=half is None and not compile)
-            if half is not None:
-                store_weights(self._network, half)
+            self._network = prepare_network(network, target, precision, winograd=not compile)
         elif target is None or next(network.parameters()).device == target:
             self._network = network.eval()
         else:
@@ -164,12 +173,6 @@ class VideoSession:
         if compile:
             self._network = compile_network(self._network, self.device)
         self._size = size
-        self._precision = precision
-        chosen = policy or self._network.default_policy()
-        if side_inputs:
-            check_side_inputs(self._network, side_inputs)
-            chosen = self._network.with_side_inputs(chosen, side_inputs)
-        self._policy = chosen if max_memory_bytes is None else replace(chosen, max_bytes=max_memory_bytes)
         self._objects = ObjectIds()
         self._id_type: np.dtype[Any] = id_type(())
         self._prediction: Prediction | None = None  # of the last frame, if the network can show something of it
@@ -180,6 +183,11 @@ class VideoSession:
     def network(self) -> VOSNetwork[Any, Any]:
         """The network that runs: the model's own, or an equal one rearranged for inference."""
         return self._network
+
+    @property
+    def precision(self) -> Precision:
+        """Arithmetic of the network; what was chosen, if it was ``auto``."""
+        return self._precision
 
     @property
     def object_ids(self) -> tuple[int, ...]:

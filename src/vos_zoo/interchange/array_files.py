@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from vos_zoo.errors import MaskError
 from vos_zoo.interchange.annotation import GivenFrame
 from vos_zoo.limits import byte_excess, pixel_excess
-from vos_zoo.media.arrays import to_mask
+from vos_zoo.media.given_masks import mask_with_void
 
 if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask
+    from vos_zoo.media.mask_values import VoidChoice
 
 __all__ = ["read_arrays"]
 
@@ -28,9 +29,10 @@ _MASKS, _FRAMES = "masks", "frames"  # what vos-zoo export-masks calls them
 
 @dataclass(frozen=True, kw_only=True)
 class _ArrayFrame(GivenFrame):
-    """One mask: ids (H, W), booleans (H, W), or a boolean mask per object (N, H, W)."""
+    """One mask: ids (H, W), booleans (H, W), or a boolean mask per object (N, H, W); and what its void value is."""
 
     values: NDArray[Any]
+    void: VoidChoice = None
 
     def ids(self, size: tuple[int, int]) -> Mask:
         values = self.values
@@ -40,11 +42,11 @@ class _ArrayFrame(GivenFrame):
                     f"{self.origin} holds values other than 0 and 1, where one mask per object was expected."
                 )
             values = values.astype(np.bool_)
-        return to_mask(values, self.origin[0].upper() + self.origin[1:])
+        return mask_with_void(values, self.origin[0].upper() + self.origin[1:], self.void)
 
 
 def read_arrays(
-    path: Path, frame_count: int, *, as_frames: bool | None = None
+    path: Path, frame_count: int, *, as_frames: bool | None = None, void: VoidChoice = None
 ) -> tuple[list[GivenFrame], dict[int, str]]:
     """Read a file of NumPy.
 
@@ -57,6 +59,7 @@ def read_arrays(
         path: The file.
         frame_count: Number of frames of the video.
         as_frames: Whether the first axis of a stack is that of frames; None finds out.
+        void: The value of pixels without an opinion in masks of ids.
 
     Returns:
         A frame for every mask, and nothing to say about the objects.
@@ -71,17 +74,18 @@ def read_arrays(
         arrays = {_MASKS: arrays[_MASKS]}
     if len(arrays) == 1:
         (values,) = arrays.values()
-        return _frames(values, path, frame_count, names, as_frames), {}
-    found = [
-        _frame(values, f"array `{name}` of `{path}`", is_stack=values.ndim == 3, name=name)
-        for name, values in arrays.items()
-    ]
-    return found, {}
+        found = _frames(values, path, frame_count, names, as_frames)
+    else:
+        found = [
+            _frame(values, f"array `{name}` of `{path}`", is_stack=values.ndim == 3, name=name)
+            for name, values in arrays.items()
+        ]
+    return [replace(frame, void=void) for frame in found], {}
 
 
 def _frames(
     values: NDArray[Any], path: Path, frame_count: int, names: list[str] | None, as_frames: bool | None
-) -> list[GivenFrame]:
+) -> list[_ArrayFrame]:
     if values.ndim == 2 or values.dtype.kind not in "bui":
         return [_frame(values, f"the array of `{path}`", is_stack=False)]
     if values.ndim == 3:
@@ -117,7 +121,7 @@ def _frames(
 def _is_of_frames(values: NDArray[Any], path: Path, frame_count: int, as_frames: bool | None) -> bool:
     if as_frames is not None:
         return as_frames
-    if values.dtype.kind != "b" and any(int(one.max()) > 1 for one in values if one.size):
+    if values.dtype.kind != "b" and any(not 0 <= int(one.min()) <= int(one.max()) <= 1 for one in values if one.size):
         return True
     if len(values) != frame_count:
         return False
@@ -133,7 +137,7 @@ def _is_of_frames(values: NDArray[Any], path: Path, frame_count: int, as_frames:
 
 def _frame(
     values: NDArray[Any], origin: str, *, is_stack: bool, name: str | None = None, number: int | None = None
-) -> GivenFrame:
+) -> _ArrayFrame:
     if values.dtype.kind not in "bui" or values.ndim != 2 + is_stack or values.size == 0:
         raise MaskError(
             f"{origin[0].upper()}{origin[1:]} has shape {values.shape} and type {values.dtype}. Expected whole "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vos_zoo.errors import MaskError, MissingFileError, ShapeError
-from vos_zoo.files import atomic_path
+from vos_zoo.files import atomic_path, is_leftover
 from vos_zoo.media.image_files import DAMAGE, open_image
 
 __all__ = ["PROBABILITIES_FOLDER", "ProbabilityReader", "ProbabilityWriter"]
@@ -28,11 +28,14 @@ class ProbabilityWriter:
     """Writes the probabilities of the objects of every frame beside its mask.
 
     Args:
-        results: Folder of the masks.
+        results: Folder of the masks. What a killed run has left half-written in its probabilities is removed.
     """
 
     def __init__(self, results: Path) -> None:
         self._folder = results / PROBABILITIES_FOLDER
+        for path in self._folder.glob("*/.*"):
+            if is_leftover(path.name):
+                path.unlink()
 
     def write(self, name: str, planes: Iterable[tuple[int, NDArray[Any]]]) -> None:
         """Write one frame. Files appear complete or not at all, and replace those that an earlier run left for it.

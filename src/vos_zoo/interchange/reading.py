@@ -16,6 +16,7 @@ among the areas of each frame."""
 
 MASK_FORMATS = {
     "ids": "images whose values are object ids: one for the first frame, or a folder of them named like frames",
+    "stack": "a TIFF file with a mask of ids for every frame",
     "colours": "images in which every object has one colour",
     "object-files": "one image per frame and object, such as 00000_obj1.png",
     "object-folders": "one folder per object, with images named like frames",
@@ -26,6 +27,7 @@ MASK_FORMATS = {
     "cvat": "CVAT XML 1.1, for images or for video",
     "yolo": "YOLO segmentation, a text file or a folder of them",
     "label-studio": "Label Studio JSON or JSON-MIN",
+    "label-studio-images": "a folder of Label Studio's PNG export, such as task-3-annotation-1-by-1-tag-cat-0.png",
 }
 """The formats of given masks, by the names that ``--mask-format`` takes."""
 

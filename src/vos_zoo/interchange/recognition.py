@@ -15,6 +15,7 @@ from vos_zoo.interchange.coco import is_coco
 from vos_zoo.interchange.colours import is_coloured
 from vos_zoo.interchange.cvat import is_cvat
 from vos_zoo.interchange.label_studio import is_label_studio
+from vos_zoo.interchange.label_studio_images import is_label_studio_image
 from vos_zoo.interchange.labelme import is_labelme
 from vos_zoo.interchange.object_files import object_folders, object_in_name
 from vos_zoo.interchange.object_ids import id_in_name
@@ -22,6 +23,7 @@ from vos_zoo.interchange.yolo import is_yolo, label_files
 from vos_zoo.limits import byte_excess
 from vos_zoo.media.absences import ABSENT_FILE
 from vos_zoo.media.masks import MASK_SUFFIXES
+from vos_zoo.media.pictures import TIFF, count_pictures
 
 __all__ = ["Found", "recognise"]
 
@@ -31,7 +33,7 @@ _JSON_FORMATS: dict[str, Callable[[Any], bool]] = {
     "labelme": is_labelme,
     "label-studio": is_label_studio,
 }
-_NO_FILES_OF_TOOLS = ("ids", "colours", "object-files", "object-folders")
+_NO_FILES_OF_TOOLS = ("ids", "colours", "object-files", "object-folders", "label-studio-images")
 _INNER_FOLDERS = ("annotations", "labels")  # where CVAT and YOLO put what belongs to pictures beside them
 
 
@@ -78,7 +80,11 @@ def _file(path: Path, wanted: str | None) -> Found:
         return Found("ids", path)
     kind = file_kind(path)
     if kind.family == "image":
-        return Found(wanted if wanted in _NO_FILES_OF_TOOLS else "colours" if is_coloured(path) else "ids", path)
+        if wanted in _NO_FILES_OF_TOOLS:
+            return Found(wanted, path)
+        if kind.name == TIFF and count_pictures(path) > 1:
+            return Found("stack", path)
+        return Found("colours" if is_coloured(path) else "ids", path)
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
@@ -136,8 +142,11 @@ def _described(content: Any) -> str:
         return "it is a list of results, which names no pictures. Give the file with `images` and `annotations`."
     if isinstance(content, dict) and "annotations" in content and "videos" in content:
         return "it has no `images`, as files for YouTube-VIS. Convert it to COCO with an image for every frame."
+    if isinstance(content, dict) and content.keys() == {"version", "frames"}:
+        return "it looks like prompts. Give it with `--prompts`."
     keys = ", ".join(f"`{str(key)[:30]}`" for key in list(content)[:4]) if isinstance(content, dict) else ""
-    return f"it holds {f'an object with {keys}' if keys else f'a {type(content).__name__}'}. Give another file."
+    found = f"an object with {keys}" if keys else "an empty object" if content == {} else f"a {type(content).__name__}"
+    return f"it holds {found}. Give another file."
 
 
 def _folder(path: Path, wanted: str | None) -> Found:
@@ -200,6 +209,8 @@ def _mask_images(folder: Path) -> list[Path]:
 def _kind_of_images(images: Sequence[Path]) -> str:
     if all(object_in_name(image.stem) for image in images):
         return "object-files"
+    if any(is_label_studio_image(image.stem) for image in images):
+        return "label-studio-images"
     return "colours" if all(is_coloured(image) for image in images) else "ids"
 
 

@@ -70,11 +70,14 @@ class Annotations:
             self._last = (frame_name, mask)
         return self._last[1]
 
+    def shown(self, frame_name: str) -> list[int]:
+        """List the objects that the mask of a frame shows, rising; none if it has no mask."""
+        mask = self.get(frame_name)
+        return [] if mask is None else mask_ids(mask, void=VOID)
+
     def ids(self, frame_name: str) -> frozenset[int]:
         """List the objects that are given for a frame: those that its mask shows, and those said to be absent."""
-        mask = self.get(frame_name)
-        shown = () if mask is None else mask_ids(mask, void=VOID)
-        return self._absent.get(frame_name, frozenset()).union(shown)
+        return self._absent.get(frame_name, frozenset()).union(self.shown(frame_name))
 
     def unused(self, frame_names: Iterable[str]) -> list[str]:
         """Name the masks of frames that never came.
@@ -105,8 +108,7 @@ class Annotations:
     def _check_absences(self) -> None:
         """Hold absences against all masks."""
         for name in self.frames:
-            mask = self.get(name)
-            shown = self._absent.get(name, frozenset()) & set(() if mask is None else mask_ids(mask, void=VOID))
+            shown = self._absent.get(name, frozenset()).intersection(self.shown(name))
             if shown:
                 raise MaskError(
                     f"Object {min(shown)} is said to be absent from frame {name}, but {self._given.source(name)} shows "

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
     from vos_zoo.media.mask_decoding import Mask
+    from vos_zoo.media.mask_values import VoidChoice
 
 __all__ = ["ColorOrder", "as_array", "is_array", "is_mask", "to_frame", "to_mask"]
 
@@ -27,6 +28,7 @@ ColorOrder = Literal["rgb", "bgr"]
 
 _FRAME = "Expected RGB values 0-255 (uint8), or fractions 0-1, of shape (height, width, 3) or (3, height, width)"
 _MASK = "Expected one integer object id per pixel, shape (height, width), or one boolean mask per object"
+_WHITE = 255
 _LOSSLESS_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
 
@@ -74,7 +76,7 @@ def to_frame(frame: Any, name: str, *, color: ColorOrder = "rgb") -> NDArray[np.
     raise VideoError(f"{name} has shape {array.shape} and type {array.dtype}. {_FRAME}; {advice}.")
 
 
-def to_mask(mask: Any, name: str) -> Mask:
+def to_mask(mask: Any, name: str, *, void: VoidChoice = None) -> Mask:
     """Turn what was handed over as the mask of one frame into an array of object ids.
 
     Args:
@@ -82,12 +84,14 @@ def to_mask(mask: Any, name: str) -> Mask:
             boolean masks, which mark objects 1 to N and must not overlap; as NumPy arrays, PyTorch tensors on any
             device, or Pillow images (as in a mask file, an image of 0 and 255 alone is one object with id 1).
         name: What messages call it, such as "The mask of frame 3".
+        void: The value of pixels without an opinion, which may be below 0.
 
     Returns:
-        Object ids, shape (H, W), integers.
+        Object ids, shape (H, W), integers; as given where they are ``void``.
 
     Raises:
-        MaskError: If it is none of these, or two objects of a stack overlap; the message says what to do.
+        MaskError: If it is none of these, an id is below 0, or two objects of a stack overlap; the message says what to
+            do.
 
     Example:
         >>> to_mask([np.array([[True, False]]), np.array([[False, True]])], "The mask").tolist()
@@ -97,13 +101,15 @@ def to_mask(mask: Any, name: str) -> Mask:
         from vos_zoo.media.mask_decoding import decode_picture
 
         decoded = decode_picture(mask, name)
-        return (decoded.ids != 0).astype(np.uint8) if decoded.is_black_and_white else decoded.ids
+        is_one_object = decoded.is_black_and_white and void != _WHITE
+        return (decoded.ids != 0).astype(np.uint8) if is_one_object else decoded.ids
     if isinstance(mask, Sequence) and not isinstance(mask, (str, bytes)):
         return _stack([_one_of(entry, number, name) for number, entry in enumerate(mask)], name)
     if not is_array(mask):
         raise MaskError(f"{name} is {_kind(mask)}. {_MASK}; {_mask_advice(mask)}.")
     array = as_array(mask)
     if array.ndim == 2 and array.dtype.kind in "ui":
+        _check_not_negative(array, name, void)
         return array
     if array.ndim == 2 and array.dtype.kind == "b":
         return array.astype(np.uint8)
@@ -162,6 +168,18 @@ def _scale(fractions: NDArray[Any], name: str) -> NDArray[np.uint8]:
             "0-255 by .astype(np.uint8) (.byte() of a tensor), and clip others to 0-1."
         )
     return np.rint(fractions * 255).astype(np.uint8)
+
+
+def _check_not_negative(ids: Mask, name: str, void: VoidChoice) -> None:
+    if ids.dtype.kind == "u" or not ids.size or ids.min() >= 0:
+        return
+    negative = [int(value) for value in np.unique(ids) if value < 0 and value != void]
+    if negative:
+        raise MaskError(
+            f"{name} holds the value {negative[0]}. Object ids are whole numbers from 1 on, and 0 is background. If it "
+            f"marks pixels without an opinion, say void={negative[0]} (`--void {negative[0]}`); if it marks an object, "
+            "renumber it."
+        )
 
 
 def _one_of(entry: Any, number: int, name: str) -> NDArray[np.bool_]:

@@ -85,7 +85,7 @@ def _by_number(stems: Sequence[str], all_names: Sequence[str], what: str) -> lis
     if not readings:
         raise MaskError(
             f"The {what} match no frame: {some_names(stems)}. The frames are called {some_names(all_names)}. Name them "
-            "like their frames. Are they of another video?"
+            f"like their frames. Are they of another video?{_hint_at_first(stems, all_names)}"
         )
     (reading, matched), *others = readings.items()
     if others:
@@ -132,6 +132,18 @@ def _by_counting(stems: Sequence[str], all_names: Sequence[str], first_number: i
             )
         matched.append(all_names[number - first_number])
     return matched
+
+
+def _hint_at_first(stems: Sequence[str], all_names: Sequence[str]) -> str:
+    """Point out numbers that count from some other number on."""
+    numbers = [number for stem in stems if (number := last_number(stem)) is not None]
+    if len(numbers) < len(stems) or max(numbers) - min(numbers) >= len(all_names):
+        return ""
+    first = min(numbers)
+    return (
+        f" If their numbers count on from another one, say which the first frame has: first_frame_number={first} "
+        f"(`--first-frame-number {first}`) if it is the first of these."
+    )
 
 
 def _hint(stems: Sequence[str], all_names: Sequence[str]) -> str:

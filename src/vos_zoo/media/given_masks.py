@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from vos_zoo.media.mask_decoding import Mask
 
-__all__ = ["GivenMasks", "MaskSource", "MasksInMemory", "open_given_masks"]
+__all__ = ["GivenMasks", "MaskSource", "MasksInMemory", "mask_with_void", "open_given_masks"]
 
 _logger = logging.getLogger(__name__)
 
@@ -135,15 +135,7 @@ class MasksInMemory:
             return None
         if isinstance(mask, (str, os.PathLike)):
             return read_mask(Path(mask), void=self._void, void_as=VOID)
-        ids = to_mask(mask, self.source(frame_name))
-        void = self._void
-        if void == "auto":
-            void = RIM_VALUE if has_void_rims(ids) else None
-            if void is not None:
-                warn_of_void_rims(self.source(frame_name))
-        if void is None or not (ids == void).any():
-            return ids
-        return np.where(ids == void, VOID, ids.astype(np.int32))
+        return mask_with_void(mask, self.source(frame_name), self._void)
 
     def source(self, frame_name: str) -> str:
         """Say what messages call the mask of a frame.
@@ -153,6 +145,27 @@ class MasksInMemory:
         """
         mask = self._masks[frame_name]
         return f"Mask `{mask}`" if isinstance(mask, (str, os.PathLike)) else f"The mask of frame {frame_name}"
+
+
+def mask_with_void(mask: Any, name: str, void: VoidChoice) -> Mask:
+    """Turn what was handed over as the mask of one frame into ids, with ``VOID`` where it has no opinion.
+
+    Args:
+        mask: See :func:`vos_zoo.media.arrays.to_mask`.
+        name: What messages call it.
+        void: The value of pixels without an opinion.
+
+    Raises:
+        MaskError: If it is no mask.
+    """
+    ids = to_mask(mask, name, void=void)
+    if void == "auto":
+        void = RIM_VALUE if has_void_rims(ids) else None
+        if void is not None:
+            warn_of_void_rims(name)
+    if void is None or not (ids == void).any():
+        return ids
+    return np.where(ids == void, VOID, ids.astype(np.int32))
 
 
 def open_given_masks(

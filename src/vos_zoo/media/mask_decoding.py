@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ def decode_mask(path: Path) -> DecodedMask:
     if not path.is_file():
         raise MaskError(f"`{path}` is a pipe or a device. Masks are read more than once; save it as a file first.")
     try:
-        with open_image(path) as image:
+        with warnings.catch_warnings(), open_image(path) as image:
+            warnings.simplefilter("ignore")  # Pillow's, of damaged tags: the error says what is wrong
             return decode_picture(image, f"Mask `{path}`")
     except MaskError:
         raise
@@ -111,7 +113,10 @@ def _check_kind(image: Image.Image, name: str) -> None:
     """Refuse what cannot be a map of ids, with a hint at what it may have been."""
     pictures = int(getattr(image, "n_frames", 1))
     if pictures > 1:
-        raise MaskError(f"{name} holds {pictures} pictures. A mask file holds one; save each on its own.")
+        raise MaskError(
+            f"{name} holds {pictures} pictures. The mask of a frame is one. Save each on its own, named like its frame "
+            "(00000.png), and give their folder; or, if there is one for every frame of the video, a TIFF file of all."
+        )
     if image.mode == "F":
         raise MaskError(
             f"{name} holds fractions. Masks hold one whole object id per pixel; "

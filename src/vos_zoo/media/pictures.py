@@ -19,10 +19,12 @@ from vos_zoo.limits import pixel_excess
 from vos_zoo.media.image_files import DAMAGE, open_image
 from vos_zoo.media.orientation import UPRIGHT, turn_upright
 
-__all__ = ["count_pictures", "load_picture", "load_pictures", "picture_times"]
+__all__ = ["TIFF", "count_pictures", "load_picture", "load_pictures", "picture_times"]
+
+TIFF = "a TIFF image"
+"""What :func:`vos_zoo.files.file_kind` calls TIFF files."""
 
 _ORIENTATION_TAG = 0x0112
-_TIFF = "a TIFF image"
 
 
 def load_picture(path: Path) -> NDArray[Any]:
@@ -63,7 +65,7 @@ def load_pictures(path: Path, indices: range = range(1)) -> Iterator[NDArray[Any
         raise VideoError(f"Image `{path}` is too large: {error}.") from error
     except DAMAGE as error:
         kind = "a folder" if path.is_dir() else file_kind(path).name
-        if isinstance(error, UnidentifiedImageError) and kind == _TIFF:
+        if isinstance(error, UnidentifiedImageError) and kind == TIFF:
             # Pillow knows no TIFF files of colours as fractions, or of 64 bits.
             pixels = _unknown_to_pillow(path)
             if pixels is not None:
@@ -83,7 +85,8 @@ def count_pictures(path: Path) -> int:
         The count; 0 if Pillow cannot open the file.
     """
     try:
-        with open_image(path) as image:
+        with warnings.catch_warnings(), open_image(path) as image:
+            warnings.simplefilter("ignore")  # Pillow's, of damaged pages: reading them names what is wrong
             return int(getattr(image, "n_frames", 1))
     except (*DAMAGE, Image.DecompressionBombError):
         return 0

@@ -28,6 +28,7 @@ from vos_zoo.waiting import announced
 
 try:
     import av
+    from av.sidedata.sidedata import SideDataContainer
 except ImportError:  # an optional extra; OpenCV reads most files too
     av = None
 
@@ -455,7 +456,9 @@ def _bits(frame: Any) -> int:
 
 
 def _orientation(frame: Any) -> int:
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    # What `frame.side_data` gives holds the frame and is held by it, so that every decoded frame, of megabytes, would
+    # wait for the garbage collector.
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")
     return UPRIGHT if matrix is None else matrix_orientation(np.frombuffer(bytes(matrix), np.int32))
 
 

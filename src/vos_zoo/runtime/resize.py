@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 __all__ = ["nearest", "resize_frame", "resize_plane"]
 
 _CUBIC = -0.75  # parameter of the cubic kernel, OpenCV's
-_STEPS = 2048  # of fixed-point weights, OpenCV's
 
 Kind = Literal["area", "area_linear", "cubic", "linear"]
 
@@ -95,7 +94,7 @@ def _taps(length: int, size: int, kind: Kind) -> tuple[NDArray[np.intp], NDArray
         centres = ((np.arange(size) + 0.5) * scale - 0.5).astype(np.float32)
         base = np.floor(centres)
         places = base + np.arange(-1, 3)[:, None]
-        weights = np.rint(_cubic(centres - base) * _STEPS) / _STEPS
+        weights = _cubic(centres - base)  # OpenCV 5 keeps all digits of them; OpenCV 4 rounds them to 1/2048
     return np.clip(places, 0, length - 1).astype(np.intp), weights.astype(np.float32)
 
 

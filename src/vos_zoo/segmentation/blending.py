@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from vos_zoo.files import atomic_path, parse_json
+from vos_zoo.files import atomic_path, is_leftover, parse_json
 from vos_zoo.inference.objects import id_type
 from vos_zoo.inference.result import FrameResult, label_pixels
 from vos_zoo.media.mask_values import VOID
@@ -68,8 +68,9 @@ class KeptPass:
         """Remove all that was kept, and the folder if nothing else is in it."""
         if not self.folder.is_dir():
             return
-        for path in self.folder.glob(f"*{_SUFFIX}"):
-            path.unlink()
+        for path in list(self.folder.iterdir()):
+            if path.suffix == _SUFFIX or is_leftover(path.name):
+                path.unlink()
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 

@@ -42,7 +42,7 @@ def segment_frames(
     model: Model = "rde",
     device: str | torch.device | None = None,
     size: WorkingSize | Literal["native"] = "native",
-    precision: Precision = "fp32",
+    precision: Precision | Literal["auto"] = "fp32",
     start: int | None = None,
     end: int | None = None,
     every: int = 1,
@@ -71,7 +71,7 @@ def segment_frames(
         absent: Objects that frames do not show, ``{frame number or name: ids}``. They stay tracked.
         device: Where the network runs, see :func:`vos_zoo.segment_video`.
         size: How the network sees frames, see :class:`vos_zoo.VideoSession`.
-        precision: ``"fp32"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``.
+        precision: ``"fp32"``, ``"tf32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for the fastest.
         start: First frame, counted from 0.
         end: Frame to stop before.
         every: Take every n-th frame only.

@@ -21,13 +21,26 @@ if TYPE_CHECKING:
     from vos_zoo.media.annotations import Annotations
     from vos_zoo.segmentation.passes import Pass
 
-__all__ = ["Journal", "given_digest"]
+__all__ = ["GivenNote", "Journal", "note_given"]
 
 _MASK_SETTINGS = ("masks", "mask_reading")  # what given masks come in
 
 
+@dataclass(frozen=True)
+class GivenNote:
+    """What a run notes of what a user gave for a frame.
+
+    Attributes:
+        digest: A hash of it; the ids count, not how a file stores them.
+        objects: Ids that the mask shows, rising.
+    """
+
+    digest: str
+    objects: tuple[int, ...]
+
+
 class Journal:
-    """The file ``run.json``: settings of the run, how many steps are finished, and hashes of the masks given for them.
+    """The file ``run.json``: settings of the run, how many steps are finished, and notes of the masks given for them.
 
     It is written after every mask. A mask of an older run may therefore stay where it is until its successor is
     complete: only as much counts as finished as the journal says, whenever a run is killed. A step is one frame of one
@@ -40,7 +53,7 @@ class Journal:
 
     Attributes:
         finished: Steps that are noted as finished, counted from the first.
-        given: Hashes of what was given for the frames of these steps, by frame name.
+        given: What was given for the frames of these steps, by frame name.
         pending: Windows of frames that a redo has begun and not finished, as ranges of positions.
     """
 
@@ -51,7 +64,7 @@ class Journal:
         self._outline: list[list[int]] = []
         self._is_complete = False
         self.finished = 0
-        self.given: dict[str, str] = {}
+        self.given: dict[str, GivenNote] = {}
         self.pending: list[range] = []
 
     def check(self, names: Sequence[str], passes: Sequence[Pass], annotations: Annotations) -> int:
@@ -87,10 +100,10 @@ class Journal:
         if note.given is not None:
             seen = steps if note.is_complete else steps[: note.finished]
             visited = dict.fromkeys(names[position] for position in seen)
-            now = {name: given_digest(annotations, name) for name in visited}
+            now = {name: note_given(annotations, name) for name in visited}
             # Where two passes meet depends on the annotated frames; of a complete run a redo may have moved it.
             is_moved = len(passes) > 1 and not note.is_complete and note.outline != _outline(passes)
-            if is_moved or any(digest != note.given.get(name) for name, digest in now.items()):
+            if is_moved or any(found != note.given.get(name) for name, found in now.items()):
                 raise ConfigError(
                     f"The given masks have changed since the run in {self._folder} used them: one of its "
                     f"{note.finished} finished frames had a mask that was redrawn, added or removed. Resuming would "
@@ -125,7 +138,7 @@ class Journal:
                 f"{self._folder} holds no {RUN_FILE}, so there is no run whose frames could be segmented again. Leave "
                 "redo (`--redo`) out to start one."
             )
-        # Whatever the masks come in now, their hashes say what is new.
+        # Whatever the masks come in now, their notes say what is new.
         note = self._read(run_file, {key: value for key, value in self._settings.items() if key not in _MASK_SETTINGS})
         if note.given is None:
             raise ConfigError(
@@ -135,7 +148,7 @@ class Journal:
         self.finished, self.given, self.pending = note.finished or 0, note.given, [*note.pending, *note.unfinished()]
         self._outline, self._is_complete = note.outline, True
         known = {*annotations.frames, *annotations.absences, *note.given}
-        return [name for name in names if name in known and given_digest(annotations, name) != note.given.get(name)]
+        return [name for name in names if name in known and note_given(annotations, name) != note.given.get(name)]
 
     def begin(self, passes: Sequence[Pass]) -> None:
         """Note the settings of a run that starts from its first step."""
@@ -149,16 +162,16 @@ class Journal:
         self.finished, self._outline = finished, _outline(passes)
         self.given = {}
         for name in dict.fromkeys(names[position] for position in steps):
-            self._add(name, given_digest(annotations, name))
+            self._add(name, note_given(annotations, name))
 
-    def note(self, name: str, digest: str | None) -> None:
+    def note(self, name: str, given: GivenNote | None) -> None:
         """Note that the next step is finished.
 
         Args:
             name: Name of its frame.
-            digest: :func:`given_digest` of what the user gave for it.
+            given: :func:`note_given` of what the user gave for it.
         """
-        self._add(name, digest)
+        self._add(name, given)
         self.finished += 1
         self._write()
 
@@ -183,12 +196,12 @@ class Journal:
         window = self.pending.pop(0)
         for name in names[window.start : window.stop]:
             self.given.pop(name, None)
-            self._add(name, given_digest(annotations, name))
+            self._add(name, note_given(annotations, name))
         self._write()
 
-    def _add(self, name: str, digest: str | None) -> None:
-        if digest is not None:
-            self.given[name] = digest
+    def _add(self, name: str, given: GivenNote | None) -> None:
+        if given is not None:
+            self.given[name] = given
 
     def _damaged(self, run_file: Path, how: object) -> ConfigError:
         return ConfigError(
@@ -224,7 +237,7 @@ class Journal:
             "finished": self.finished,
             "complete": self._is_complete,
             "redo": [[window.start, window.stop] for window in self.pending],
-            "given_masks": self.given,
+            "given_masks": {name: {"digest": one.digest, "objects": one.objects} for name, one in self.given.items()},
         }
         with atomic_path(self._folder / RUN_FILE) as partial:
             partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -235,7 +248,7 @@ class _Note:
     """What an earlier run noted."""
 
     finished: int | None
-    given: dict[str, str] | None
+    given: dict[str, GivenNote] | None
     overlay: str | None = None
     outline: list[list[int]] = field(default_factory=list)
     pending: list[range] = field(default_factory=list)
@@ -271,16 +284,17 @@ class _Note:
             raise ValueError(f"finished is {finished!r}")
         if given is None:
             return cls(finished, None, content.get("overlay"))
-        texts = [*given, *given.values()] if isinstance(given, dict) else [None]
+        entries = [*given.values()] if isinstance(given, dict) else [None]
         pairs = [*outline, *redo] if isinstance(outline, list) and isinstance(redo, list) else [None]
-        if not all(isinstance(text, str) for text in texts) or not all(map(_is_pair, pairs)):
+        if not all(map(_is_given_note, entries)) or not all(map(_is_pair, pairs)):
             raise ValueError(f"given_masks is {given!r}, passes {outline!r}, redo {redo!r}")
+        notes = {name: GivenNote(entry["digest"], tuple(entry["objects"])) for name, entry in given.items()}
         pending = [range(*pair) for pair in redo]
-        return cls(finished, given, content.get("overlay"), outline, pending, content.get("complete") is True)
+        return cls(finished, notes, content.get("overlay"), outline, pending, content.get("complete") is True)
 
 
-def given_digest(annotations: Annotations, name: str) -> str | None:
-    """Hash what a user gave for a frame; the ids count, not how a file stores them. None if nothing was given."""
+def note_given(annotations: Annotations, name: str) -> GivenNote | None:
+    """Describe what a user gave for a frame; None if nothing was given."""
     mask, absent = annotations.get(name), annotations.absences.get(name, frozenset())
     if mask is None and not absent:
         return None
@@ -288,11 +302,18 @@ def given_digest(annotations: Annotations, name: str) -> str | None:
     if mask is not None:
         digest.update(f"{mask.shape}\n".encode())
         digest.update(mask.astype(np.int32).tobytes())
-    return digest.hexdigest()[:32]
+    return GivenNote(digest.hexdigest()[:32], tuple(annotations.shown(name)))
 
 
 def _outline(passes: Sequence[Pass]) -> list[list[int]]:
     return [[one.segmented[0], one.segmented[-1]] for one in passes]
+
+
+def _is_given_note(entry: object) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("digest"), str):
+        return False
+    objects = entry.get("objects")
+    return isinstance(objects, list) and all(type(object_id) is int for object_id in objects)
 
 
 def _is_pair(pair: object) -> bool:

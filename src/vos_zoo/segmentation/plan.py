@@ -14,7 +14,7 @@ from vos_zoo.segmentation.confidence import OBJECTS_FILE
 from vos_zoo.segmentation.inputs import open_inputs
 from vos_zoo.segmentation.journal import Journal
 from vos_zoo.segmentation.passes import plan_passes
-from vos_zoo.segmentation.redo import redo_windows
+from vos_zoo.segmentation.redo import redo_windows, retracked_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -216,11 +216,18 @@ def _plan_redo(inputs: Inputs, journal: Journal, direction: Direction) -> list[l
     names = inputs.reader.names
     changed = set(journal.check_redo(names, inputs.annotations))
     given = {*inputs.annotations.frames, *inputs.annotations.absences}
+    before: dict[int, list[int]] = {}
+    now: dict[int, list[int]] = {}
+    for position, name in enumerate(names):
+        for object_id in journal.given[name].objects if name in journal.given else ():
+            before.setdefault(object_id, []).append(position)
+        for object_id in inputs.annotations.shown(name) if name in given else ():
+            now.setdefault(object_id, []).append(position)
     journal.pending = redo_windows(
         [position for position, name in enumerate(names) if name in changed],
         [position for position, name in enumerate(names) if name in given],
         len(names),
         direction,
-        journal.pending,
+        [*journal.pending, *retracked_frames(before, now, len(names), direction)],
     )
     return [plan_passes(direction, inputs.annotated, len(names), window=window) for window in journal.pending]

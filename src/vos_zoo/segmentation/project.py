@@ -81,7 +81,7 @@ class ProjectSettings:
     model: str = "rde"
     direction: Literal["forward", "backward", "both"] = "both"
     size: int | Literal["native"] | None = "native"
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16", "auto"] = "fp32"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from vos_zoo.media.overlay import draw_overlay
 from vos_zoo.media.writer import VideoWriter
 from vos_zoo.segmentation.blending import Blender, KeptPass
 from vos_zoo.segmentation.confidence import ObjectTable
-from vos_zoo.segmentation.journal import given_digest
+from vos_zoo.segmentation.journal import note_given
 from vos_zoo.segmentation.passes import run_pass
 from vos_zoo.segmentation.views import ViewWriter
 from vos_zoo.waiting import announced
@@ -207,7 +207,7 @@ class Run:
                 if self._views is not None:
                     self._views.write(frame, session.view(self._views.name))
                 if not self._plan.is_redo:
-                    journal.note(frame.name, given_digest(inputs.annotations, frame.name))
+                    journal.note(frame.name, note_given(inputs.annotations, frame.name))
             self._came.add(frame.name)
             self._done += 1
             if self._overlay is not None:

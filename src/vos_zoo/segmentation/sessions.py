@@ -42,7 +42,7 @@ class Sessions:
     model: Model
     device: str | torch.device | None = None
     size: WorkingSize | Literal["native"] = "native"
-    precision: Precision = "fp32"
+    precision: Precision | Literal["auto"] = "fp32"
     memory_budget: int | None = None
     side_inputs: Mapping[str, str | Path] = field(default_factory=dict)
     show: str | None = None

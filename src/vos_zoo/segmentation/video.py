@@ -41,7 +41,7 @@ def segment_video(
     model: Model = "rde",
     device: str | torch.device | None = None,
     size: WorkingSize | Literal["native"] = "native",
-    precision: Precision = "fp32",
+    precision: Precision | Literal["auto"] = "fp32",
     start: int | None = None,
     end: int | None = None,
     every: int = 1,
@@ -81,7 +81,8 @@ def segment_video(
             is not moved.
         size: How the network sees frames, see :class:`vos_zoo.VideoSession`: a short side in pixels, (height, width),
             None for the frames' own size, or ``"native"``. Masks always have the frame's own size.
-        precision: ``"fp32"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``, see ``vos_zoo.inference.arithmetic``.
+        precision: ``"fp32"``, ``"tf32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for the fastest, see
+            ``vos_zoo.inference.arithmetic``.
         start: First frame, counted from 0.
         end: Frame to stop before.
         every: Take every n-th frame only.
@@ -113,8 +114,9 @@ def segment_video(
         resume: Go on where an earlier run with the same settings stopped. The memory is built anew from the annotated
             frames and the last finished one, so that masks may differ slightly from those of an uninterrupted run.
         redo: Go on with an earlier run: masks and absences that were added, changed or removed are found, and only
-            the frames from each of them to the next annotated frame, in the directions of the run, are segmented again.
-            All other masks stay as they are. Of a run or a redo that was stopped, the rest is segmented as well.
+            the frames from each of them to the next annotated frame, in the directions of the run, are segmented again;
+            for an object that is new or that no mask shows any more, all frames in which it is followed now or was
+            before. All other masks stay as they are. Of a run or a redo that was stopped, the rest is segmented, too.
         overwrite: Replace files in ``out`` that have the names of new ones, each when its successor is complete.
         progress: Called with the number of finished frames and the number of all frames, after every frame. What it
             raises stops the run within one frame; ``resume`` and ``redo`` go on.

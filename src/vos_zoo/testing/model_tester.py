@@ -338,7 +338,7 @@ class ModelTester(SessionTester):
         mask, masks = relabel(VIDEO.masks[0], (1, 2)), []
         for stores in (True, False):
             if not stores:
-                monkeypatch.setattr("vos_zoo.inference.session.store_weights", lambda *_: None)
+                monkeypatch.setattr("vos_zoo.inference.arithmetic.store_weights", lambda *_: None)
             session = VideoSession(network, size=None, precision=precision)
             session.step(VIDEO.frames[0], mask)
             masks.append(torch.stack([session.step(frame).probabilities for frame in VIDEO.frames[1:4]]))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vos_zoo.data.modules.prediction import Newcomers
-from vos_zoo.devices import computes_bf16
+from vos_zoo.devices import computes_in
 from vos_zoo.errors import ConfigError, UsageError
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.layers import ResNetTrunk
@@ -109,6 +109,8 @@ class VOSModule(Pretrained, pl.LightningModule):
         network: The paper's network.
         learning_rate: Adam's learning rate.
         backbone_rate: Learning rate of the ResNet trunks as a share of ``learning_rate``.
+        part_rates: Learning rates of other parts of the network, by name, as shares of ``learning_rate``: a part with
+            few parameters may need larger steps (``{pixel_division: 30}``).
         weight_decay: L2 term added to gradients (not decoupled, as in the papers' code).
         milestones: Iterations at which the learning rate falls to a tenth.
         warmup_steps: Iterations of linear warm-up.
@@ -133,7 +135,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         network: The network; everything else of this class is about training and convenience.
 
     Raises:
-        ConfigError: If the network has no part of a name in ``frozen``.
+        ConfigError: If the network has no part of a name in ``frozen`` or ``part_rates``.
     """
 
     #: Batch normalisation keeps its ImageNet statistics; its affine parameters are trained (STM, STCN, RDE-VOS).
@@ -145,6 +147,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         *,
         learning_rate: float = 1e-5,
         backbone_rate: float = 1.0,
+        part_rates: dict[str, float] | None = None,
         weight_decay: float = 1e-7,
         milestones: Sequence[int] = (),
         warmup_steps: int = 0,
@@ -163,6 +166,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         self.network = network
         self.learning_rate = learning_rate
         self.backbone_rate = backbone_rate
+        self.part_rates = dict(part_rates or {})
         self.weight_decay = weight_decay
         self.milestones = tuple(milestones)
         self.warmup_steps = warmup_steps
@@ -180,6 +184,8 @@ class VOSModule(Pretrained, pl.LightningModule):
         self._begun = (-1, 0)  # the current iteration, and its batches so far
         for name in frozen:
             self._freeze(name)
+        for name in self.part_rates:
+            self._parts(name)
 
     @classmethod
     def load_from_checkpoint(
@@ -257,7 +263,7 @@ class VOSModule(Pretrained, pl.LightningModule):
     def on_fit_start(self) -> None:
         """Say so before hours are lost, if the processor has to emulate the run's precision."""
         precision = str(self.trainer.precision)
-        if precision.startswith("bf16") and not computes_bf16(self.device):
+        if precision.startswith("bf16") and not computes_in(torch.bfloat16, self.device):
             rank_zero_info(
                 "This processor has no bfloat16: precision %s is many times slower on it than float32. Stop and add "
                 "--trainer.precision 32-true.",
@@ -311,21 +317,25 @@ class VOSModule(Pretrained, pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam, with a rate of their own for the trunks, and a schedule that is stepped on every iteration."""
-        trunks = [part for part in self.network.modules() if isinstance(part, ResNetTrunk)]
-        if self.backbone_rate == 1:
-            trunks = []
-        slow = {id(parameter) for trunk in trunks for parameter in trunk.backbone_parameters()}
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [part for part in trained if id(part) not in slow]},
-            {"params": [part for part in trained if id(part) in slow], "lr": self.learning_rate * self.backbone_rate},
-        ]
-        optimizer = torch.optim.Adam(
-            [group for group in groups if group["params"]], lr=self.learning_rate, weight_decay=self.weight_decay
-        )
+        """Adam, with rates of their own for trunks and parts, and a schedule that is stepped on every iteration."""
+        optimizer = torch.optim.Adam(self.rate_groups(), lr=self.learning_rate, weight_decay=self.weight_decay)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def rate_groups(self) -> list[dict[str, Any]]:
+        """Return what is trained, grouped by learning rate."""
+        shares: dict[nn.Parameter, float] = {}
+        for trunk in self.network.modules():
+            if isinstance(trunk, ResNetTrunk):
+                shares.update((parameter, self.backbone_rate) for parameter in trunk.backbone_parameters())
+        for name, share in self.part_rates.items():
+            for part in self._parts(name):
+                shares.update((parameter, share) for parameter in part.parameters())
+        groups: dict[float, list[nn.Parameter]] = {1.0: []}  # the usual rate comes first
+        for parameter in self.network.parameters():
+            if parameter.requires_grad:
+                groups.setdefault(shares.get(parameter, 1.0), []).append(parameter)
+        return [{"params": group, "lr": self.learning_rate * share} for share, group in groups.items() if group]
 
     def validation_step(self, batch: VideoItem, batch_idx: int) -> VideoMasks:
         """Segment a whole video and score it; returns the masks that were scored."""
@@ -406,18 +416,21 @@ class VOSModule(Pretrained, pl.LightningModule):
             scores.reset()
 
     def _freeze(self, name: str) -> None:
+        for part in self._parts(name):
+            part.requires_grad_(False)
+
+    def _parts(self, name: str) -> list[nn.Module]:
         if name == "batch_norm":
-            parts = [part for part in self.network.modules() if isinstance(part, _BatchNorm)]
+            parts: list[nn.Module] = [part for part in self.network.modules() if isinstance(part, _BatchNorm)]
         else:
             parts = [part for path, part in self.network.named_modules() if path == name]
         if not parts:
             known = ", ".join(path for path, _ in self.network.named_children())
             raise ConfigError(
-                f"{type(self.network).__name__} has no part {name!r} that could be frozen. Its parts: {known}; "
-                "batch_norm means all batch normalisations."
+                f"{type(self.network).__name__} has no part {name!r} to be frozen or to learn at its own rate. Its "
+                f"parts: {known}; batch_norm means all batch normalisations."
             )
-        for part in parts:
-            part.requires_grad_(False)
+        return parts
 
     def learning_rate_factor(self, iteration: int) -> float:
         """Return the factor on the learning rate at an iteration (0-based)."""

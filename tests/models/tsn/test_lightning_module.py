@@ -47,3 +47,12 @@ def test_adamw_spares_norms_and_biases():
     assert bare["weight_decay"] == 0
     assert all(part.ndim > 1 for part in decayed["params"])
     assert all(part.ndim == 1 for part in bare["params"])
+
+
+def test_adamw_keeps_the_rates_of_parts():
+    module = TSNModule("tiny", optimizer="adamw", learning_rate=1e-3, part_rates={"pixel_division": 30.0})
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    rates = {id(part): group["lr"] for group in groups for part in group["params"]}
+    linear = module.network.pixel_division.linear
+    assert (rates[id(linear.weight)], rates[id(linear.bias)]) == pytest.approx((3e-2, 3e-2))
+    assert rates[id(module.network.key_projection.weight)] == pytest.approx(1e-3)

@@ -1,13 +1,16 @@
-// Runs once, when the editor is on the page. `element` is the editor, `server.call` asks the server.
+// Runs once, when the editor is on the page. `element` is the editor, `server.call` asks the server. The review, with the
+// timeline, is another part of the page, which may come later and announces itself by `window.vosZoo.review`.
 const find = (selector) => element.querySelector(selector);
 const role = (name) => find(`[data-role="${name}"]`);
 const canvas = find(".vz-canvas");
 const context = canvas.getContext("2d");
-const timeline = find(".vz-timeline");
 const FRAMES_KEPT = 300;
 const FRAMES_AHEAD = 8;
 
 let key = "";
+let goingOn = ""; // key of the project that Stop belongs to
+let review = null;
+let timeline = null;
 let state = null;
 let frame = 0;
 let object = 1;
@@ -36,13 +39,20 @@ async function ask(action, more = {}) {
   } finally {
     clearTimeout(slow);
     waiting -= 1;
-    find(".vz-busy").hidden = waiting > 0;
     if (waiting === 0) find(".vz-busy").hidden = true;
   }
 }
 
 function say(text) { find(".vz-message").textContent = text; }
 function fail(text) { find(".vz-error").textContent = text; }
+
+function progress(share, text, of = "") {
+  goingOn = of;
+  find(".vz-progress").hidden = text === "";
+  find(".vz-progress progress").value = share;
+  find(".vz-progress span").textContent = text;
+  role("stop").disabled = of === "";
+}
 
 function load(url) {
   return new Promise((resolve) => {
@@ -91,7 +101,7 @@ function draw() {
   if (!shown.picture) return;
   canvas.width = shown.picture.naturalWidth;
   canvas.height = shown.picture.naturalHeight;
-  canvas.style.width = `min(100%, ${(62 * canvas.width) / canvas.height}vh)`;
+  canvas.style.width = `min(100%, ${(58 * canvas.width) / canvas.height}vh)`;
   context.drawImage(shown.picture, 0, 0);
   if (shown.mask) {
     context.globalAlpha = 0.55;
@@ -138,6 +148,7 @@ function colourOf(id) {
 }
 
 function drawTimeline() {
+  if (!timeline || !state) return;
   const width = (timeline.width = Math.max(300, timeline.clientWidth));
   const height = (timeline.height = 96);
   const pen = timeline.getContext("2d");
@@ -210,12 +221,21 @@ function adopt(answer) {
   find(".vz-empty").hidden = true;
   role("slider").max = state.frames - 1;
   role("undo").disabled = state.pending === 0 || state.running;
-  role("doubtful").disabled = doubtful().length === 0;
-  role("doubtful").textContent = `Next doubtful frame (${doubtful().length})`;
   element.dataset.runs = String(state.runs);
   element.dataset.finished = String(state.finished.length);
   element.dataset.pending = String(state.pending);
   drawObjects();
+  drawReview();
+}
+
+function drawReview() {
+  if (!review || !state) return;
+  const isEmpty = state.rows.length === 0;
+  review.querySelector(".vz-main").hidden = isEmpty;
+  review.querySelector(".vz-empty").hidden = !isEmpty;
+  const next = review.querySelector('[data-role="doubtful"]');
+  next.disabled = doubtful().length === 0;
+  next.textContent = `Next doubtful frame (${doubtful().length})`;
   drawTimeline();
 }
 
@@ -302,10 +322,11 @@ canvas.addEventListener("pointerup", () => {
 });
 canvas.addEventListener("pointercancel", () => { drag = null; draw(); });
 
-timeline.addEventListener("click", (event) => {
+function goTo(event) {
   const box = timeline.getBoundingClientRect();
+  pause();
   show(Math.round(((event.clientX - box.left - 4) / (box.width - 8)) * (state.frames - 1)));
-});
+}
 
 function pause() {
   clearInterval(timer);
@@ -341,6 +362,7 @@ element.querySelectorAll("[data-tool]").forEach((button) => {
   button.onclick = () => {
     tool = button.dataset.tool;
     element.querySelectorAll("[data-tool]").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+    find(".vz-size").hidden = tool !== "brush" && tool !== "eraser";
   };
 });
 role("undo").onclick = undo;
@@ -354,7 +376,7 @@ role("add").onclick = async () => {
 role("previous").onclick = () => { pause(); show(frame - 1); };
 role("next").onclick = () => { pause(); show(frame + 1); };
 role("play").onclick = play;
-role("doubtful").onclick = () => { pause(); nextDoubtful(); };
+role("stop").onclick = () => { role("stop").disabled = true; ask("stop", { key: goingOn }); };
 role("slider").oninput = () => { pause(); show(Number(role("slider").value)); };
 
 document.addEventListener("keydown", (event) => {
@@ -376,48 +398,79 @@ function time(seconds) {
   return seconds >= 90 ? `${Math.round(seconds / 60)} min` : `${Math.max(1, Math.round(seconds))} s`;
 }
 
-// What the server says beside answers: a new project, news of tracking, errors.
+// What the rest of the page says: buttons that were pressed, and news of the server.
 window.vosZoo = {
-  wait() {
-    if (!state || state.running) return;
-    find(".vz-progress").hidden = false;
-    find(".vz-progress progress").value = 0;
-    find(".vz-progress span").textContent = "Waiting for its turn; one visitor at a time …";
+  wait(text) {
+    fail("");
+    progress(0, text);
+  },
+  review(part) {
+    review = part;
+    timeline = part.querySelector(".vz-timeline");
+    timeline.addEventListener("click", goTo);
+    part.querySelector('[data-role="doubtful"]').onclick = () => { pause(); nextDoubtful(); };
+    new ResizeObserver(drawTimeline).observe(timeline);
+    drawReview();
   },
   async news(value) {
     if (!value || !value.kind) return;
-    const bar = find(".vz-progress");
-    if (value.kind === "error") { bar.hidden = true; fail(value.message); return; }
-    if (value.kind === "project") {
-      pause();
-      key = value.key;
-      sessionStorage.setItem("vos-zoo-project", key);
-      pictures = new Map();
-      masks = new Map();
-      state = null;
-      frame = 0;
-      object = 1;
+    if (value.kind === "error") {
+      progress(0, "");
+      fail(value.message);
+    } else if (value.kind === "opening") {
       fail("");
-      if (await refresh()) say(`${state.video}: ${state.frames} frames of ${state.width}×${state.height} pixels.`);
-      return;
+      progress(value.total ? value.done / value.total : 0, `Reading the video: ${value.done} of ${value.total} frames`, value.key);
+    } else if (value.kind === "project") {
+      await begin(value.key);
+    } else if (value.key === key && value.kind === "tracking") {
+      follow(value);
+    } else if (value.key === key && value.kind === "end") {
+      progress(0, "");
+      await refresh();
+      if (value.message && value.message !== "Stopped.") fail(value.message);
+      say(value.message === "Stopped." ? "Stopped. Finished masks are kept; press Track to continue." : value.message ? "" : "All frames have masks.");
+    } else if (value.kind === "stopped") {
+      progress(0, "");
+      say("Stopped. The video was not opened.");
     }
-    if (value.kind === "tracking") {
-      fail("");
-      bar.hidden = false;
-      if (state) state.running = true;
-      bar.querySelector("progress").value = value.total ? value.done / value.total : 0;
-      bar.querySelector("span").textContent = value.total
-        ? `${value.done} of ${value.total} frames, ${value.rate.toFixed(1)} frames/s, ${time(value.left)} left`
-        : "Loading the model …";
-      if (value.frame !== null && value.frame !== undefined) {
-        masks.delete(value.frame);
-        show(value.frame);
-      }
-      return;
-    }
-    bar.hidden = true;
-    await refresh();
-    if (value.message && value.message !== "Stopped.") fail(value.message);
-    say(value.message === "Stopped." ? "Stopped. Finished masks are kept; Track goes on." : value.message ? "" : "All frames have masks.");
   },
 };
+
+async function begin(project) {
+  pause();
+  progress(0, "");
+  key = project;
+  sessionStorage.setItem("vos-zoo-project", key);
+  pictures = new Map();
+  masks = new Map();
+  state = null;
+  frame = 0;
+  object = 1;
+  fail("");
+  if (!await refresh()) return;
+  const masked = state.finished.length ? ` ${state.finished.length} have masks.` : "";
+  say(`${state.video}: ${state.frames} frames of ${state.width}×${state.height} pixels.${masked}`);
+  while (key === project && state.running) { // a reload stops what the tab was tracking, within a frame
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await refresh();
+  }
+}
+
+function follow(value) {
+  fail("");
+  say("");
+  if (state && !state.running) {
+    state.running = true;
+    role("undo").disabled = true;
+  }
+  if (value.ahead) progress(0, `Waiting for your turn: ${value.ahead} before you`, key);
+  else if (!value.total) progress(0, "Loading the model …", key);
+  else {
+    const text = `${value.done} of ${value.total} frames, ${value.rate.toFixed(1)} frames/s, ${time(value.left)} left`;
+    progress(value.done / value.total, text, key);
+  }
+  if (value.frame !== null && value.frame !== undefined) {
+    masks.delete(value.frame);
+    show(value.frame);
+  }
+}

@@ -47,6 +47,7 @@ _INSTRUCTIONS = {
     "AVX2": ("-mavx2", "-mfma"),
     "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
 }
+_KEY_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 _SECONDS_TO_COMPILE = 120
 _MOST_KEPT = 16 * 2**20  # bytes of work space
 _MOST_KEPT_OF_RESULTS = 32 * 2**20  # bytes
@@ -179,8 +180,8 @@ def refusal(query: Tensor, memory: MemoryTokens) -> str | None:
         if part.is_neg():
             return "a tensor is a view of others with the sign changed"
     for part in (query, memory.keys):
-        if part.dtype != torch.float32:
-            return f"it compares float32 keys, not {part.dtype}"
+        if part.dtype not in _KEY_TYPES:
+            return f"it compares keys of at most 32 bits, not {part.dtype}"
     if memory.bias is not None and memory.bias.dtype != torch.float32:
         return f"it adds float32 biases, not {memory.bias.dtype}"
     return None if memory.count < 2**31 else "the memory has more than 2³¹ tokens"
@@ -193,7 +194,8 @@ def select_tokens(query: Tensor, memory: MemoryTokens, entry: int, top_k: int) -
     machines without :func:`unavailable_reason`.
     """
     bias = None if memory.bias is None else memory.bias[entry]
-    found = _code().search(memory.scale * query, memory.keys[entry], bias, top_k, thread_count())
+    keys = memory.keys[entry].float()  # exact; keys are a small part of a memory in half precision
+    found = _code().search(memory.scale * query.float(), keys, bias, top_k, thread_count())
     if found is None:
         return cpu.select_tokens(query, memory, entry, top_k)
     return found[0], found[1].softmax(1)

@@ -46,7 +46,8 @@ class Extract(nn.Module):
         # (theta phi^T) g = theta (phi^T g): without a softmax the small C/2 x C/2 product may come first. Its sum over
         # all positions is divided by their number before it is taken, since it may be too large for float16.
         product = (key / (_FRAMES * key.shape[2])) @ value
-        of_both = product.unflatten(0, (_FRAMES, -1)).sum(0).repeat(_FRAMES, 1, 1)
+        # Sizes are written out, not left to be inferred: exports spend most of their time on proofs about sizes.
+        of_both = product.unflatten(0, (_FRAMES, frames.shape[0] // _FRAMES)).sum(0).repeat(_FRAMES, 1, 1)
         projected: Tensor = self.project((query @ of_both).mT.unflatten(2, (height, width)))
         return projected + frames
 
@@ -93,7 +94,7 @@ class Aggregation(nn.Module):
     def forward(self, aggregated: Tensor, current: Tensor) -> Tensor:
         """Combine the previous slot and the new frame, both (B, C, h, w), into the next slot (B, C, h, w)."""
         frames = torch.cat([aggregated, current.to(aggregated.dtype)])
-        both = self.enhance(self.extract(frames)).permute(0, 2, 3, 1).unflatten(0, (_FRAMES, -1))
+        both = self.enhance(self.extract(frames)).permute(0, 2, 3, 1).unflatten(0, (_FRAMES, aggregated.shape[0]))
         slot: Tensor = self.squeeze(both.movedim(0, 4).flatten(3).permute(0, 3, 1, 2))
         return slot
 

@@ -94,12 +94,23 @@ class RDENetwork(STCNNetwork):
 
     def aggregate(self, slot: FrameTokens, frame: FrameTokens, *, objects: int) -> FrameTokens:
         """Fold a frame into the aggregated slot; objects are folded into the batch axis of the value branch."""
-        keys: Tensor = self.aggregation["key"](*(part.keys.mT.unflatten(2, slot.grid) for part in (slot, frame)))
-        values: Tensor = self.aggregation["value"](
-            *(
-                part.values.unflatten(2, (objects, -1)).permute(0, 2, 3, 1).flatten(0, 1).unflatten(2, slot.grid)
-                for part in (slot, frame)
-            )
-        )
+        keys, values = self.aggregate_maps(*(self._maps(part, objects) for part in (slot, frame)))
         stacked = values.flatten(2).unflatten(0, (-1, objects)).permute(0, 3, 1, 2).flatten(2)
         return FrameTokens(keys.flatten(2).mT, stacked, slot.grid)
+
+    def aggregate_maps(self, slot: tuple[Tensor, Tensor], frame: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Fold a frame into the aggregated slot.
+
+        Args:
+            slot: Keys (B, Ck, h, w) and values (B*O, Cv, h, w).
+            frame: The same of the frame.
+
+        Returns:
+            The next slot, in the same form.
+        """
+        return self.aggregation["key"](slot[0], frame[0]), self.aggregation["value"](slot[1], frame[1])
+
+    @staticmethod
+    def _maps(part: FrameTokens, objects: int) -> tuple[Tensor, Tensor]:
+        values = part.values.unflatten(2, (objects, -1)).permute(0, 2, 3, 1).flatten(0, 1)
+        return part.keys.mT.unflatten(2, part.grid), values.unflatten(2, part.grid)

@@ -12,7 +12,7 @@ from vos_zoo.memory.backends.portable import UNUSED
 from vos_zoo.models.stcn.portable import STCNVerbs
 from vos_zoo.portable import Segmented, StateArray
 
-from .memory import FrameTokens, RDEPolicy
+from .memory import RDEPolicy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,15 +99,8 @@ class RDEVerbs(STCNVerbs):
         } | {"writes": (state["writes"] + 1).clamp(max=2)}
 
     def _fold(self, state: Tensors, current: dict[str, Tensor]) -> dict[str, Tensor]:
-        height, width, objects = current["values"].shape[:3]
-        grid = (height, width)
+        def maps(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            return keys.permute(2, 0, 1).unsqueeze(0), values.permute(2, 3, 0, 1)
 
-        def tokens(keys: Tensor, values: Tensor) -> FrameTokens:
-            return FrameTokens(keys.flatten(0, 1)[None], values.flatten(2).flatten(0, 1)[None], grid)
-
-        slot = tokens(state["keys"][0], state["values"][0])
-        folded = self.network.aggregate(slot, tokens(**current), objects=objects)
-        return {
-            "keys": folded.keys[0].unflatten(0, grid),
-            "values": folded.values[0].unflatten(0, grid).unflatten(2, (objects, -1)),
-        }
+        keys, values = self.network.aggregate_maps(maps(state["keys"][0], state["values"][0]), maps(**current))
+        return {"keys": keys[0].permute(1, 2, 0), "values": values.permute(2, 3, 0, 1)}

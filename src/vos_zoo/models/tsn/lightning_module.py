@@ -108,10 +108,13 @@ class TSNModule(VOSModule):
         """Adam, or AdamW for Swin-B, and a schedule that is stepped on every iteration."""
         if self.optimizer == "adam":
             return super().configure_optimizers()
-        named = [(name, part) for name, part in self.network.named_parameters() if part.requires_grad]
-        bare = [part for name, part in named if part.ndim <= 1 or name.endswith(_NO_DECAY)]
-        decayed = [part for name, part in named if part.ndim > 1 and not name.endswith(_NO_DECAY)]
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": bare, "weight_decay": 0.0}]
+        named = self.network.named_parameters()
+        bare = {part for name, part in named if part.ndim <= 1 or name.endswith(_NO_DECAY)}
+        groups: list[dict[str, Any]] = []
+        for group in self.rate_groups():
+            decayed = [part for part in group["params"] if part not in bare]
+            kept = [part for part in group["params"] if part in bare]
+            groups += [{**group, "params": decayed}, {**group, "params": kept, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -58,9 +58,10 @@ class TSNVerbs(STCNVerbs):
         assert network.instance_stream is not None
         assert network.pixel_division is not None
         tokens = self.tokens(state["keys"], state["values"])
-        values, weights = read_portable(key.flatten(2).mT, tokens, network.config.top_k)
+        values, read_keys = read_portable(key.flatten(2).mT, tokens, network.config.top_k, read_keys=True)
+        assert read_keys is not None
         readout = self.per_object(values, key)
-        keys = (weights @ tokens.keys).mT.unflatten(2, key.shape[2:])
+        keys = read_keys.mT.unflatten(2, key.shape[2:])
         routing = network.pixel_division(keys, key).to(thin.dtype)
         size = (16 * thin.shape[2], 16 * thin.shape[3])
         instance = network.instance_stream(thin, Heads.unpack(state["heads"].unsqueeze(0)), size)

@@ -1,0 +1,201 @@
+"""Which precision is fastest for a network on this machine: measured once, then remembered.
+
+What was measured is noted in the user's cache folder, one small file for each network and machine. A note holds for the
+version of this package and of PyTorch that measured, for the number of threads, and for the shapes of the weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import platform
+import statistics
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import torch
+
+from vos_zoo.cache import private_cache_folder
+from vos_zoo.devices import computes_in
+from vos_zoo.files import atomic_path, parse_json
+from vos_zoo.layers import soft_aggregate
+from vos_zoo.version import __version__
+from vos_zoo.waiting import announced
+
+from .arithmetic import Precision, arithmetic, half_type, prepare_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from vos_zoo.network import ClipMemory, MemoryPolicy, VOSNetwork
+
+__all__ = ["candidates", "choose_precision"]
+
+_WARM_UP = 2  # frames of each precision that are not counted: the first read of the memory, first calls of kernels
+_COUNTED = 3  # frames of each precision
+_GAIN = 0.9  # share of the time below which a coarser precision is worth it; less is noise
+_WIDE = 16 / 9  # sides of the frames that are measured
+
+_logger = logging.getLogger(__name__)
+
+
+def candidates(device: torch.device) -> tuple[Precision, ...]:
+    """Return the precisions that a device computes in by itself, the most exact first."""
+    every: tuple[Precision, ...] = get_args(Precision)
+    return tuple(
+        name
+        for name in every
+        if (name != "tf32" or device.type == "cuda")
+        and ((dtype := half_type(name)) is None or computes_in(dtype, device))
+    )
+
+
+def choose_precision(
+    network: VOSNetwork[Any, Any],
+    device: torch.device,
+    policy: MemoryPolicy,
+    *,
+    timer: Callable[[], float] = time.perf_counter,
+) -> Precision:
+    """Return the fastest precision for a network on a device; of nearly equal ones the most exact.
+
+    The first call segments a few frames of noise with one object in each precision, at the size that the network was
+    made for, which takes seconds on a CPU. Later calls, of other processes too, find the answer in the cache.
+
+    Args:
+        network: In float32; it stays as it is.
+        device: Where it will run.
+        policy: What its memory keeps.
+        timer: Clock to measure with, in seconds.
+    """
+    names = candidates(device)
+    if len(names) == 1:
+        return names[0]
+    facts = _facts(network, device)
+    folder = private_cache_folder("precision")
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    note = None if folder is None else folder / f"{key}.json"
+    known = _read_note(note, facts, names)
+    if known is not None:
+        return known
+    with announced(_logger, "Measuring which precision is fastest on this machine, once"):
+        seconds = _measure(network, device, policy, names, timer)
+    chosen = names[0]
+    for name in names[1:]:
+        if seconds[name] < _GAIN * seconds[chosen]:
+            chosen = name
+    shown = ", ".join(f"{1000 * taken:.0f} ms in {name}" for name, taken in seconds.items())
+    _logger.info("Chose precision %s for this model on this machine (one frame took %s).", chosen, shown)
+    _write_note(note, {"facts": facts, "precision": chosen, "seconds": seconds})
+    return chosen
+
+
+def _measure(
+    network: VOSNetwork[Any, Any],
+    device: torch.device,
+    policy: MemoryPolicy,
+    names: tuple[Precision, ...],
+    timer: Callable[[], float],
+) -> dict[Precision, float]:
+    """Return the median time of a frame in each precision, in turn, so that the machine's load meets all of them."""
+    size = network.working_size
+    sides = size if isinstance(size, tuple) else (size, round(size * _WIDE))
+    height, width = (-(-side // network.stride) * network.stride for side in sides)
+    image = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(device)
+    mask = torch.zeros(1, 1, height, width, device=device)
+    mask[..., height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = 1
+    with torch.inference_mode():
+        trials = {name: _Trial(network, device, policy, name, image, mask) for name in names}
+        taken: dict[Precision, list[float]] = {name: [] for name in names}
+        for _ in range(_WARM_UP + _COUNTED):
+            for name, trial in trials.items():
+                begin = timer()
+                trial.step()
+                taken[name].append(timer() - begin)
+    return {name: statistics.median(all_taken[_WARM_UP:]) for name, all_taken in taken.items()}
+
+
+class _Trial:
+    """Segments one frame again and again in one precision."""
+
+    def __init__(
+        self,
+        network: VOSNetwork[Any, Any],
+        device: torch.device,
+        policy: MemoryPolicy,
+        precision: Precision,
+        image: Tensor,
+        mask: Tensor,
+    ) -> None:
+        self._network = prepare_network(network, device, precision)
+        self._precision: Precision = precision
+        self._device = device
+        self._image = image
+        self._memory: ClipMemory = self._network.new_memory(policy)
+        with arithmetic(precision, device):
+            self._memory.tick()
+            self._network.memorize(self._network.encode(image), mask, self._memory, reference=True)
+
+    def step(self) -> None:
+        network, memory = self._network, self._memory
+        with arithmetic(self._precision, self._device):
+            memory.tick()
+            features = network.encode(self._image)
+            prediction = network.predict(features, memory)
+            masks = soft_aggregate(prediction.logits.float().sigmoid()).softmax(dim=1)[:, 1:]
+            if memory.is_due:
+                network.memorize(features, masks, memory, prediction=prediction)
+        masks.sum().item()  # waits for the device
+
+
+def _facts(network: VOSNetwork[Any, Any], device: torch.device) -> dict[str, str | int]:
+    """Return all that a measurement depends on."""
+    shapes = [(name, tuple(part.shape)) for name, part in network.named_parameters()]
+    kind = type(network)
+    return {
+        "network": f"{kind.__module__}.{kind.__qualname__}",
+        "shapes": hashlib.sha256(repr(shapes).encode()).hexdigest(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {_processor()}",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "vos_zoo": __version__,
+    }
+
+
+@cache
+def _processor() -> str:
+    with contextlib.suppress(OSError):  # elsewhere than on Linux
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _read_note(note: Path | None, facts: dict[str, str | int], names: tuple[Precision, ...]) -> Precision | None:
+    if note is None:
+        return None
+    try:
+        known = parse_json(note.read_text(encoding="utf-8"))
+        noted, precision = known["facts"], known["precision"]
+    except (OSError, ValueError, KeyError, TypeError):  # no note, or one that is no note of ours
+        return None
+    return next((name for name in names if name == precision), None) if noted == facts else None
+
+
+def _write_note(note: Path | None, content: dict[str, Any]) -> None:
+    if note is None:
+        return
+    try:
+        with atomic_path(note) as partial:
+            partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:  # a read-only home or a full disk: it is measured again the next time
+        _logger.debug("Could not note the precision in %s: %s", note, error)
+        with contextlib.suppress(OSError):
+            note.unlink(missing_ok=True)
