@@ -364,6 +364,7 @@ async function follow() {
   at("stop").hidden = false;
   try {
     const facts = await openModel();
+    showProgress(0, "Remembering the first frame …");
     const start = state.index;
     const ids = state.drawing.ids.slice();
     state.masks.set(start, await pack(ids, clip));
@@ -385,7 +386,7 @@ async function follow() {
       done += 1;
       const rate = done / ((performance.now() - began) / 1000);
       const left = done < count && !state.isStopped ? ` · ${duration((count - done) / rate)} left` : "";
-      showProgress(done / count, `${done} of ${count} frames · ${rate.toFixed(rate < 10 ? 1 : 0)} frames/s${left} · ${facts.how}`);
+      showProgress(done / count, `${done} of ${count} frames · ${rate < 10 ? rate.toPrecision(2) : Math.round(rate)} frames/s${left} · ${facts.how}`);
     }
     if (state.isStopped) say(`Stopped after ${done} ${done === 1 ? "frame, which is" : "frames, which are"} kept. Correct the last one if needed, and follow on.`);
   } finally {
