@@ -219,9 +219,9 @@ def main() -> int:
             "preview": lambda: measure_preview(options.rounds, options.frames),
             "memory": lambda: measure_memory(video, options.videos),
         }
-        content: dict[str, Any] = {"cores": os.cpu_count(), "load": os.getloadavg()[0]}
+        content: dict[str, Any] = {"cores": os.cpu_count()}
         for name in [options.only] if options.only else measurements:
-            content[name] = measurements[name]()
+            content[name] = {"load": round(os.getloadavg()[0], 2), **measurements[name]()}
     print(json.dumps(content, indent=2))
     if options.out is not None:
         options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -5,7 +5,7 @@
 ROOT holds JPEGImages/480p/<clip> and Annotations/480p/<clip>; objects are given on the frame where they first appear.
 Every kind of session segments every clip. Reported are J&F, and how far probabilities and labels are from those of the
 first kind on the same frame. Graphs are exported to the folder ``exports`` unless it has them; those in 8 bits are
-calibrated on the bundled clip, which is none of these. Kinds that a JSON file has already are kept.
+calibrated on the bundled clip, which is none of these. A JSON file keeps the kinds and clips that it has already.
 """
 
 from __future__ import annotations
@@ -36,40 +36,45 @@ def segment(session: Any, root: Path, clip: str) -> Any:
         yield path.stem, session.step(read_frame(path), mask)
 
 
-def compare(kinds: list[str], root: Path, clips: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Segment all clips with every kind of session, side by side."""
-    rows: dict[str, Any] = {kind: {"clips": {}} for kind in kinds}
+def compare(kinds: list[str], root: Path, clip: str, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Segment a clip with every kind of session, side by side."""
+    runs = [
+        segment(open_session(kind, arguments.model, arguments.graphs, size="native", threads=1), root, clip)
+        for kind in kinds
+    ]
+    largest, other, pixels = np.zeros(len(kinds)), np.zeros(len(kinds), int), 0
+    rows = {}
     with tempfile.TemporaryDirectory() as place:
-        for clip in clips:
-            print(clip, file=sys.stderr, flush=True)
-            runs = [
-                segment(open_session(kind, arguments.model, arguments.graphs, size="native", threads=1), root, clip)
-                for kind in kinds
-            ]
-            largest, other, pixels = np.zeros(len(kinds)), np.zeros(len(kinds), int), 0
-            for results in zip(*runs, strict=True):
-                exact = np.asarray(results[0][1].probabilities)
-                pixels += results[0][1].mask.size
-                for index, (kind, (name, result)) in enumerate(zip(kinds, results, strict=True)):
-                    out = Path(place) / kind / clip / f"{name}.png"
-                    out.parent.mkdir(parents=True, exist_ok=True)
-                    write_mask(out, result.mask)
-                    distance = float(np.abs(np.asarray(result.probabilities) - exact).max())
-                    largest[index] = max(largest[index], distance)
-                    other[index] += int((result.mask != results[0][1].mask).sum())
-            for index, kind in enumerate(kinds):
-                rows[kind]["clips"][clip] = {"probability": largest[index], "labels": other[index] / pixels}
-        for kind in kinds:
-            report = evaluate(Path(place) / kind, root / "Annotations" / "480p", protocol="davis2017", sequences=clips)
-            for row in report.sequences:
-                rows[kind]["clips"][row.name]["J&F"] = row.j_and_f
-            rows[kind]["J&F over clips"] = float(np.mean([row["J&F"] for row in rows[kind]["clips"].values()]))
-            rows[kind]["J&F over objects"] = report.j_and_f
-            rows[kind]["largest difference of probabilities"] = max(
-                row["probability"] for row in rows[kind]["clips"].values()
-            )
-            rows[kind]["largest share of other labels"] = max(row["labels"] for row in rows[kind]["clips"].values())
+        for results in zip(*runs, strict=True):
+            exact = np.asarray(results[0][1].probabilities)
+            pixels += results[0][1].mask.size
+            for index, (kind, (name, result)) in enumerate(zip(kinds, results, strict=True)):
+                out = Path(place) / kind / clip / f"{name}.png"
+                out.parent.mkdir(parents=True, exist_ok=True)
+                write_mask(out, result.mask)
+                largest[index] = max(largest[index], float(np.abs(np.asarray(result.probabilities) - exact).max()))
+                other[index] += int((result.mask != results[0][1].mask).sum())
+        for index, kind in enumerate(kinds):
+            report = evaluate(Path(place) / kind, root / "Annotations" / "480p", protocol="davis2017", sequences=[clip])
+            (row,) = report.sequences
+            rows[kind] = {
+                "J&F": row.j_and_f,
+                "objects": row.objects,
+                "largest difference of probabilities": float(largest[index]),
+                "share of other labels": float(other[index] / pixels),
+            }
     return rows
+
+
+def summary(clips: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Means and largest values over clips."""
+    scores, objects = ([row[name] for row in clips.values()] for name in ("J&F", "objects"))
+    return {
+        "J&F over clips": float(np.mean(scores)),
+        "J&F over objects": float(np.average(scores, weights=objects)),
+        "largest difference of probabilities": max(r["largest difference of probabilities"] for r in clips.values()),
+        "largest share of other labels": max(row["share of other labels"] for row in clips.values()),
+    }
 
 
 def main() -> int:
@@ -83,17 +88,23 @@ def main() -> int:
     arguments = parser.parse_args()
     clips = arguments.clips or sorted(path.name for path in (arguments.root / "Annotations" / "480p").iterdir())
     export_all(arguments, arguments.graphs)
-    rows = compare(arguments.kinds, arguments.root, clips, arguments)
-    for kind, row in rows.items():
+    content = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else {}
+    of_model: dict[str, Any] = content.setdefault(arguments.model, {})
+    for clip in clips:
+        print(clip, file=sys.stderr, flush=True)
+        for kind, row in compare(arguments.kinds, arguments.root, clip, arguments).items():
+            of_kind = of_model.setdefault(kind, {"clips": {}})
+            of_kind["clips"][clip] = row
+            of_kind.update(summary(of_kind["clips"]))
+        if arguments.out is not None:  # after every clip, since all of them take long
+            arguments.out.write_text(json.dumps(content, indent=1) + "\n")
+    for kind, row in of_model.items():
         print(
-            f"{kind:>10}  J&F {100 * row['J&F over clips']:5.2f} over clips, {100 * row['J&F over objects']:5.2f} over "
-            f"objects; probabilities differ by {row['largest difference of probabilities']:.1e} at most, labels in "
+            f"{kind:>10}  {len(row['clips'])} clips: J&F {100 * row['J&F over clips']:5.2f} over clips, "
+            f"{100 * row['J&F over objects']:5.2f} over objects; probabilities differ by "
+            f"{row['largest difference of probabilities']:.1e} at most, labels in "
             f"{100 * row['largest share of other labels']:.3f} % of a clip's pixels at most"
         )
-    if arguments.out is not None:
-        kept = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-        kept[arguments.model] = kept.get(arguments.model, {}) | rows
-        arguments.out.write_text(json.dumps(kept, indent=1) + "\n")
     return 0
 
 

@@ -114,7 +114,7 @@ def time_session(network: VOSNetwork[Any, Any], objects: int, frames: int, **opt
     video, mask = moving_video(frames, objects)
     seconds = []
     with stage_times(network) as times:
-        session = VideoSession(network, optimize=False, **options)  # the timers live on this very object
+        session = VideoSession(network, optimize=False, graphs=False, **options)  # the timers live on this object
         for index, frame in enumerate(video):
             start = time.perf_counter()
             session.step(frame, mask if index == 0 else None)

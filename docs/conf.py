@@ -34,6 +34,10 @@ html_theme = "furo"
 html_title = f"vos_zoo {release}"
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
+# Nothing leads to the lists of all names, and on phones their columns are cut off; the search finds the same.
+html_use_index = False
+html_domain_indices = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -265,7 +265,7 @@ MISTAKES = [
     (missing_mask, ["no mask file", "none.png"]),
     (mask_of_another_size, ["is 32x24", "64x48", "--resize-mask"]),
     (turned_mask, ["turned by 90 degrees"]),
-    (picture_as_mask, ["colours", "looks like a picture"]),
+    (picture_as_mask, ["colours", "looks like an image"]),
     (smoothed_mask, ["57 grey levels", "without smoothing"]),
     (jpeg_mask, ["JPEG"]),
     (text_as_mask, ["mask.png"]),
@@ -292,7 +292,7 @@ MISTAKES = [
     (spoil_config(value_dim=32), ["wrong shapes"]),
     (spoil_config(key_dim=-1), ["config.json", "that can be built"]),
     (spoil_config(backbone="resnet0"), ["resnet0"]),
-    (config_that_is_no_json, ["is no JSON"]),
+    (config_that_is_no_json, ["is not JSON"]),
     (unknown_device, ["'gpu' is unknown", "cuda"]),
 ]
 

@@ -5,24 +5,30 @@ And those parts of benchmarks/scale.py that need no network.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu" / "run.py"
 SCALE = Path(__file__).parents[1] / "benchmarks" / "scale.py"
 WRITES = {
     "env": {"machine", "backends", "copy_bytes"},
+    "suite": {"exit_code", "selected"},
     "parity": {"different"},
+    "sanitize": {"exit_code", "tool"},
     "reads": {"seconds", "floor_seconds", "compiled_while_timed"},
-    "fps": {"frames_per_second", "warm_up"},
+    "fps": {"frames_per_second", "warm_up", "graphs"},
     "long": {"frame", "memory_bytes"},
-    "train": {"clips_per_second"},
+    "train": {"clips_per_second", "waited_seconds"},
     "loader": {"workers"},
 }
 
@@ -71,6 +77,101 @@ def test_without_a_device_only_the_plan_is_printed(tmp_path: Path) -> None:
     assert "No CUDA device" in result.stdout
     assert all(f"\n{step} (" in result.stdout for step in WRITES)
     assert not path.exists()
+
+
+def test_both_calls_have_all_steps_and_end_in_time(tmp_path: Path) -> None:
+    seconds: dict[str, dict[str, int]] = {}
+    for call in ("A", "B"):
+        result = run("--call", call, "--rows", str(tmp_path / "rows.jsonl"))
+        assert result.returncode == 0, result.stderr
+        seconds[call] = {
+            name: int(limit) for name, limit in re.findall(r"^(\w+) \((\d+) s at most", result.stdout, re.M)
+        }
+        assert sum(seconds[call].values()) < 330
+    assert sorted([*seconds["A"], *seconds["B"]]) == sorted(WRITES)
+
+
+def gpu_module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmarks_gpu_{name}", SCRIPT.with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tree_has_what_the_steps_load_and_fits() -> None:
+    tree = gpu_module("tree")
+    names = ["src/a.py", "checkpoints/tsn-small/model.safetensors", "checkpoints/tsn-small/config.json"]
+    names.append("checkpoints/rde-small/model.safetensors")
+    assert tree.needed(names) == [names[0], names[2], names[3]]
+    assert {name.replace(".", "-") for name in ("rde.small", "stcn.small")} == set(tree.WEIGHTS)
+
+
+def adam_checkpoint(path: Path) -> dict[str, Any]:
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(256, 256))
+    optimizer = torch.optim.Adam([weight])
+    for _ in range(3):
+        (weight.sin().sum()).backward()
+        optimizer.step()
+    state = {"global_step": 3, "state_dict": {"w": weight.data}, "optimizer_states": [optimizer.state_dict()]}
+    torch.save(state, path)
+    return state
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_checkpoint_travels_in_parts(half: bool, tmp_path: Path) -> None:
+    slices = gpu_module("slices")
+    state = adam_checkpoint(tmp_path / "last.ckpt")
+    out = tmp_path / "out"
+    out.mkdir()
+    slices.split(tmp_path / "last.ckpt", out, 0.125, 8, {"from_step": 0}, half_moments=half)
+    parts = sorted(path.stat().st_size for path in out.glob("checkpoint.*"))
+    assert parts[-1] == 2**17
+    assert len(parts) == (5 if half else 7)  # of 768 KiB, and a third less
+    joined = torch.load(slices.join(out, tmp_path / "joined.ckpt"), weights_only=True)
+    assert joined["global_step"] == 3
+    assert torch.equal(joined["state_dict"]["w"], state["state_dict"]["w"])
+    moments, expected = (one["optimizer_states"][0]["state"][0] for one in (joined, state))
+    for key in ("exp_avg", "exp_avg_sq"):
+        assert moments[key].dtype == torch.float32
+        assert torch.equal(moments[key], expected[key].bfloat16().float() if half else expected[key])
+    assert moments["step"] == expected["step"]
+    (out / "checkpoint.01").write_bytes(b"other")
+    with pytest.raises(SystemExit, match="damaged"):
+        slices.join(out, tmp_path / "again.ckpt")
+
+
+def test_a_checkpoint_that_does_not_fit_is_kept_whole(tmp_path: Path) -> None:
+    slices = gpu_module("slices")
+    adam_checkpoint(tmp_path / "last.ckpt")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(SystemExit, match="--half-moments"):
+        slices.split(tmp_path / "last.ckpt", tmp_path / "out", 0.125, 6, {}, half_moments=False)
+    assert (tmp_path / "out" / "whole.ckpt").read_bytes() == (tmp_path / "last.ckpt").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_slice_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    words = [
+        *("--model", "STCNModule", "--model.config", "tiny", "--model.evaluation_size", "null"),
+        *("--data", "SyntheticDataModule", "--data.batch_size", "1", "--data.crop_size", "32"),
+        *("--data.samples_per_epoch", "3", "--data.num_workers", "0", "--trainer.accelerator", "cpu"),
+        *("--trainer.logger", "false", "--trainer.enable_progress_bar", "false", "--trainer.limit_val_batches", "0"),
+    ]
+    notes = []
+    for number, steps in enumerate((3, 6)):
+        start = ["--start", str(tmp_path / "0")] if number else []
+        out = tmp_path / str(number)
+        command = [sys.executable, str(SCRIPT.with_name("slices.py")), "--out", str(out), "--seconds", "120", *start]
+        command += ["--", *words, "--trainer.max_steps", str(steps)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        notes.append(json.loads((out / "slice.json").read_text()))
+        assert len(list(out.iterdir())) <= 8
+    assert [(note["from_step"], note["to_step"]) for note in notes] == [(0, 3), (3, 6)]
 
 
 def scale(*words: str, out: Path) -> dict[str, Any]:

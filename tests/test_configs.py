@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vos_zoo.configs import config_from_dict, config_to_dict
+from vos_zoo.configs import check_choices, config_from_dict, config_to_dict
 from vos_zoo.errors import ConfigError
+from vos_zoo.registry import ARCHITECTURES, find_architecture
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def test_integers_are_accepted_for_floats():
     [
         pytest.param({}, ["lacks 'depth'"], id="missing key"),
         pytest.param({"depth": 1, "dept": 2}, ["unknown key 'dept'", "Did you mean 'depth'"], id="unknown key"),
-        pytest.param({"depth": 1, 5: 2}, ["unknown key 5"], id="key that is no text"),
+        pytest.param({"depth": 1, 5: 2}, ["unknown key 5"], id="key that is not text"),
         pytest.param({"depth": "1"}, ["config.depth", "'1' (str)", "Expected int"], id="text for a number"),
         pytest.param({"depth": True}, ["True (bool)", "Expected int"], id="boolean for a number"),
         pytest.param({"depth": 1.0}, ["1.0 (float)", "Expected int"], id="float for an integer"),
@@ -88,3 +90,47 @@ def test_bad_data_is_refused_by_name(data, words):
         config_from_dict(Outer, data)
     for word in words:
         assert word in str(caught.value)
+
+
+# Choices
+
+
+@dataclass(frozen=True)
+class Chosen:
+    kind: Literal["l2", "dot"] = "l2"
+    order: tuple[Literal["first", "latest"], ...] = ("first",)
+    size: int | Literal["native"] | None = None
+    text: str = ""
+
+    def __post_init__(self):
+        check_choices(self)
+
+
+@pytest.mark.parametrize("values", [{"kind": "dot"}, {"order": ()}, {"size": 480}, {"size": "native"}, {"text": "L2"}])
+def test_a_choice_that_exists_is_taken(values):
+    assert vars(Chosen(**values)).items() >= values.items()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"kind": "L2"}, {"kind": None}, {"order": ("last",)}, {"order": "first"}, {"size": "original"}, {"size": 0.5}],
+)
+def test_a_choice_that_does_not_exist_is_refused(values):
+    (name,) = values
+    with pytest.raises(ConfigError, match=rf"Chosen\.{name}.* Expected"):
+        Chosen(**values)
+
+
+def choices_of_networks():
+    for name in sorted(ARCHITECTURES):
+        config = find_architecture(name).new_config("tiny")
+        for option, hint in get_type_hints(type(config)).items():
+            if "Literal[" in str(hint):
+                wrong = ("no such choice",) if isinstance(getattr(config, option), tuple) else "no such choice"
+                yield pytest.param(config, option, wrong, id=f"{name}-{option}")
+
+
+@pytest.mark.parametrize(("config", "option", "wrong"), list(choices_of_networks()))
+def test_no_network_takes_a_choice_that_it_does_not_know(config, option, wrong):
+    with pytest.raises(ConfigError, match=rf"{option}.*'no such choice'.* Expected one of"):
+        dataclasses.replace(config, **{option: wrong})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +209,29 @@ def test_every_paper_can_be_cited(architecture):
         architecture.paper.url,
     )
     assert citations["version"] == vos_zoo.__version__
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the script of the page is for bash")
+def test_the_batch_script_resumes_and_requeues(tmp_path):
+    """It runs three times: stopped by its time limit, by a machine that fails, and not at all."""
+    (script,) = [block for block in blocks(ROOT / "docs" / "cluster.md", "bash") if "scontrol requeue" in block]
+    programs = {
+        "srun": 'exec "$@"',
+        "scontrol": 'echo "$@" >> requeued',
+        "lightning": """echo "$@" >> started; mkdir -p runs/7/checkpoints
+            case $(wc -l < started) in
+            1) touch -d @1 runs/7/checkpoints/last.ckpt; touch -d @2 runs/7/checkpoints/interrupted.ckpt; exit 143;;
+            2) touch -d @3 runs/7/checkpoints/last.ckpt; kill -9 $$;;
+            esac""",
+    }
+    (tmp_path / "bin").mkdir()
+    for name, lines in programs.items():
+        program = tmp_path / "bin" / name
+        program.write_text(f"#!/bin/bash\n{lines}\n")
+        program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_NNODES": "2"}
+    for _ in range(3):
+        subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, check=False, capture_output=True)
+    begun_from = [line.partition("--ckpt_path ")[2] for line in (tmp_path / "started").read_text().splitlines()]
+    assert begun_from == ["", "runs/7/checkpoints/interrupted.ckpt", "runs/7/checkpoints/last.ckpt"]
+    assert (tmp_path / "requeued").read_text() == "requeue 7\n"

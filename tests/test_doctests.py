@@ -21,8 +21,6 @@ MODULES = ["vos_zoo", *sorted(module.name for module in pkgutil.walk_packages(vo
 NEEDS = {"vos_zoo.interchange.detections": ("supervision",)}
 #: The packages whose names CONTRIBUTING.md promises examples for; docs/reference.md shows them.
 PUBLIC = (vos_zoo, vos_zoo.metrics)
-#: Public names without an example in their docstring, by the reason.
-WITHOUT_EXAMPLE = {"vos_zoo.segment_many": "it starts processes; the page about many videos shows it"}
 VERBS = sorted(
     {f"{package.__name__}.{name}" for package in PUBLIC for name in package.__all__ if callable(getattr(package, name))}
 )
@@ -38,7 +36,7 @@ def test_examples(name, tmp_path, monkeypatch):
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("name", [name for name in VERBS if name not in WITHOUT_EXAMPLE])
+@pytest.mark.parametrize("name", VERBS)
 def test_a_public_name_has_an_example(name):
     package, _, attribute = name.rpartition(".")
     public = getattr(importlib.import_module(package), attribute)

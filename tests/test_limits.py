@@ -76,7 +76,7 @@ def mask(folder: Path) -> object:
 IMAGE_DOORS: dict[str, tuple[Callable[[Path], object], type[Exception]]] = {
     "frame": (lambda folder: read_image(folder / "image.png"), VideoError),
     "mask": (lambda folder: read_mask(folder / "image.png"), MaskError),
-    "picture of training": (picture, DataError),
+    "image of training": (picture, DataError),
     "mask of training": (mask, DataError),
 }
 
@@ -201,7 +201,7 @@ def youtube_problem(folder: Path) -> None:
 JSON_DOORS: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
     "report": (lambda place: EvaluationReport.from_json(write(place / "x.json")), EvaluationError, "x.json"),
     "meta.json of an evaluation": (lambda place: read_evaluation_meta(write(place / "x.json")), EvaluationError, "x."),
-    "meta.json of training": (youtube_problem, DataError, "no JSON"),
+    "meta.json of training": (youtube_problem, DataError, "not JSON"),
     "run.json": (lambda place: changed_settings(write(place / "run.json"), {}), ValueError, "nested too deeply"),
     "proposals.json": (lambda place: read_index(write(place / "proposals.json").parent), DataError, "proposals"),
     "COCO": (lambda place: CocoInstances(place, write(place / "coco.json")), DataError, "coco.json"),

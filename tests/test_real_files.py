@@ -61,13 +61,13 @@ def segment(tiny_model, place):
 def seen(monkeypatch):
     """The frames that sessions are given."""
     frames = []
-    step = VideoSession.step
+    submit = VideoSession.submit
 
     def watched(self, frame, mask=None, **options):
         frames.append(frame)
-        return step(self, frame, mask, **options)
+        return submit(self, frame, mask, **options)
 
-    monkeypatch.setattr(VideoSession, "step", watched)
+    monkeypatch.setattr(VideoSession, "submit", watched)
     return frames
 
 
@@ -100,14 +100,14 @@ def test_twelve_bits_keep_their_grey_levels(segment, place, seen, caplog, kind, 
     assert [frame.max() for frame in seen] == [brightest, brightest // 2 if options else 124]
     if not options:
         assert len(np.unique(seen[0])) > 200
-    assert sum("become 0 to 255 (said once)" in record.getMessage() for record in caplog.records) == 1
+    assert sum("become 0 to 255 (reported once)" in record.getMessage() for record in caplog.records) == 1
 
 
 @pytest.mark.parametrize("text", ["auto", "5", "9:3", "1:2:3", "a:b", "nan:5"])
 def test_levels_that_are_none(segment, capsys, text):
     with pytest.raises(SystemExit):
         segment("frames", "first.png", "out", "--levels", text)
-    assert "are no levels" in capsys.readouterr().err
+    assert "are not levels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".png", ".tif", ".gif"])

@@ -116,7 +116,7 @@ def test_a_weight_with_impossible_facts_is_refused(one_weight, changes, words):
     ("repo_id", "revision"), [("name", "0" * 40), ("a/b/c", "0" * 40), ("owner/name", "main"), ("owner/name", "0" * 39)]
 )
 def test_a_revision_that_can_move_is_refused(repo_id, revision):
-    with pytest.raises(ConfigError, match="no pinned repository"):
+    with pytest.raises(ConfigError, match="not a pinned repository"):
         HubRevision(repo_id, revision)
 
 

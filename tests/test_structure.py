@@ -44,7 +44,7 @@ WITHOUT_TWIN = {
     "a thin command: tests/segmentation/test_review.py runs it": ("cli/review.py",),
     "a thin command: tests/app/test_serve.py and test_page_in_browser.py run it": ("cli/app.py",),
     "tests/segmentation/test_replay.py reads, writes and replays project files": ("cli/project.py",),
-    "numbers that tests/app/test_project.py and test_store.py run into": ("app/limits.py",),
+    "numbers that tests/app/test_project.py, test_pictures.py and test_store.py run into": ("app/limits.py",),
     "a thin command: tests/models/dmn_aoa/test_precompute.py runs it": ("cli/proposals.py",),
     "tests/segmentation/test_video.py and tests/test_bad_input.py hand in such masks": ("media/annotations.py",),
     "tests/media/test_masks.py reads every format of masks": ("media/mask_decoding.py",),
@@ -100,6 +100,7 @@ WITHOUT_SOURCE = {
     ),
     "several sources at once": (
         "app/test_page_in_browser.py",
+        "app/test_visitors.py",
         "cli/test_full_disk.py",
         "deployment/test_families.py",
         "cli/test_processes.py",

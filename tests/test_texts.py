@@ -20,7 +20,7 @@ def test_byte_counts_are_read(text, count):
 
 @pytest.mark.parametrize("text", ["", "GiB", "-1G", "1X", "1e9", "nan", "1 G B"])
 def test_other_words_are_no_byte_counts(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="no number of bytes"):
+    with pytest.raises(argparse.ArgumentTypeError, match="not a number of bytes"):
         byte_count(text)
 
 
@@ -33,7 +33,7 @@ def test_sizes_are_read(text, size):
 
 @pytest.mark.parametrize("text", ["", "480p", "-480", "256x", "x448", "256x448x3", "4.5"])
 def test_other_words_are_no_sizes(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="no size; write it like 480 or 256x448"):
+    with pytest.raises(argparse.ArgumentTypeError, match="not a size; write it like 480 or 256x448"):
         frame_size(text)
 
 

@@ -15,7 +15,14 @@ from typing import Any, Protocol, cast
 
 import torch
 
-STEPS = ("env", "parity", "reads", "fps", "long", "train", "loader")
+STEPS = ("env", "suite", "parity", "sanitize", "reads", "fps", "long", "train", "loader")
+# Two calls of five and a half minutes each: seconds of each step.
+CALLS = {
+    "A": {"env": 20.0, "suite": 110.0, "parity": 60.0, "sanitize": 35.0, "reads": 90.0},
+    "B": {"fps": 110.0, "long": 60.0, "train": 120.0, "loader": 25.0},
+}
+CALL_SECONDS = 330.0
+ROOT = Path(__file__).parents[2]
 _LEAST_ROUNDS = 5
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # the steps, and session.py beside them
@@ -46,12 +53,14 @@ class Run:
         rows: File that rows are appended to.
         seconds: Time that the step has.
         is_dry: Whether it does the least on a CPU.
+        shards: Folder of packed training videos; None makes some.
     """
 
     step: str
     rows: Path
     seconds: float
     is_dry: bool = False
+    shards: Path | None = None
     start: float = field(default_factory=time.monotonic)
 
     @property
@@ -60,9 +69,14 @@ class Run:
         return torch.device("cpu" if self.is_dry else "cuda")
 
     @property
+    def seconds_left(self) -> float:
+        """Seconds that the step still has."""
+        return max(0.0, self.seconds - (time.monotonic() - self.start))
+
+    @property
     def is_over(self) -> bool:
         """Whether the time is over; asked before each measurement."""
-        return time.monotonic() - self.start > self.seconds
+        return self.seconds_left == 0
 
     def row(self, **fields: Any) -> None:
         """Append what was measured, and print it."""

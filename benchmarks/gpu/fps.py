@@ -1,4 +1,7 @@
-"""Frames per second of whole sessions at 480p in fp32 and bf16, with 1 and 5 objects, warm until nothing compiles."""
+"""Frames per second of whole sessions at 480p in fp32 and bf16, with 1 and 5 objects, and without graphs.
+
+They are warm: nothing is compiled or recorded any more while they are timed.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,21 @@ def measure(run: Run) -> None:
     for model, size in (("rde", "tiny"),) if run.is_dry else MODELS:
         for precision in ("fp32", "bf16"):
             for objects in (1, 5):
-                if run.is_over:
-                    return
-                measure_session(run, model, size, precision, objects)
+                for graphs in (True, False) if objects == 1 else (True,):
+                    if run.is_over:
+                        return
+                    measure_session(run, model, size, precision, objects, graphs=graphs)
 
 
-def measure_session(run: Run, model: str, size: str, precision: str, objects: int) -> None:
+def measure_session(run: Run, model: str, size: str, precision: str, objects: int, *, graphs: bool) -> None:
     """Warm a session up and time it; numbers of the frames are random, weights too."""
     video, mask = moving_video(4, objects)
     session = VideoSession(
-        build(model, size), device=run.device, precision=precision, size=64 if run.is_dry else "native"
+        build(model, size),
+        device=run.device,
+        precision=precision,
+        size=64 if run.is_dry else "native",
+        graphs=graphs,
     )
     timed, quiet, warm = (3, 1, 2) if run.is_dry else (_TIMED, _QUIET, _MOST_WARM_UP)
     session.step(video[0], mask)
@@ -38,18 +46,22 @@ def measure_session(run: Run, model: str, size: str, precision: str, objects: in
         while since < quiet and frames < warm:
             session.step(video[frames % len(video)])
             frames += 1
-            since = since + 1 if len(compiled) == known else 0
+            is_settled = len(compiled) == known and "not yet" not in session.graph_states.values()
+            since = since + 1 if is_settled else 0
             known = len(compiled)
         run.reset_peak()
         run.synchronize()
         begin = time.perf_counter()
+        pending = []
         for index in range(timed):
-            session.step(video[index % len(video)])
+            pending.append(session.submit(video[index % len(video)]))
+            if len(pending) > 1:  # one frame late, as for files
+                pending.pop(0).result()
         run.synchronize()
         rate = timed / (time.perf_counter() - begin)
     target = TARGETS.get((model, size)) if objects == 1 else None
     run.row(
-        model=model, size=size, precision=precision, objects=objects, frames_per_second=rate, warm_up=frames,
-        compiled=known, compiled_while_timed=len(compiled) - known, peak_bytes=run.peak_bytes(),
-        is_met=None if target is None else rate >= target,
+        model=model, size=size, precision=precision, objects=objects, graphs=graphs, frames_per_second=rate,
+        warm_up=frames, graph_states=session.graph_states, compiled=known, compiled_while_timed=len(compiled) - known,
+        peak_bytes=run.peak_bytes(), is_met=None if target is None else rate >= target,
     )  # fmt: skip

@@ -1,9 +1,13 @@
 """What only a CUDA device can tell, step by step, each in a process of its own with a time limit of its own.
 
     python benchmarks/gpu/run.py [--steps env reads …] [--rows benchmarks/results/gpu.jsonl] [--dry]
+    python benchmarks/gpu/run.py --call A
+    python benchmarks/gpu/run.py --call B
 
 Every measurement is appended to the rows at once, as a line of JSON, so that a step that runs out of time, or breaks,
 loses nothing of what it found. With ``--dry`` each step says what it would do and does the least of it on the CPU.
+``--call`` runs half of the steps within five and a half minutes, for devices that are lent by the minute; ``tree.py``
+beside this file says which files they need there, and ``slices.py`` trains in slices.
 """
 
 from __future__ import annotations
@@ -11,41 +15,49 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
-from common import STEPS, Run, load_step
+from common import CALL_SECONDS, CALLS, STEPS, Run, load_step
 
 GRACE = 60.0  # seconds beyond a step's limit, for its start above all, after which it is killed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
+    chosen.add_argument("--call", choices=CALLS, help="half of the steps, with limits that end in time")
+    parser.add_argument("--shards", type=Path, help="packed videos to train on; by default generated ones")
     parser.add_argument("--rows", type=Path, default=Path(__file__).parents[1] / "results" / "gpu.jsonl")
     parser.add_argument("--seconds", type=float, help="limit of every step; by default its own")
     parser.add_argument("--dry", action="store_true")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)  # run one step in this process
     arguments = parser.parse_args()
+    limits = CALLS[arguments.call] if arguments.call else {name: load_step(name).SECONDS for name in arguments.steps}
+    if arguments.seconds:
+        limits = dict.fromkeys(limits, arguments.seconds)
     if not arguments.dry and not torch.cuda.is_available():
         print("No CUDA device: nothing was measured. With one, this would:")
-        for name in arguments.steps:
-            say_plan(name, arguments.seconds)
+        for name, limit in limits.items():
+            say_plan(name, limit)
         return 0
     if arguments.inside:
-        (name,) = arguments.steps
-        step = load_step(name)
-        run = Run(name, arguments.rows, arguments.seconds or step.SECONDS, is_dry=arguments.dry)
-        step.measure(run)
+        ((name, limit),) = limits.items()
+        run = Run(name, arguments.rows, limit, is_dry=arguments.dry, shards=arguments.shards)
+        load_step(name).measure(run)
         return 0
     failed = []
-    for name in arguments.steps:
-        say_plan(name, arguments.seconds)
-        limit = arguments.seconds or load_step(name).SECONDS
+    end = time.monotonic() + (CALL_SECONDS if arguments.call else float("inf"))
+    for name, limit in limits.items():
+        say_plan(name, limit)
         words = ["--inside", "--steps", name, "--rows", str(arguments.rows), "--seconds", str(limit)]
+        words += [] if arguments.shards is None else ["--shards", str(arguments.shards)]
         command = [sys.executable, __file__, *words, *(["--dry"] if arguments.dry else [])]
+        most = min(limit + GRACE, end - time.monotonic())
         try:
-            returned = subprocess.run(command, timeout=limit + GRACE, check=False).returncode
+            returned = None if most <= 0 else subprocess.run(command, timeout=most, check=False).returncode
         except subprocess.TimeoutExpired:
             returned = None
         if returned != 0:
@@ -55,10 +67,10 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def say_plan(name: str, seconds: float | None) -> None:
+def say_plan(name: str, seconds: float) -> None:
     """Print what a step does and how long it may take."""
     step = load_step(name)
-    print(f"\n{name} ({seconds or step.SECONDS:.0f} s at most): {' '.join((step.__doc__ or '').split())}", flush=True)
+    print(f"\n{name} ({seconds:.0f} s at most): {' '.join((step.__doc__ or '').split())}", flush=True)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def private_cache_folder(kind: str) -> Path | None:
 def is_private(path: Path) -> bool:
     """Tell whether a file or folder is this user's own, writable for nobody else, and no link.
 
-    Where files have no such owner (Windows), every file and folder that is no link counts as private.
+    Where files have no such owner (Windows), every file and folder that is not a link counts as private.
     """
     try:
         found = path.lstat()

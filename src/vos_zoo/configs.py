@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from vos_zoo.errors import ConfigError
 
-__all__ = ["config_from_dict", "config_to_dict"]
+__all__ = ["check_choice", "check_choices", "config_from_dict", "config_to_dict"]
 
 ConfigT = TypeVar("ConfigT")
 
@@ -86,6 +86,57 @@ def config_to_dict(config: Any) -> dict[str, Any]:
         {'sizes': [1, 2]}
     """
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config) if field.init}
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Check an option that takes one of a few values.
+
+    Args:
+        name: How the message names the option.
+        value: The value given.
+        choices: The ``Literal`` of the option's annotation.
+
+    Raises:
+        ConfigError: If the value is none of the choices. The message lists them.
+
+    Example:
+        >>> check_choice("color", "grey", Literal["rgb", "bgr"])
+        Traceback (most recent call last):
+        ...
+        vos_zoo.errors.ConfigError: color is 'grey'. Expected one of 'rgb', 'bgr'.
+    """
+    _convert(value, choices, name)
+
+
+def check_choices(config: Any) -> None:
+    """Check every field of a dataclass that takes one of a few values, for its ``__post_init__``.
+
+    Python does not check annotations, and a network would compute something with an option that it does not know.
+
+    Args:
+        config: Instance of a dataclass. Fields whose annotation names a ``Literal`` are checked, also in tuples.
+
+    Raises:
+        ConfigError: If a value is none of the field's choices. The message names the field and its choices.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Frames:
+        ...     color: Literal["rgb", "bgr"] = "rgb"
+        ...     def __post_init__(self):
+        ...         check_choices(self)
+        >>> Frames(color="grey")
+        Traceback (most recent call last):
+        ...
+        vos_zoo.errors.ConfigError: Frames.color is 'grey'. Expected one of 'rgb', 'bgr'.
+    """
+    for name, hint in get_type_hints(type(config)).items():
+        if _has_choices(hint):
+            _convert(getattr(config, name), hint, f"{type(config).__name__}.{name}")
+
+
+def _has_choices(hint: Any) -> bool:
+    return get_origin(hint) is Literal or any(_has_choices(argument) for argument in get_args(hint))
 
 
 def _plain(value: Any) -> Any:

@@ -26,7 +26,7 @@ class VideoError(VosZooError, ValueError):
 
 
 class MaskError(VosZooError, ValueError):
-    """A mask that is no map of object ids, or does not fit its frame."""
+    """A mask that is not a map of object ids, or does not fit its frame."""
 
 
 class PromptError(VosZooError, ValueError):
@@ -98,10 +98,10 @@ class MissingExtraError(VosZooError, ImportError):
 
 
 class RunStoppedError(VosZooError, RuntimeError):
-    """A signal stopped a training or a prediction, which can go on.
+    """A signal stopped a training or a prediction, which can be resumed.
 
     Args:
-        message: What was saved where, and how to go on.
+        message: What was saved where, and how to resume.
         signal_number: The signal.
     """
 

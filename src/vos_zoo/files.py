@@ -121,7 +121,7 @@ def is_full(error: OSError) -> bool:
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder, which becomes ``path`` when the block ends well.
+    """Return a temporary path in the same folder, which becomes ``path`` when the block ends well.
 
     A reader therefore never sees half a file, and a failed write leaves the older file as it was.
     Missing parent folders are made.
@@ -149,7 +149,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def staged_path(path: str | Path, place: Callable[[Path, Path], None] | None = None) -> Iterator[Path]:
-    """Give a path in a fresh folder beside ``path``; what is there becomes ``path`` when the block ends well.
+    """Return a path in a fresh folder beside ``path``; what is there becomes ``path`` when the block ends well.
 
     For results of several files, or with temporary files: all of it appears at once, or nothing. Missing parent folders
     are made.
@@ -202,7 +202,7 @@ def parse_json(text: str | bytes, **options: Any) -> Any:
         **options: Those of ``json.loads``.
 
     Raises:
-        ValueError: If it is no JSON, is in another encoding, or is nested so deeply that it cannot be read.
+        ValueError: If it is not JSON, is in another encoding, or is nested so deeply that it cannot be read.
     """
     try:
         return json.loads(text, **options)
@@ -410,7 +410,7 @@ def _identity(path: Path) -> tuple[int, int] | str:
 
 
 def local_path(path: str | Path) -> Path:
-    """Give the path of a local file, with a leading ``~`` as the home folder unless a file is really named so.
+    """Return the path of a local file, with a leading ``~`` as the home folder unless a file is really named so.
 
     Args:
         path: As a user gave it.
@@ -447,7 +447,7 @@ def refuse_dangling(files: Sequence[Path], what: str) -> None:
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Give a sort key by which "frame2" comes before "frame10".
+    """Return a sort key by which "frame2" comes before "frame10".
 
     Args:
         name: A file name or stem.
@@ -487,7 +487,7 @@ def _is_text(head: bytes) -> bool:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        # A character cut at the end of the head is no sign of binary data.
+        # A character cut at the end of the head is not a sign of binary data.
         return error.start >= len(head) - 3 and len(head) == _HEAD_BYTES
     return not any(byte < 9 for byte in head)
 

@@ -1,4 +1,4 @@
-"""How large what a file unpacks to may be. A file of kilobytes can declare gigabytes; that is found out before reading.
+"""Limits on the unpacked size of files. A file of kilobytes can declare gigabytes; that is checked before reading.
 
 The limits are far above what cameras and data sets have. Environment variables raise them.
 """
@@ -20,7 +20,7 @@ def max_pixels() -> int:
     """Return how many pixels an image or a frame of a video may have.
 
     Raises:
-        ConfigError: If ``VOS_ZOO_MAX_PIXELS`` is no number.
+        ConfigError: If ``VOS_ZOO_MAX_PIXELS`` is not a number.
     """
     return _limit(MAX_PIXELS_VARIABLE, _MAX_PIXELS)
 
@@ -53,7 +53,7 @@ def byte_excess(count: int) -> str | None:
         count: In bytes, unpacked.
 
     Raises:
-        ConfigError: If ``VOS_ZOO_MAX_FILE_BYTES`` is no number.
+        ConfigError: If ``VOS_ZOO_MAX_FILE_BYTES`` is not a number.
     """
     limit = _limit(MAX_BYTES_VARIABLE, _MAX_BYTES)
     if count <= limit:

@@ -146,7 +146,7 @@ class MemoryCost:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network found out about one frame: its logits, and in subclasses what else it can use or show.
+    """What a network computed for one frame: its logits, and in subclasses what else it can use or show.
 
     Args:
         logits: One mask logit per object before aggregation, shape (B, O, H, W).
@@ -216,6 +216,10 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
     working_size: int | tuple[int, int] = 480
     #: Methods by the part of the network that they make up, as the paper times it; none calls another one of them.
     timed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    #: Methods and modules, by their names from here, whose results depend on nothing but what they are given: numbers,
+    #: strings, and tensors by their values and sizes. A session may record what they launch and replay it. None of them
+    #: reads or changes a memory, and none waits for a device, for a number of a tensor for example.
+    replayable: ClassVar[tuple[str, ...]] = ("encode",)
     #: Whether zeros are padded before the image is normalised, or after it.
     pads_before_normalisation: ClassVar[bool] = False
     #: Whether the masks of a memorised frame are zero in its padding, or keep what was predicted there.
@@ -290,7 +294,7 @@ class VOSNetwork(nn.Module, ABC, Generic[FeaturesT, MemoryT]):
     def predict(self, features: FeaturesT, memory: MemoryT) -> Prediction:
         """Segment the current frame, and return with its logits what ``memorize`` and ``view`` can use.
 
-        As pure as ``segment``. Networks that find out more than logits override it, and let ``segment`` call it.
+        As pure as ``segment``. Networks that compute more than logits override it, and let ``segment`` call it.
 
         Raises:
             EmptyMemoryError: If no frame has been memorised.

@@ -235,8 +235,8 @@ class HubRevision:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo_id) or not re.fullmatch(r"[0-9a-f]{40}", self.revision):
             raise ConfigError(
-                f"{self.repo_id!r} at {self.revision!r} is no pinned repository. Expected owner/name and a commit of "
-                "40 hexadecimal digits, as `vos-zoo publish` prints it."
+                f"{self.repo_id!r} at {self.revision!r} is not a pinned repository. Expected owner/name and a commit "
+                "of 40 hexadecimal digits, as `vos-zoo publish` prints it."
             )
 
 
@@ -361,7 +361,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         config_class="vos_zoo.models.giel.config:GIELConfig",
         network_class="vos_zoo.models.giel.network:GIELNetwork",
         module_class="vos_zoo.models.giel.lightning_module:GIELModule",
-        not_portable="its support frames are chosen anew for every frame, and objects that join later change what all "
+        not_portable="it selects new support frames for every frame, and objects that join later change what all "
         "of them hold",
         variants=(
             Variant("r50", "r50", "the paper's full size, two ResNet-50 encoders and an instance decoder"),
@@ -384,8 +384,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         config_class="vos_zoo.models.dmn_aoa.config:DMNAOAConfig",
         network_class="vos_zoo.models.dmn_aoa.network:DMNAOANetwork",
         module_class="vos_zoo.models.dmn_aoa.lightning_module:DMNAOAModule",
-        not_portable="it aligns objects with proposals that Python and OpenCV find, in a number that differs from frame "
-        "to frame",
+        not_portable="it aligns objects with proposals that Python and OpenCV find, in a number that differs from "
+        "frame to frame",
         variants=(
             Variant("r50", "r50", "the paper's size, ResNet-50 base features"),
             Variant("r101", "r101", "the paper's larger size, ResNet-101 base features"),
@@ -832,7 +832,7 @@ def describe_network(network: Configured) -> dict[str, Any]:
             if stored.network_class == path:
                 return {"architecture": stored.name, "config": config_to_dict(network.config)}
     raise ConfigError(
-        f"{own.__name__} is no network that the registry knows. Register its architecture with "
+        f"{own.__name__} is not a network that the registry knows. Register its architecture with "
         f"network_class={path!r}; see `vos_zoo.register`."
     )
 

@@ -24,7 +24,7 @@ def byte_count(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), flags=re.IGNORECASE)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes; write it like 800M or 2GiB")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes; write it like 800M or 2GiB")
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
@@ -42,7 +42,7 @@ def frame_size(text: str) -> int | tuple[int, int] | Literal["native"]:
         return "native"
     match = re.fullmatch(r"(\d+)(?:\s*[x×]\s*(\d+))?", text.strip(), flags=re.IGNORECASE)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it like 480 or 256x448 (height x width)")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it like 480 or 256x448 (height x width)")
     return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
 
 
@@ -64,7 +64,7 @@ def levels(text: str) -> Literal["clip", "type"] | tuple[float, float]:
             return float(low), float(high)
     except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f"{text!r} are no levels; write clip, type, or LOW:HIGH like 200:3800")
+    raise argparse.ArgumentTypeError(f"{text!r} are not levels; write clip, type, or LOW:HIGH like 200:3800")
 
 
 def void_value(text: str) -> int | Literal["auto"] | None:
@@ -81,14 +81,16 @@ def void_value(text: str) -> int | Literal["auto"] | None:
         return "auto" if text == "auto" else None
     if re.fullmatch(r"-?[0-9]+", text):
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no value of mask pixels; write a number such as 255, auto, or none")
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a value of mask pixels; write a number such as 255, auto, or none"
+    )
 
 
 def absent_objects(text: str) -> tuple[str, list[int]]:
     """Read the name of a frame and the objects that it does not show.
 
     Raises:
-        argparse.ArgumentTypeError: If one of the two is missing, or the objects are no numbers.
+        argparse.ArgumentTypeError: If one of the two is missing, or the objects are not numbers.
 
     Example:
         >>> absent_objects("00012:3,5")
@@ -124,7 +126,7 @@ def object_ids(text: str) -> list[int]:
     """Read ids of objects such as ``1,3``.
 
     Raises:
-        argparse.ArgumentTypeError: If they are no whole numbers above 0.
+        argparse.ArgumentTypeError: If they are not whole numbers above 0.
 
     Example:
         >>> object_ids("1,3")
@@ -132,7 +134,7 @@ def object_ids(text: str) -> list[int]:
     """
     parts = text.split(",")
     if not all(re.fullmatch(r"\s*0*[1-9][0-9]*\s*", part) for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} are no ids of objects; write them like 1,3")
+        raise argparse.ArgumentTypeError(f"{text!r} are not ids of objects; write them like 1,3")
     return [int(part) for part in parts]
 
 

@@ -90,15 +90,15 @@ def test_a_project_can_be_replayed_after_stops_and_corrections(make, tmp_path, b
     project = make(8)
     project.add_object()
     project.edit(2, Brush(1, [(20.5, 16.5)], 6))
-    step, steps = VideoSession.step, itertools.count(1)
+    submit, steps = VideoSession.submit, itertools.count(1)
 
     def waiting(session, *arguments, **options):  # so that the run is not over before the visitor can stop it
         if next(steps) > 3:
             assert project._stop.wait(60)
-        return step(session, *arguments, **options)
+        return submit(session, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(VideoSession, "step", waiting)
+        patch.setattr(VideoSession, "submit", waiting)
         for preview in project.track(both):
             if preview.done >= 1:
                 project.stop()

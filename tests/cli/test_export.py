@@ -43,7 +43,7 @@ def test_other_files_are_refused(content, tmp_path):
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     path = tmp_path / "other.ckpt"
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(CheckpointError, match="no checkpoint of this package's training"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of this package's training"):
         export_checkpoint(path, tmp_path / "out")
 
 

@@ -46,8 +46,8 @@ def test_the_help_lists_all_formats(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--objects", "1,x"], "'1,x' are no ids of objects; write them like 1,3"),
-        (["--objects", "0"], "'0' are no ids"),
+        (["--objects", "1,x"], "'1,x' are not ids of objects; write them like 1,3"),
+        (["--objects", "0"], "'0' are not ids"),
         (["--label", "bird"], "'bird' names no object; write it like 1=bird"),
         (["--label", "1="], "names no object"),
         (["--to", "gif"], "invalid choice: 'gif'"),

@@ -5,8 +5,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 import vos_zoo
 from vos_zoo.cli import main as cli
@@ -14,6 +16,7 @@ from vos_zoo.cli import segment
 from vos_zoo.cli.main import build_parser, main
 from vos_zoo.demo import demo_clip
 from vos_zoo.errors import VideoError
+from vos_zoo.inference import cuda_graphs
 
 # A file of the commands' package is a command if it says what it is for; one that the program forgot fails below.
 COMMANDS = sorted(
@@ -127,6 +130,17 @@ def test_the_doctor_reports_what_is_missing(monkeypatch, capsys):
     monkeypatch.setattr(cli.doctor, "_PACKAGES", ("torch", "no-such-package"))
     assert main(["doctor"]) == 1
     assert "no-such-package is not installed" in capsys.readouterr().out
+
+
+def test_the_doctor_says_whether_devices_have_graphs(monkeypatch, capsys):
+    properties = SimpleNamespace(name="Some GPU", total_memory=24 * 2**30)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setattr(cuda_graphs, "why_no_graphs", lambda device: "driver too old" if device.index else None)
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "cuda:0: Some GPU, 24.0 GiB, CUDA graphs work" in printed
+    assert "cuda:1: Some GPU, 24.0 GiB, no CUDA graphs (driver too old)" in printed
 
 
 def test_segment_writes_masks_and_says_where(capsys, small_clip, tiny_model, tmp_path):

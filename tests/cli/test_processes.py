@@ -273,3 +273,33 @@ def test_two_nodes_of_torchrun_train_like_one_process(tmp_path):
     assert column(two, "train/loss") == pytest.approx(losses, rel=1e-5)
     first, second = weights(one), weights(two)
     assert max(float((first[key] - second[key]).abs().max()) for key in first) < 1e-4
+
+
+@pytest.mark.timeout(600)
+def test_a_process_that_dies_leaves_its_video_to_the_others(tmp_path, tiny_model):
+    for number, name in enumerate(("ash", "birch", "oak")):
+        video = moving_shapes(60, 32, 48, num_objects=1, rng=number)
+        write_frames(tmp_path / "data" / "JPEGImages" / "480p" / name, list(video.frames))
+        write_mask(tmp_path / "data" / "Annotations" / "480p" / name / "00000.png", video.masks[0])
+    words = (
+        "predict", f"--model.initial_weights={tiny_model}", "--data=PredictionDataModule", "--data.root=data",
+        "--predictions.folder=out", *TWO_PROCESSES,
+    )  # fmt: skip
+    process = start(tmp_path, *words, recipe=PREDICTION)
+    deadline = time.monotonic() + 250
+    out = tmp_path / "out"
+    while sum(1 for partial in out.glob(".*.part") if len(list(partial.glob("*.png"))) > 2) < 2:  # both are at work
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    finished = {path: path.stat().st_mtime_ns for name in ("ash", "birch", "oak") for path in out.glob(f"{name}/*.png")}
+    _, errors = process.communicate(timeout=250)
+    assert process.returncode == 0, errors
+    assert "Device 1 died with code -9" in errors
+    assert {path.name: len(list(path.iterdir())) for path in out.iterdir() if path.is_dir()} == {
+        "ash": 60, "birch": 60, "oak": 60,
+    }  # fmt: skip
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert (out / "submission.zip").is_file()

@@ -86,7 +86,7 @@ def test_graphs_for_a_number_of_objects_give_the_same_and_refuse_more(tmp_path):
 @pytest.mark.parametrize(
     ("name", "overrides", "reason"),
     [
-        ("giel", {}, "GIEL cannot be exported: its support frames are chosen anew"),
+        ("giel", {}, "GIEL cannot be exported: it selects new support frames"),
         ("dmn_aoa", {}, "DMN-AOA cannot be exported: it aligns objects with proposals that Python and OpenCV find"),
         ("rde", {"memory_entries": ("all",)}, "'all' grows with the video"),
         ("hs2s", {"merge": "argmax"}, "at every pixel it keeps one object of all"),
@@ -99,5 +99,5 @@ def test_what_cannot_be_exported_says_why(name, overrides, reason):
 
 
 def test_a_network_that_nobody_registered_is_refused():
-    with pytest.raises(ConfigError, match="is no network that the registry knows"):
+    with pytest.raises(ConfigError, match="is not a network that the registry knows"):
         portable_verbs(torch.nn.Linear(1, 1))

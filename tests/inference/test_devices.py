@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vos_zoo.errors import OutOfMemoryError
 from vos_zoo.inference.session import VideoSession
@@ -60,6 +61,32 @@ def test_a_second_device_is_used_alone(name: str) -> None:
     found = labels(network, "cuda:1")
     assert torch.cuda.max_memory_allocated(0) == before
     assert (found != labels(network, "cpu")).mean() <= MOST_DIFFERENT["fp32"]
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses operations whose results Python looks at, for which it would wait until a device is done."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        aten = torch.ops.aten
+        if func in (aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default):
+            pytest.fail(f"waits for a device: {func}")
+        if func in (aten.index.Tensor, aten.index_put_.default):
+            assert not any(part is not None and part.dtype == torch.bool for part in args[1]), f"waits: {func}"
+        return func(*args, **(kwargs or {}))
+
+
+# GIEL counts the objects that are there, and DMN-AOA's boxes are looked at by Python.
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"giel", "dmn_aoa"}))
+def test_no_frame_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOS_ZOO_MEMORY_BACKEND", "reference")  # those for CPUs may look at numbers
+    session = VideoSession(build(name), size=None)
+    session.step(VIDEO.frames[0], MASK)
+    with NoWaiting():
+        for index in range(1, 13):  # some of them are memorised
+            session.submit(VIDEO.frames[index % len(VIDEO.frames)])
+    with pytest.raises(pytest.fail.Exception, match="waits"), NoWaiting():
+        float(torch.ones(1))  # as a frame would that waits
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from vos_zoo.inference.optimize import copy_network, optimize_network
+from vos_zoo.inference.winograd import WinogradConv2d
 
 META = torch.device("meta")
 
@@ -52,3 +53,14 @@ def test_a_rearranged_network_may_live_elsewhere():
     assert all(part.device == META for part in tensors(optimized).values())
     assert isinstance(network.norm, nn.BatchNorm2d)
     assert all(part.device.type == "cpu" for part in tensors(network).values())
+
+
+def test_a_rearranged_network_is_shared_by_what_is_made_of_it():
+    once = optimize_network(nn.Sequential(nn.Conv2d(128, 128, 3, padding=1), nn.BatchNorm2d(128)))
+    again = optimize_network(once)
+    assert again is not once
+    assert type(again[0]) is WinogradConv2d
+    assert again[0].transformed_weight is once[0].transformed_weight
+    image = torch.rand(1, 128, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(again(image), once(image))

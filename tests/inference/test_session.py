@@ -761,7 +761,7 @@ def test_a_mask_and_absent_objects_go_together(network):
 def test_only_tracked_objects_that_the_mask_leaves_out_can_be_absent(stcn, absent, why):
     session = VideoSession(stcn, size=None)
     session.step(FRAMES[0], boxes((4, 9)))
-    with pytest.raises(MaskError, match=rf"Object {absent[0]} is said to be absent from frame 1, but it is {why}"):
+    with pytest.raises(MaskError, match=rf"Object {absent[0]} is declared absent from frame 1, but it is {why}"):
         session.step(FRAMES[1], boxes((0, 9)), absent=absent)
     assert session.num_frames == 1
 

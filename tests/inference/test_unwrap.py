@@ -84,9 +84,9 @@ NO_MODELS = {
 @pytest.mark.parametrize("case", NO_MODELS)
 def test_other_things_are_no_models(case, small_clip, tmp_path):
     thing, name = NO_MODELS[case]
-    with pytest.raises(UsageError, match=rf"^{name}.* is no model of this package"):
+    with pytest.raises(UsageError, match=rf"^{name}.* is not a model of this package"):
         VideoSession(thing)
-    with pytest.raises(UsageError, match=rf"^{name}.* is no model of this package"):
+    with pytest.raises(UsageError, match=rf"^{name}.* is not a model of this package"):
         segment_video(small_clip.frames, small_clip.first, out=tmp_path / "out", model=thing)
 
 
@@ -113,8 +113,14 @@ def test_calling_a_model_says_what_to_call(module, part, argument):
         called(argument)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", ["rde", "stcn", "tsn", "giel", "hs2s", "dmn_aoa"])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *(("rde", dtype) for dtype in (torch.float64, torch.bfloat16, torch.float16)),
+        *(("stcn", torch.float64), ("tsn", torch.bfloat16), ("giel", torch.float16)),
+        *(("hs2s", torch.float64), ("dmn_aoa", torch.bfloat16)),
+    ],
+)
 def test_the_default_type_of_torch_does_not_matter(name, dtype):
     expected = load_model(name, device="cpu")
     torch.set_default_dtype(dtype)

@@ -124,7 +124,7 @@ def test_a_size_may_be_stated_by_run_lengths_alone(written):
 
 
 def test_boxes_alone_are_no_masks(written):
-    with pytest.raises(MaskError, match="holds no areas of objects"):
+    with pytest.raises(MaskError, match="holds no regions of objects"):
         opened(written(square(segmentation=[])))
 
 

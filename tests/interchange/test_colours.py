@@ -74,7 +74,7 @@ def test_a_background_that_is_not_black_is_asked_for(tmp_path):
 def test_pictures_and_smooth_edges_are_refused(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "photo.png")
-    with pytest.raises(MaskError, match="looks like a picture"):
+    with pytest.raises(MaskError, match="looks like an image"):
         opened(tmp_path / "photo.png")
     disc = Image.new("RGB", (60, 60))
     disc.paste(RED, (20, 20, 40, 40))

@@ -132,7 +132,7 @@ def test_boxes_are_left_out(written, caplog):
     box = '<box label="dog" xtl="1" ytl="1" xbr="9" ybr="9"/>'
     assert masks_in(written(IMAGE.format(box + POLYGON.format(z=0))))["00000"].sum() == 12
     assert "1 boxes, which do not say which pixels" in caplog.text
-    with pytest.raises(MaskError, match=r"no areas of objects.*--box"):
+    with pytest.raises(MaskError, match=r"no regions of objects.*--box"):
         opened(written(IMAGE.format(box)))
 
 
@@ -178,8 +178,8 @@ def test_document_types_are_refused(written, head):
         (IMAGE.format('<mask label="d" rle="1,x" left="0" top="0" width="2" height="2"/>'), "whole numbers and commas"),
         (IMAGE.format('<mask label="d" rle="4" left="39" top="0" width="2" height="2"/>'), "beyond the frame of 40x24"),
         (IMAGE.format('<mask label="d" rle="4" left="0" top="0" width="99999" height="99999"/>'), "VOS_ZOO_MAX_PIXELS"),
-        (IMAGE.format('<points label="d" points="1,1"/>'), "no areas of objects"),
-        ("", "no areas of objects"),
+        (IMAGE.format('<points label="d" points="1,1"/>'), "no regions of objects"),
+        ("", "no regions of objects"),
         ("<track id='a' label='d'><polygon frame='0' points='1,1;5,1;5,5'/></track>", "`id` is 'a'"),
         ("<track id='0' label='d'><polygon frame='9' points='1,1;5,1;5,5'/></track>", "has 3 frames"),
         (
@@ -197,7 +197,7 @@ def test_document_types_are_refused(written, head):
             IMAGE.format(POLYGON.format(z=0)) + f"<track id='0' label='d'>{SHAPE}</track>",
             "both images and tracks",
         ),
-        ("<image", "no whole XML file"),
+        ("<image", "not a complete XML file"),
     ],
 )  # fmt: skip
 def test_damage_is_named(written, body, message):

@@ -140,7 +140,7 @@ def test_a_root_of_another_kind_stays(bird, tmp_path, meta):
     if meta is not None:
         (root / "train" / "meta.json").write_text(meta)
     before = content(root)
-    with pytest.raises(OutputExistsError, match=r"meta\.json` is no list of videos"):
+    with pytest.raises(OutputExistsError, match=r"meta\.json` is not a list of videos"):
         export_masks(bird, to="youtube-vos", out=root, add=True, name="owl")
     with pytest.raises(OutputExistsError, match="has no folder `JPEGImages/480p`"):
         export_masks(bird, to="davis", out=root, add=True)

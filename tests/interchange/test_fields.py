@@ -58,8 +58,8 @@ def test_points_come_flat_or_in_pairs():
     [
         ([0, 0, 1, 1], "2 corners"),
         ([0, 0, 1], "3 numbers"),
-        ([[0, 0], [1, float("nan")], [1, 1]], "no place in a picture"),
-        ([[0, 0], [1, 1e300], [1, 1]], "no place in a picture"),
+        ([[0, 0], [1, float("nan")], [1, 1]], "not a point of an image"),
+        ([[0, 0], [1, 1e300], [1, 1]], "not a point of an image"),
         (["a", "b"], "pairs of x and y"),
         (None, "corners"),
         ([[1, 2], [3]], "pairs of x and y"),

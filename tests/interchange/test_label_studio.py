@@ -134,16 +134,16 @@ def test_only_uploaded_pictures_have_eight_characters_in_front(written):
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (task({**region(), "image_rotation": 90}), "turned picture"),
+        (task({**region(), "image_rotation": 90}), "turned image"),
         (task(region(), {**region(), "original_width": 50}), "another size"),
         (task({**region(), "original_width": None}), "`original_width` is missing"),
         (task(region("brushlabels", format="rle", rle=[1, 2, 300])), "bytes, from 0 to 255"),
         (task(region("brushlabels", format="rle", rle=[0, 0, 0, 4])), "4 values instead of 4 for each of 960"),
-        (task(region("bitmasklabels", imageDataURL="data:image/png;base64,AAAA")), "no picture in Base64"),
-        (task(region("keypointlabels", x=1, y=1)), "no areas of objects"),
+        (task(region("bitmasklabels", imageDataURL="data:image/png;base64,AAAA")), "not an image in Base64"),
+        (task(region("keypointlabels", x=1, y=1)), "no regions of objects"),
         (task(region("polygonlabels", points=[[0, 0], [1, 1]])), "2 corners"),
-        ({"id": 1, "data": {"text": "hello"}, "annotations": [{"result": [region()]}]}, "names no picture"),
-        ({"id": 1, "data": {"a": "1.jpg", "b": "2.jpg"}, "annotations": [{"result": [region()]}]}, "names 2 pictures"),
+        ({"id": 1, "data": {"text": "hello"}, "annotations": [{"result": [region()]}]}, "names no image"),
+        ({"id": 1, "data": {"a": "1.jpg", "b": "2.jpg"}, "annotations": [{"result": [region()]}]}, "names 2 images"),
         ({"id": 1, "data": {"image": "1.jpg"}, "annotations": [{}]}, "`result` is missing"),
     ],
 )

@@ -100,7 +100,7 @@ def test_damaged_and_misshapen_images_are_named(folder):
         MaskError, match=r"tag-dog-0.png` cannot be read: it is 40x23 .* another image of its task 40x24"
     ):
         masks_in(folder)
-    with pytest.raises(MaskError, match="made for a picture of 40x24"):
+    with pytest.raises(MaskError, match="made for an image of 40x24"):
         opened(folder, size=(40, 24))
     file = folder / f"{name(3, 'dog')}.png"
     file.write_bytes((folder / f"{name(3, 'cat')}.png").read_bytes()[:60])

@@ -89,12 +89,12 @@ def test_the_same_label_twice_in_several_frames_is_ambiguous(written, tmp_path):
 
 
 def test_another_size_is_another_video(written):
-    with pytest.raises(MaskError, match=r"picture of 24x40 .*turned by 90 degrees"):
+    with pytest.raises(MaskError, match=r"image of 24x40 .*turned by 90 degrees"):
         opened(written(shape(), imageHeight=40, imageWidth=24))
 
 
 def test_no_shapes_are_no_masks(written):
-    with pytest.raises(MaskError, match="labelme, but holds no areas"):
+    with pytest.raises(MaskError, match="labelme, but holds no regions"):
         opened(written())
 
 
@@ -102,7 +102,7 @@ def test_no_shapes_are_no_masks(written):
     ("wrong", "message"),
     [
         (shape("circle", [(1, 2)]), "two points"),
-        (shape("mask", [(1, 2), (3, 4)], mask="?"), "no picture in Base64"),
+        (shape("mask", [(1, 2), (3, 4)], mask="?"), "not an image in Base64"),
         (shape("mask", [(1, 2), (3, 4)]), "`mask` is missing"),
         (shape(points=[(1, 2)]), "1 corners"),
         ({"points": [[0, 0], [1, 0], [1, 1]]}, "`label` is missing"),
@@ -117,7 +117,7 @@ def test_damaged_shapes_are_named(written, wrong, message):
 def test_a_file_of_another_kind_among_them_is_named(written, tmp_path):
     written(shape())
     (tmp_path / "notes.json").write_text("{}")
-    with pytest.raises(MaskError, match=r"notes.json` is no file of labelme"):
+    with pytest.raises(MaskError, match=r"notes.json` is not a file of labelme"):
         opened(tmp_path)
 
 

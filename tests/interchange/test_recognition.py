@@ -68,13 +68,13 @@ def test_a_byte_order_mark_does_not_matter(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no whole JSON file"),
+        ("{", "not a complete JSON file"),
         (NESTED, "nested too deeply"),
         ("{}", "holds an empty object"),
         ('{"version": 1, "frames": {"0": []}}', "it looks like prompts. Give it with `--prompts`"),
         ('{"shapes": [], "a": 1}', "an object with `shapes`, `a`"),
         ("[1, 2]", "holds a list"),
-        ('[{"image_id": 1, "segmentation": []}]', "list of results, which names no pictures"),
+        ('[{"image_id": 1, "segmentation": []}]', "list of results, which names no images"),
         ('{"videos": [], "annotations": []}', "has no `images`"),
         ("<html><body>404</body></html>", "HTML page and no XML file of CVAT"),
         ("<?xml version='1.0'?><annotation><object/></annotation>", "no XML file of CVAT"),
@@ -95,7 +95,7 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("wanted", ["yolo", "ids", "array-frames", "object-folders"])
 def test_a_format_that_it_is_not_is_named(wanted):
-    with pytest.raises(MaskError, match=f"no masks of the format {wanted}.*looks like coco"):
+    with pytest.raises(MaskError, match=f"does not hold masks of the format {wanted}.*looks like coco"):
         recognise(SAMPLES / "coco_datumaro.json", wanted)
 
 

@@ -49,7 +49,7 @@ def test_levels_are_opacity_where_there_is_some():
 
 @pytest.mark.parametrize("text", ["", "no base 64", base64.b64encode(b"no picture").decode()])
 def test_what_is_no_picture_is_named(text):
-    with pytest.raises(MaskError, match="shape 3: its mask is no picture"):
+    with pytest.raises(MaskError, match="shape 3: its mask is not an image"):
         picture_levels(text, "shape 3")
 
 

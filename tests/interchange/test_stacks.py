@@ -42,7 +42,7 @@ def test_black_and_white_is_one_object_and_void_is_void(tmp_path):
 @pytest.mark.parametrize("count", [2, 4])
 def test_another_number_is_refused_with_what_to_do(tmp_path, count):
     path = save(tmp_path / "a.tif", [TRUTH[0]] * count)
-    with pytest.raises(MaskError, match=rf"{count} pictures, but the video has 3 frames\. .*\(00000\.png\), and give"):
+    with pytest.raises(MaskError, match=rf"{count} images, but the video has 3 frames\. .*\(00000\.png\), and give"):
         opened(path)
     with pytest.raises(MaskError, match=r"5 frames, of which 3 are segmented"):
         open_masks(path, names(5)[:3], SIZE, all_names=names(5))
@@ -51,7 +51,7 @@ def test_another_number_is_refused_with_what_to_do(tmp_path, count):
 def test_pages_that_are_no_masks_are_named(tmp_path):
     pages = [TRUTH[0], np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8), TRUTH[2]]
     path = save(tmp_path / "a.tif", pages)
-    with pytest.raises(MaskError, match=r"Picture 1 of `.*a\.tif` has three colour channels"):
+    with pytest.raises(MaskError, match=r"Image 1 of `.*a\.tif` has three colour channels"):
         masks_in(path)
     whole = save(tmp_path / "b.tif", TRUTH).read_bytes()
     for length in (len(whole) // 2, len(whole) - 40):
@@ -62,5 +62,5 @@ def test_pages_that_are_no_masks_are_named(tmp_path):
 
 def test_an_animation_is_no_stack(tmp_path):
     path = save(tmp_path / "a.gif", TRUTH)
-    with pytest.raises(MaskError, match=r"holds 3 pictures\. The mask of a frame is one"):
+    with pytest.raises(MaskError, match=r"holds 3 images\. The mask of a frame is one"):
         masks_in(path)

@@ -69,7 +69,7 @@ def test_boxes_are_left_out(written, caplog):
     caplog.set_level("INFO")
     assert masks_in(written(_00000=f"0 {SQUARE}\n1 0.5 0.5 0.1 0.1"))["00000"].max() == 1
     assert "1 boxes, which do not say which pixels" in caplog.text
-    with pytest.raises(MaskError, match="no areas of objects"):
+    with pytest.raises(MaskError, match="no regions of objects"):
         opened(written(_00000="1 0.5 0.5 0.1 0.1"))
 
 

@@ -82,7 +82,7 @@ def test_a_folder_says_what_is_absent_and_arguments_add_to_it(tmp_path):
 
 def test_absences_are_held_against_the_masks():
     annotations({0: MASK}, {"00002": frozenset({1})}).check_first()
-    with pytest.raises(MaskError, match="Object 3 is said to be absent from frame 00002, but no mask shows it"):
+    with pytest.raises(MaskError, match="Object 3 is declared absent from frame 00002, but no mask shows it"):
         annotations({0: MASK}, {"00002": frozenset({3})}).check_first()
     with pytest.raises(MaskError, match="absent from frame 00000, but The mask of frame 00000 shows it"):
         annotations({0: MASK}, {"00000": frozenset({1})}).check_first()

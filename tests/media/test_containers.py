@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import av
 import pytest
 
@@ -94,3 +97,25 @@ def test_a_path_is_never_a_protocol(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     path = write_video(tmp_path / "a.mp4", clip(3)).rename(name)
     assert count_frames(path) == 3
+
+
+ABANDONED = """
+import logging
+
+import av
+from vos_zoo.demo import demo_clip
+from vos_zoo.media.containers import decode_frames, open_container
+
+av.logging.set_level(av.logging.DEBUG)
+logging.getLogger("libav").setLevel(logging.CRITICAL)
+for _ in range(20):
+    with open_container(demo_clip().video) as container:
+        next(decode_frames(container))
+print("done")
+"""
+
+
+def test_a_decoder_that_is_abandoned_while_it_logs_blocks_nothing():
+    """In a process of its own, which hangs if the decoder's threads wait for the lock of whoever frees them."""
+    run = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, text=True, timeout=120)
+    assert run.stdout == "done\n", run.stderr

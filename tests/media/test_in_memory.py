@@ -115,3 +115,9 @@ def test_a_selection_beyond_the_end_is_named():
 def test_an_endless_iterable_ends_where_it_is_told():
     reader = open_frames((PICTURES[0] for _ in iter(int, 1)), end=4)
     assert len(list(reader)) == 4
+
+
+@pytest.mark.parametrize("color", ["RGB", "grey", None])
+def test_an_order_of_colours_that_does_not_exist_is_refused(color):
+    with pytest.raises(ConfigError, match="order of colours is"):
+        open_frames(list(PICTURES), color=color)

@@ -266,7 +266,7 @@ PHOTO = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     [
         pytest.param(lambda p: save(p, RGB), ("three colour channels", "all equal", "greyscale PNG"), id="RGB, grey"),
         pytest.param(lambda p: save(p, davis_palette()[disc(value=2)]), ("2 flat colours", "indexed"), id="RGB, flat"),
-        pytest.param(lambda p: save(p, PHOTO), ("three colour channels", "looks like a picture"), id="RGB, photo"),
+        pytest.param(lambda p: save(p, PHOTO), ("three colour channels", "looks like an image"), id="RGB, photo"),
         pytest.param(lambda p: save(p, ALPHA), ("three colour channels and alpha",), id="RGBA"),
         pytest.param(lambda p: save(p, RGB, "LA"), ("an alpha channel", "without transparency"), id="grey with alpha"),
         pytest.param(lambda p: save(p, RGB, "CMYK", format="TIFF"), ("4 channels (CMYK)",), id="CMYK"),
@@ -277,7 +277,7 @@ PHOTO = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
         pytest.param(draw_line, ("anti-aliased",), id="resized smoothly"),
         pytest.param(lambda p: save(p, np.tile(np.arange(256, dtype=np.uint8), (9, 1))), ("256 grey",), id="ramp"),
         pytest.param(lambda p: save(p, disc(), format="JPEG"), ("JPEG image", "save the mask as PNG"), id="JPEG"),
-        pytest.param(animate, ("holds 2 pictures",), id="animation"),
+        pytest.param(animate, ("holds 2 images",), id="animation"),
         pytest.param(lambda p: p.touch() or p, ("an empty file",), id="empty file"),
         pytest.param(lambda p: p.write_text("<html>404</html>") and p, ("an HTML page", "not an image"), id="HTML"),
         pytest.param(lambda p: p.mkdir() or p, ("is a folder",), id="folder"),

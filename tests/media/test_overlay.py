@@ -160,7 +160,7 @@ def test_contact_sheet_shows_pictures_and_labels():
 
 
 def test_contact_sheet_refuses():
-    with pytest.raises(ShapeError, match="no pictures"):
+    with pytest.raises(ShapeError, match="no images"):
         contact_sheet([])
     with pytest.raises(ShapeError, match="Expected RGB"):
         contact_sheet([("a", FRAME[..., 0])])

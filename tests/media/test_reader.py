@@ -385,7 +385,7 @@ def test_only_sound(tmp_path):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
         frame.rate = 8000
         output.mux(stream.encode(frame))
-    with pytest.raises(VideoError, match="no picture"):
+    with pytest.raises(VideoError, match="no image"):
         open_video(tmp_path / "clip.mkv")
 
 

@@ -87,13 +87,13 @@ def test_cameras(tmp_path, monkeypatch, platform, input_format):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(source_module.sys, "platform", platform)
     monkeypatch.setattr(source_module.Path, "exists", lambda path: str(path) == "/dev/video1")
-    monkeypatch.setattr(source_module, "_of_path", lambda path: pytest.fail("a number is no path"))
+    monkeypatch.setattr(source_module, "_of_path", lambda path: pytest.fail("a number is not a path"))
     source = find_source("1")
     assert (source.kind, source.input_format) == ("camera", input_format)
     assert source.location == ("/dev/video1" if platform == "linux" else "1")
 
 
-@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs a device that is no camera")
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs a device that is not a camera")
 def test_other_devices():
     with pytest.raises(VideoError, match="is a device"):
         find_source("/dev/null")

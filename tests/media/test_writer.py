@@ -304,7 +304,9 @@ def test_transparent_videos_keep_times_and_the_shape_of_pixels(tmp_path, kind):
         stream = container.streams.video[0]
         assert stream.sample_aspect_ratio == aspect
         colours = stream.codec_context
-        assert (colours.color_range, colours.colorspace, colours.color_primaries, colours.color_trc) == (1, 1, 1, 1)
+        assert (colours.colorspace, colours.color_primaries, colours.color_trc) == (1, 1, 1)
+        # ProRes has no field for the range, which is always the narrow one; FFmpeg 8.0 calls it unknown.
+        assert colours.color_range == 1 or (kind == "prores" and colours.color_range == 0)
         if kind == "webm":
             assert {key.lower(): value for key, value in stream.metadata.items()}["alpha_mode"] == "1"
 

@@ -103,3 +103,9 @@ def test_objects_are_listed_by_their_difference():
     rows = object_differences(make_report([0.4, 0.8, 0.6]), make_report([0.8, 0.4, 0.6]))
     assert [name for name, _, _ in rows] == ["s001_1", "s002_1", "s000_1"]
     assert rows[0][1:] == pytest.approx((0.6, 0.3))
+
+
+@pytest.mark.parametrize("measure", ["j", "J", "f", "J&F", "region ", None])
+def test_a_measure_that_does_not_exist_is_refused(measure):
+    with pytest.raises(ConfigError, match=r"measure is .* Expected one of 'j_and_f', 'region', 'boundary'\."):
+        compare(make_report([0.5]), make_report([0.4]), measure=measure)

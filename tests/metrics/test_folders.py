@@ -111,7 +111,7 @@ class TestYouTubeVOS:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ("{", "is no JSON"),
+            ("{", "is not JSON"),
             ("[]", "no `videos`"),
             ('{"videos": {"a": {}}}', "no `objects` in video `a`"),
             ('{"videos": {"a": {"objects": {"1": {}}}}}', "no list `frames` for object 1 of video `a`"),

@@ -160,7 +160,7 @@ def not_finite(path):
         (number, "holds a int"),
         (nothing, "holds nothing"),
         (whole_training_state, "'state_dict'"),
-        (not_finite, "no finite numbers in weight"),
+        (not_finite, "not finite numbers in weight"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -42,7 +42,7 @@ BOX = {"kind": "box", "object_id": 1, "left": 1, "top": 2, "right": 3, "bottom":
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("[" * 10**5, "nested too deeply"),
         ([], "no object 'frames'"),
         ({"version": 1}, "no object 'frames'"),
@@ -51,10 +51,10 @@ BOX = {"kind": "box", "object_id": 1, "left": 1, "top": 2, "right": 3, "bottom":
         ({"frames": {}}, "version None"),
         ({"version": 2, "frames": {}}, "version 2. Expected 1. Update"),
         ({"version": True, "frames": {}}, "version True"),
-        ({"version": 1, "frames": {"-1": []}}, "frame '-1' is no frame"),
-        ({"version": 1, "frames": {"07": []}}, "frame '07' is no frame"),
-        ({"version": 1, "frames": {"9" * 5000: []}}, "is no frame"),
-        ({"version": 1, "frames": {"0": {}}}, "no list of prompts"),
+        ({"version": 1, "frames": {"-1": []}}, "frame '-1' is not a frame"),
+        ({"version": 1, "frames": {"07": []}}, "frame '07' is not a frame"),
+        ({"version": 1, "frames": {"9" * 5000: []}}, "is not a frame"),
+        ({"version": 1, "frames": {"0": {}}}, "not a list of prompts"),
         ({"version": 1, "frames": {"0": [3]}}, "frame '0', prompt 1 has the kind None"),
         ({"version": 1, "frames": {"0": [{"kind": ["box"]}]}}, r"the kind \['box'\]"),
         ({"version": 1, "frames": {"0": [BOX, {**BOX, "width": 3}]}}, "prompt 2 has the unknown key 'width'"),
@@ -73,7 +73,7 @@ def test_a_file_is_named(tmp_path):
         read_prompts(tmp_path / "none.json")
     path = tmp_path / "prompts.json"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PromptError, match="is no JSON"):
+    with pytest.raises(PromptError, match="is not JSON"):
         read_prompts(path)
     path.write_text(json.dumps(prompts_to_json({4: [Box(1, 0, 0, 2, 2)]})))
     assert read_prompts(path) == {4: [Box(1, 0, 0, 2, 2)]}

@@ -33,18 +33,18 @@ def test_what_is_spelled_is_meant(parse, text, prompt, frame):
 @pytest.mark.parametrize(
     ("parse", "text", "message"),
     [
-        (parse_box, "1:120,40,310", "3 numbers are no pairs"),
+        (parse_box, "1:120,40,310", "3 numbers are not pairs"),
         (parse_box, "1:120,40,310,420,5,6", "6 numbers, not four"),
         (parse_box, "dog:120,40,310,420", "begins with 'dog'"),
         (parse_box, "1@x:120,40,310,420", "begins with '1@x'"),
-        (parse_box, "1:120,40,310,", "'' is no number"),
-        (parse_box, "1:120,40,nan,3", "'nan' is no number"),
+        (parse_box, "1:120,40,310,", "'' is not a number"),
+        (parse_box, "1:120,40,nan,3", "'nan' is not a number"),
         (parse_box, "1:310,40,120,420", "no area"),
         (parse_box, "0:1,2,3,4", "object id 0"),
         (parse_polygon, "1:0,0,1,1", "2 different corners"),
         (parse_point, "1:+1,2,3,4", "4 numbers, not two"),
-        (parse_point, "1:*1,2", r"'\*1' is no number"),
-        (parse_scribble, "1:", "'' is no number"),
+        (parse_point, "1:*1,2", r"'\*1' is not a number"),
+        (parse_scribble, "1:", "'' is not a number"),
     ],
 )
 def test_what_is_misspelled_is_explained(parse, text, message):

@@ -73,7 +73,7 @@ def test_a_damaged_session(folder, values, message):
 
 def test_text_that_is_no_json(folder):
     (folder / "session.json").write_text("{")
-    with pytest.raises(ConfigError, match="is no JSON"):
+    with pytest.raises(ConfigError, match="is not JSON"):
         read_manifest(folder)
 
 

@@ -54,7 +54,7 @@ def test_a_cut_or_foreign_file_is_refused_and_changes_nothing(saved, tmp_path):
     cut.write_bytes(path.read_bytes()[:-200])
     np.savez(tmp_path / "foreign.npz", a=np.zeros(3))
     for wrong in (cut, tmp_path / "foreign.npz"):
-        with pytest.raises(CheckpointError, match="is no saved state, or was cut"):
+        with pytest.raises(CheckpointError, match="is not a saved state, or was cut"):
             session.load_state(wrong)
     assert session.object_ids == (1, 2, 300)
 

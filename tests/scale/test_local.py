@@ -113,15 +113,19 @@ def test_a_model_that_is_not_there_is_one_error(tmp_path):
         one.close()
 
 
-def test_workers_share_out_the_cores(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("chosen", "environment", "threads"), [(None, "4", 4), ("3", "3", None)])
+def test_workers_share_out_the_cores_unless_the_user_has_chosen(tmp_path, monkeypatch, chosen, environment, threads):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
     monkeypatch.setattr("vos_zoo.scale.local.usable_cores", lambda: 16)
     one = LocalEngine(RunSettings(str(tmp_path), "none", {}), device="cpu", command=COMMAND)
     try:
         ready(one, 4)
         one.submit(job("one"))
         (event,) = [event for event in until(one, kinds) if event.outcome]
-        assert event.outcome.record["OMP_NUM_THREADS"] == "4"
+        assert event.outcome.record["OMP_NUM_THREADS"] == environment
+        assert event.outcome.record["threads"] == threads
     finally:
         one.close()
 

@@ -73,12 +73,12 @@ def test_prompts_stand_for_masks_or_beside_them(tmp_path):
         ({"video": "x.mp4"}, "row 2 names no masks"),
         ({"video": 7, "masks": "x.png"}, "row 2 names no video: `video` is 7"),
         ({"video": "other/cat.mp4", "masks": "x.png"}, "row 2 would write where row 1 does, to 'cat'"),
-        ({"video": "x.mp4", "masks": "x.png", "colour": "red"}, "row 2 has 'colour', which is no option"),
-        ({"video": "x.mp4", "masks": "x.png", "size": "large"}, "row 2 has a wrong `size`: 'large' is no size"),
+        ({"video": "x.mp4", "masks": "x.png", "colour": "red"}, "row 2 has 'colour', which is not an option"),
+        ({"video": "x.mp4", "masks": "x.png", "size": "large"}, "row 2 has a wrong `size`: 'large' is not a size"),
         ({"video": "x.mp4", "masks": "x.png", "name": "../x"}, "row 2 has the name '../x'"),
         ({"video": "x.mp4", "masks": "x.png", "name": ".x"}, "row 2 has the name '.x'"),
         ({"video": "x.mp4", "masks": "x.png", "name": "x" * 201}, "row 2 has the name"),
-        (["x.mp4", "x.png"], "row 2 is no set of named values"),
+        (["x.mp4", "x.png"], "row 2 is not a set of named values"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, row, said):
@@ -97,7 +97,7 @@ def test_many_bad_rows_are_counted(tmp_path):
 
 def test_broken_lines_are_named(tmp_path):
     (tmp_path / "list.jsonl").write_text('{"video": "a.mp4", "masks": "a.png"}\n{"video": \n')
-    with pytest.raises(ManifestError, match="row 2 is no JSON"):
+    with pytest.raises(ManifestError, match="row 2 is not JSON"):
         open_list(tmp_path / "list.jsonl").check()
     (tmp_path / "list.csv").write_text("video,masks\na.mp4,a.png,b\n")
     with pytest.raises(ManifestError, match="row 1 has more values"):
@@ -117,7 +117,7 @@ def test_an_empty_table_is_refused(tmp_path, content):
 def test_a_file_that_is_no_parquet_file(tmp_path):
     pytest.importorskip("pyarrow")
     (tmp_path / "list.parquet").write_bytes(b"no table")
-    with pytest.raises(ManifestError, match="no Parquet file"):
+    with pytest.raises(ManifestError, match="not a Parquet file"):
         open_list(tmp_path / "list.parquet").check()
 
 
@@ -170,6 +170,15 @@ def test_the_layout_of_own_data(tmp_path):
         ("cat", str(tmp_path / "masks" / "cat")),
         ("dog", str(tmp_path / "masks" / "dog.png")),
     ]
+
+
+def test_results_beside_the_clips_are_no_masks_for_them(tmp_path):
+    """As `segment-many clips --out masks` leaves them."""
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "dog.mp4").touch()
+    (tmp_path / "masks" / "dog").mkdir(parents=True)
+    for source in (tmp_path / "clips", tmp_path / "clips" / "*.mp4"):
+        assert [job.masks for job in open_list(source)] == [str(tmp_path / "clips" / "dog.png")]
 
 
 def test_what_is_no_list_is_refused(clips):

@@ -31,14 +31,16 @@ def test_small_files_are_written_read_listed_and_removed(store):
         store.open("notes/c.3", "rb")
 
 
-def test_a_folder_of_results_moves_in(store, tmp_path):
-    made = tmp_path / "made" / "cat"
-    made.mkdir(parents=True)
-    (made / "00000.png").write_bytes(b"mask")
-    (made / "run.json").write_text("{}")
-    store.take(made, "cat")
-    assert not made.exists()
+def test_a_folder_of_results_goes_on_where_it_was_left(store, tmp_path):
+    with store.folder("cat", tmp_path / "first", brings=True) as folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "00000.png").write_bytes(b"mask")
+        (folder / "run.json").write_text("{}")
     assert sorted(store.names("cat")) == ["00000.png", "run.json"]
+    with store.folder("cat", tmp_path / "second", brings=True) as folder:
+        assert sorted(path.name for path in folder.iterdir()) == ["00000.png", "run.json"]
+        (folder / "00001.png").write_bytes(b"mask")
+    assert sorted(store.names("cat")) == ["00000.png", "00001.png", "run.json"]
 
 
 def test_what_lies_in_a_bucket_is_signed_or_copied(bucket, tmp_path):
@@ -49,6 +51,8 @@ def test_what_lies_in_a_bucket_is_signed_or_copied(bucket, tmp_path):
     files.pipe_file(f"{bucket}/clips/cat.png", b"mask")
     files.pipe_file(f"{bucket}/frames/dog/0.png", b"frame")
     assert fetch(f"{bucket}/clips/cat.mp4", tmp_path).startswith("http://127.0.0.1")
+    copy = fetch(f"{bucket}/clips/cat.mp4", tmp_path / "again", is_repeatable=True)
+    assert (copy, copy.origin) == (str(tmp_path / "again" / "cat.mp4"), f"{bucket}/clips/cat.mp4")
     mask = fetch(f"{bucket}/clips/cat.png", tmp_path / "new")
     assert mask == str(tmp_path / "new" / "cat.png")
     assert (tmp_path / "new" / "cat.png").read_bytes() == b"mask"

@@ -14,6 +14,7 @@ import pytest
 from testing.videos import write_frames, write_video
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.files import folder_lock
+from vos_zoo.inference import winograd
 from vos_zoo.media.masks import read_mask, write_mask
 from vos_zoo.scale import worker as worker_module
 from vos_zoo.scale.jobs import Job
@@ -115,7 +116,7 @@ def test_other_obstacles(job, settings, tmp_path, monkeypatch):
     outcome = worker.run(job, quiet)
     assert (outcome.kind, outcome.is_worker_sound) == ("full", False)
     assert "no space is left on the disk of" in outcome.message
-    monkeypatch.setattr(worker_module, "fetch", lambda *_: 1 / 0)
+    monkeypatch.setattr(worker_module, "fetch", lambda *_, **__: 1 / 0)
     outcome = worker.run(job, quiet)
     assert (outcome.kind, outcome.error, outcome.is_worker_sound) == ("failed", "ZeroDivisionError", False)
 
@@ -132,7 +133,7 @@ def test_videos_and_results_in_a_bucket(job, settings, bucket, tmp_path):
     )
     assert outcome.kind == "finished", outcome
     names = sorted(name.rpartition("/")[2] for name in files.ls(f"{bucket}/out/cat"))
-    assert names == [*(f"{index:05d}.png" for index in range(FRAMES)), "run.json"]
+    assert names == [*(f"{index:05d}.png" for index in range(FRAMES)), "objects.csv", "run.json"]
     noted = json.loads(files.cat_file(f"{bucket}/out/cat/run.json"))["settings"]
     assert (noted["video"], noted["masks"]) == (remote.video, remote.masks)  # no signed address, no temporary file
     local = Worker(settings, device="cpu", threads=1)
@@ -147,6 +148,61 @@ def test_videos_and_results_in_a_bucket(job, settings, bucket, tmp_path):
     outcome = local.run(remote, quiet)
     assert (outcome.kind, outcome.record["segmented"]) == ("finished", FRAMES - 2)
     assert (tmp_path / "out" / "cat" / "00001.png").stat().st_mtime_ns == made
+
+
+@pytest.fixture
+def remote(job, bucket):
+    """The job, with its video and its mask in a bucket."""
+    import fsspec
+
+    files = fsspec.filesystem("s3")
+    files.put_file(job.video, f"{bucket}/clips/cat.mp4")
+    files.put_file(job.masks, f"{bucket}/clips/cat.png")
+    return job._replace(video=f"{bucket}/clips/cat.mp4", masks=f"{bucket}/clips/cat.png")
+
+
+@pytest.mark.parametrize(("direction", "left"), [("forward", FRAMES - 2), ("both", FRAMES - 1)])
+def test_a_video_in_a_bucket_goes_on_where_another_machine_left_it(remote, settings, bucket, direction, left):
+    import fsspec
+
+    settings = RunSettings(f"{bucket}/out", settings.model, settings.options)
+    job = remote._replace(options={"direction": direction})
+
+    def stop(done, total):
+        if done == 2:
+            raise StoppedError
+
+    outcome = Worker(settings, device="cpu", threads=1).run(job, stop)
+    assert outcome.kind == "stopped", outcome
+    files = fsspec.filesystem("s3")
+    noted = json.loads(files.cat_file(f"{bucket}/out/cat/run.json"))
+    assert (noted["finished"], noted["settings"]["video"]) == (2, job.video)
+    outcome = Worker(settings, device="cpu", threads=1).run(job, quiet)
+    assert (outcome.kind, outcome.record["segmented"]) == ("finished", left), outcome
+    names = [name.partition("/out/cat/")[2] for name in files.find(f"{bucket}/out/cat")]
+    assert sorted(names) == [*(f"{index:05d}.png" for index in range(FRAMES)), "objects.csv", "run.json"]
+    # A half-done video of another row is not gone on with, and the message names the place that the user knows.
+    files.rm(f"{bucket}/out/.finished", recursive=True)
+    outcome = Worker(settings, device="cpu", threads=1).run(job._replace(options={"size": 64}), quiet)
+    assert (outcome.error, outcome.message.count(f"{bucket}/out/cat")) == ("ConfigError", 1), outcome
+
+
+def test_messages_name_what_the_user_named(remote, settings, tmp_path):
+    outcome = Worker(settings, device="cpu", threads=1).run(remote._replace(video=remote.masks), quiet)
+    assert remote.masks in outcome.message
+    assert "/tmp" not in outcome.message
+
+
+def test_sessions_share_one_rearranged_network(job, settings, monkeypatch):
+    rearranged = []
+    transform = winograd.transform_weight
+    monkeypatch.setattr(winograd, "transform_weight", lambda weight: rearranged.append(1) or transform(weight))
+    monkeypatch.setattr(winograd, "_LEAST_CHANNELS", 1)
+    worker = Worker(settings, device="cpu", threads=1)
+    once = len(rearranged)
+    assert once
+    assert [worker.run(job._replace(name=name), quiet).kind for name in "ab"] == ["finished"] * 2
+    assert len(rearranged) == once
 
 
 @pytest.mark.slow
@@ -177,3 +233,36 @@ def test_a_killed_worker_loses_its_current_frame_at_most(settings, tmp_path):
     assert len(list((tmp_path / "out" / "long").glob("*.png"))) == 40
     changed = [path for path, when in made.items() if path.stat().st_mtime_ns != when]
     assert len(changed) <= 1  # a mask that was complete, but not yet noted
+
+
+@pytest.mark.slow
+def test_a_killed_worker_with_a_bucket_loses_a_second_at_most(remote, settings, bucket, tmp_path):
+    import fsspec
+
+    files = fsspec.filesystem("s3")
+    video = moving_shapes(60, 48, 64, num_objects=1, rng=3)
+    write_video(tmp_path / "long.mp4", list(video.frames))
+    files.put_file(str(tmp_path / "long.mp4"), f"{bucket}/clips/long.mp4")
+    job = remote._replace(name="long", video=f"{bucket}/clips/long.mp4")
+    engine = LocalEngine(RunSettings(f"{bucket}/out", settings.model, settings.options), workers=1, device="cpu")
+    try:
+        deadline = time.monotonic() + 240
+
+        def until(is_enough):
+            while not is_enough(engine.wait(0.05)):
+                assert time.monotonic() < deadline
+
+        until(lambda _: engine.room())
+        engine.submit(job)
+        until(lambda _: files.exists(f"{bucket}/out/long/run.json"))
+        os.kill(engine._processes[0].pid, signal.SIGKILL)
+        until(lambda events: any(event.kind == "lost" for event in events))
+        kept = json.loads(files.cat_file(f"{bucket}/out/long/run.json"))["finished"]
+        assert kept
+        until(lambda _: engine.room())
+        engine.submit(job)
+        ended = []
+        until(lambda events: ended.extend(event for event in events if event.outcome) or ended)
+    finally:
+        engine.close()
+    assert (ended[0].outcome.kind, ended[0].outcome.record["segmented"]) == ("finished", 60 - kept)

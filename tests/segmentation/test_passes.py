@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vos_zoo.errors import ConfigError
+from vos_zoo.errors import ConfigError, OutOfMemoryError
 from vos_zoo.inference.result import FrameResult
 from vos_zoo.media.in_memory import open_frames
 from vos_zoo.segmentation.inputs import open_inputs
-from vos_zoo.segmentation.passes import check_direction, nearest, plan_passes, run_pass
+from vos_zoo.segmentation.passes import Pass, check_direction, nearest, plan_passes, run_pass
 
 SIZE = (12, 16)
 FRAMES = [np.full((*SIZE, 3), number, np.uint8) for number in range(8)]
@@ -69,17 +69,33 @@ def test_nearest_positions(annotated, position):
 
 
 class Recorder:
-    """Stands for a session and writes down what it is told."""
+    """Stands for a session and writes down what it is told, and when its results are fetched."""
 
-    def __init__(self):
+    def __init__(self, works_ahead=False, fails_at=None):
         self.told = []
+        self.events = []
         self.object_ids = ()
+        self.works_ahead = works_ahead
+        self.fails_at = fails_at
 
-    def step(self, frame, mask, *, absent=()):
+    def submit(self, frame, mask, *, absent=()):
+        number = int(frame[0, 0, 0])
+        if number == self.fails_at:
+            raise OutOfMemoryError("full")
         ids = () if mask is None else tuple(int(i) for i in np.unique(mask) if i > 0)
         self.object_ids = tuple(dict.fromkeys((*self.object_ids, *ids)))
-        self.told.append((int(frame[0, 0, 0]), ids, tuple(absent)))
-        return FrameResult(0, np.zeros(SIZE, np.uint8), self.object_ids, torch.ones(1, 1, 1))
+        self.told.append((number, ids, tuple(absent)))
+        self.events.append(("given", number))
+        return Pending(self, number, self.object_ids)
+
+
+class Pending:
+    def __init__(self, session, number, ids):
+        self.session, self.number, self.ids = session, number, ids
+
+    def result(self):
+        self.session.events.append(("fetched", self.number))
+        return FrameResult(0, np.full(SIZE, self.number, np.uint8), self.ids, torch.ones(1, 1, 1))
 
 
 def mask(*ids):
@@ -132,6 +148,56 @@ def test_a_window_is_not_told_what_its_first_frame_corrects():
     assert steps[:3] == [(0, (1, 2), ()), (3, (1,), ()), (4, (2,), ())]
     steps, _, _ = told(one, {0: mask(1, 2), 4: mask(2)}, absent={4: 1}, known={3: mask(1, 2)})
     assert steps[:2] == [(0, (1, 2), ()), (4, (2,), (1,))]
+
+
+def open_given(frames, masks):
+    return open_inputs(frames, masks, start=None, end=None, every=1, levels=None, resize_mask=False, void="auto")
+
+
+def run_events(session, frames=FRAMES, *, known=0, **options):
+    """Give what came out, and add to the session's events when it did."""
+    inputs = open_given(frames, {0: mask(1)})
+    one = Pass(range(8)).resumed(known)
+    for frame, result in run_pass(one, inputs.reader, inputs.annotations, session, **options):
+        session.events.append(("yielded", frame.index))
+        if result is not None:
+            assert (result.index, result.name, int(result.mask[0, 0])) == (
+                frame.index,
+                f"{frame.index:05d}",
+                frame.index,
+            )
+
+
+def test_a_session_that_works_ahead_is_given_a_frame_before_the_last_result_is_fetched():
+    session = Recorder(works_ahead=True)
+    run_events(session)
+    given = [("given", 0)]
+    for number in range(8):
+        given += [("given", number + 1)] * (number < 7) + [("fetched", number), ("yielded", number)]
+    assert session.events == given
+
+
+@pytest.mark.parametrize("why", ["the session does not", "views are asked for", "frames come once only"])
+def test_otherwise_every_result_is_fetched_before_the_next_frame_is_given(why):
+    session = Recorder(works_ahead=why != "the session does not")
+    frames = iter(FRAMES) if why == "frames come once only" else FRAMES
+    run_events(session, frames, may_lag=why != "views are asked for")
+    assert session.events == [(kind, number) for number in range(8) for kind in ("given", "fetched", "yielded")]
+
+
+def test_known_frames_keep_their_place_in_the_order_when_the_session_is_ahead():
+    session = Recorder(works_ahead=True)
+    run_events(session, known=3)
+    assert [number for kind, number in session.events if kind == "yielded"] == list(range(8))
+    assert [number for kind, number in session.events if kind == "fetched"] == list(range(3, 8))
+
+
+@pytest.mark.parametrize("works_ahead", [False, True])
+def test_the_frames_before_an_error_come_out_before_it(works_ahead):
+    session = Recorder(works_ahead, fails_at=4)
+    with pytest.raises(OutOfMemoryError, match="full"):
+        run_events(session)
+    assert [number for kind, number in session.events if kind == "yielded"] == [0, 1, 2, 3]
 
 
 def test_directions_are_named():

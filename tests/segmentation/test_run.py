@@ -201,7 +201,7 @@ def test_a_file_says_the_same_as_an_argument(small_clip, options, tmp_path):
     segment_video(small_clip.frames, folder, **options)
     segment_video(small_clip.frames, small_clip.first, **{**options, "out": tmp_path / "other"}, absent={3: [1]})
     assert contents(options["out"]) == contents(tmp_path / "other")
-    with pytest.raises(MaskError, match="Object 5 is said to be absent"):
+    with pytest.raises(MaskError, match="Object 5 is declared absent"):
         segment_video(small_clip.frames, folder, **{**options, "out": tmp_path / "third"}, absent={3: [5]})
     assert not (tmp_path / "third").exists()
 

@@ -150,7 +150,7 @@ def card_errors(text: str) -> list[str]:
         errors.append('"license_name" must be an identifier')
     for name in data.get("datasets", []):
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-            errors.append(f'"datasets" has {name!r}, which is no identifier')
+            errors.append(f'"datasets" has {name!r}, which is not an identifier')
     for model in data.get("model-index", []):
         if not model.get("name"):
             errors.append('"model-index[0].name" is required')

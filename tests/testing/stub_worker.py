@@ -21,6 +21,7 @@ COMMAND = (sys.executable, str(Path(__file__)))
 class StubWorker:
     def __init__(self, settings):
         self.out = Path(settings["run"]["out"])
+        self.threads = settings.get("threads")
         self.version = settings["run"]["options"].get("version", __version__)
 
     def describe(self):
@@ -50,7 +51,7 @@ class StubWorker:
         with (self.out / "log.txt").open("a") as file:
             file.write(f"{job.name}\n")
         seen = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
-        return Outcome("finished", record={"name": job.name, "segmented": 2, **seen})
+        return Outcome("finished", record={"name": job.name, "segmented": 2, "threads": self.threads, **seen})
 
 
 if __name__ == "__main__":

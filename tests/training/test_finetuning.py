@@ -78,5 +78,5 @@ def test_what_is_no_weight_is_refused(name, error):
 def test_a_file_of_something_else_is_refused(tmp_path):
     path = tmp_path / "model.ckpt"
     path.write_bytes(b"<!DOCTYPE html>")
-    with pytest.raises(CheckpointError, match="no checkpoint of this package's training"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of this package's training"):
         pretrained(str(path))

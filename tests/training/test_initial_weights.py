@@ -72,7 +72,7 @@ def test_a_missing_file_is_named_with_the_places(root):
 
 def test_what_is_no_safetensors_file_is_refused(root):
     (root / "page.safetensors").write_text("<html>404</html>")
-    with pytest.raises(CheckpointError, match="no readable safetensors file"):
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
         load_trunks(network(), "page.safetensors", [root])
 
 

@@ -96,7 +96,7 @@ def test_training_goes_on_after_an_epoch(whole, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_leaves_a_checkpoint_to_go_on_from(whole, tmp_path, number):
     before = signal.getsignal(number)
-    with pytest.raises(RunStoppedError, match=r"stopped after 5 iterations\. Go on with `--ckpt_path ") as stopped:
+    with pytest.raises(RunStoppedError, match=r"stopped after 5 iterations\. Continue with `--ckpt_path ") as stopped:
         fit(tmp_path, SaveOnInterruption(), Signals(4, number), enable_checkpointing=False)
     assert stopped.value.signal_number == number
     assert signal.getsignal(number) is before

@@ -1,7 +1,9 @@
 """The LightningModule: configuration, losses per sample, schedule, scoring."""
 
 import dataclasses
+import inspect
 import logging
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,10 +14,11 @@ from torch.nn import functional as F
 
 from vos_zoo import VideoSession, load_model
 from vos_zoo.data.clips.shapes import moving_shapes
-from vos_zoo.errors import ConfigError
+from vos_zoo.errors import ConfigError, EvaluationError
 from vos_zoo.models.giel import GIELModule
 from vos_zoo.models.hs2s import HS2SModule
 from vos_zoo.models.stcn import STCNConfig, STCNModule
+from vos_zoo.registry import ARCHITECTURES, find_architecture
 from vos_zoo.testing import ignore
 from vos_zoo.training.module import resolve_config
 from vos_zoo.weights import save_checkpoint_folder
@@ -41,8 +44,32 @@ def test_an_unknown_variant_is_refused(name):
 
 
 def test_an_unknown_field_is_refused():
-    with pytest.raises(ConfigError, match=r"has no field topk\. Fields: backbone, cbam"):
+    with pytest.raises(
+        ConfigError, match=r"unknown key 'topk'\. Did you mean 'top_k'\? STCNConfig knows: backbone, cbam"
+    ):
         resolve_config(STCNConfig, "tiny", {"topk": 7})
+
+
+@pytest.mark.parametrize(("field", "value"), [("top_k", "20"), ("similarity", "cosine"), ("decoder_dims", [8, 8])])
+def test_a_field_of_another_type_is_refused(field, value):
+    with pytest.raises(ConfigError, match=rf"overrides\.{field} .*Expected"):
+        resolve_config(STCNConfig, "tiny", {field: value})
+
+
+def options_of_modules():
+    for name in sorted(ARCHITECTURES):
+        module = find_architecture(name).load_class("module")
+        for part in module.__mro__:
+            for option, parameter in inspect.signature(part.__init__).parameters.items():
+                hint = getattr(sys.modules[part.__module__], str(parameter.annotation), parameter.annotation)
+                if "Literal[" in str(hint):
+                    yield pytest.param(module, option, id=f"{name}-{option}")
+
+
+@pytest.mark.parametrize(("module", "option"), list(options_of_modules()))
+def test_no_module_takes_a_choice_that_it_does_not_know(module, option):
+    with pytest.raises((ConfigError, EvaluationError), match="'no such choice'"):
+        module("tiny", **{option: "no such choice"})
 
 
 # Loss

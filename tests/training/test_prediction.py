@@ -60,9 +60,10 @@ def test_nothing_is_computed_before_a_mask_is_taken(network):
     masks = iter(prediction)
     assert (video.read, sessions) == (0, [])
     next(masks)
-    assert (video.read, len(sessions)) == (1, 1)
+    assert 1 <= video.read <= 4  # decoding is ahead by two frames and the one that waits for a place
+    assert len(sessions) == 1
     next(masks)
-    assert video.read == 3
+    assert 3 <= video.read <= 6
 
 
 def test_every_iteration_begins_anew(network):

@@ -8,7 +8,11 @@ import os
 import re
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,6 +92,37 @@ def test_masks_are_those_of_a_session(davis, module, tmp_path):
         np.testing.assert_array_equal(found[f"birch/{index:05d}.png"], expected)
     with Image.open(tmp_path / "out" / "ash" / "00001.png") as image:
         assert image.mode == "P"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accelerator", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_two_processes_on_one_device_share_the_videos(davis, module, tmp_path, accelerator):
+    predict(module, davis, tmp_path / "alone")
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port = str(place.getsockname()[1])
+    program = [sys.executable, str(Path(__file__).parents[1] / "testing" / "prediction_process.py")]
+    environment = {
+        **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": "0", "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            [*program, str(davis), str(tmp_path / "out"), accelerator],
+            env=environment | {"NODE_RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    try:
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    expected, found = masks_in(tmp_path / "alone"), masks_in(tmp_path / "out")
+    assert found.keys() == expected.keys()
+    different = [float((found[name] != expected[name]).mean()) for name in expected]
+    assert max(different) <= (0 if accelerator == "cpu" else 0.01)
 
 
 def test_the_archive_holds_folders_of_videos(davis, module, tmp_path):

@@ -72,7 +72,7 @@ def test_completing_twice_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("front", "words"), [("a: [", "no YAML"), ("- a\n- b", "key: value"), ("tags: cats", "tags that are no list")]
+    ("front", "words"), [("a: [", "not YAML"), ("- a\n- b", "key: value"), ("tags: cats", "tags that are not a list")]
 )
 def test_metadata_that_are_none_are_named(front, words):
     with pytest.raises(ConfigError, match=rf"my/README\.md.*{words}"):

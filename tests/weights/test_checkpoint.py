@@ -97,10 +97,10 @@ def header_only(declared: int) -> bytes:
         pytest.param(pickle.dumps({"a": 1}), "a Python pickle", id="pickle"),
         pytest.param(header_only(4)[:20], "a safetensors file, but cut off", id="cut in the header"),
         pytest.param(header_only(400), "is cut off", id="cut in the data"),
-        pytest.param(struct.pack("<Q", 2) + b"[]", "no valid safetensors file", id="header is a list"),
-        pytest.param(struct.pack("<Q", 7) + b'{"a": 1', "no valid safetensors file", id="header is no JSON"),
-        pytest.param(struct.pack("<Q", 9) + b'{"a": {}}', "no valid safetensors file", id="entry without offsets"),
-        pytest.param(struct.pack("<Q", 2) + b"\xff\xfe", "no valid safetensors file", id="header is no text"),
+        pytest.param(struct.pack("<Q", 2) + b"[]", "not a valid safetensors file", id="header is a list"),
+        pytest.param(struct.pack("<Q", 7) + b'{"a": 1', "not a valid safetensors file", id="header is not JSON"),
+        pytest.param(struct.pack("<Q", 9) + b'{"a": {}}', "not a valid safetensors file", id="entry without offsets"),
+        pytest.param(struct.pack("<Q", 2) + b"\xff\xfe", "not a valid safetensors file", id="header is not text"),
         pytest.param(struct.pack("<Q", 2) + b"{}", "lacks", id="no tensor"),
         pytest.param(header_only(4), "has the unknown a", id="wrong tensor"),
     ],
@@ -222,5 +222,5 @@ def test_an_unknown_architecture_is_refused(folder):
 
 
 def test_a_network_of_somebody_else_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"Linear is no network that the registry knows.*vos_zoo\.register"):
+    with pytest.raises(ConfigError, match=r"Linear is not a network that the registry knows.*vos_zoo\.register"):
         save_checkpoint_folder(torch.nn.Linear(1, 1), tmp_path / "x", card="")

@@ -318,7 +318,7 @@ def test_a_dry_run_of_all_sends_and_writes_nothing(hub, two_weights, pins):
 
 @pytest.mark.parametrize("owner", ["", "owner/name", "o wner"])
 def test_an_owner_is_one_name(hub, pins, owner):
-    with pytest.raises(ConfigError, match="no name of a user"):
+    with pytest.raises(ConfigError, match="not a name of a user"):
         list(publish_all(owner, pins))
 
 

@@ -64,7 +64,7 @@ def test_what_is_missing_makes_it_another_file(path, key):
     content = torch.load(path, weights_only=True)
     del content[key]
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match="no checkpoint of this package's training"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of this package's training"):
         read_training_checkpoint(path)
 
 

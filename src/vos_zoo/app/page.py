@@ -86,11 +86,12 @@ def build_page(store: ProjectStore, *, model: str = "rde") -> gradio.Blocks:
         settings = ProjectSettings(model=name, direction=_DIRECTIONS[direction], size=_SIZES[size])  # type: ignore[arg-type]
         yield from _track(store, key, settings)
 
-    def download(key: str, kind: str) -> tuple[str | None, dict[str, Any]]:
+    def download(key: str, kind: str) -> tuple[Any, dict[str, Any]]:
         try:
-            return str(make_download(_project(store, key), kind)), {}
+            path = make_download(_project(store, key), kind)
         except VosZooError as error:
-            return None, _news("error", message=str(error))
+            return gr.File(value=None, visible=False), _news("error", message=str(error))
+        return gr.File(value=str(path), visible=True), {}
 
     def call(request: dict[str, Any]) -> dict[str, Any]:
         return answer(store, request)
@@ -127,8 +128,8 @@ def build_page(store: ProjectStore, *, model: str = "rde") -> gradio.Blocks:
             with gr.Column(elem_id="vz-download"):
                 gr.Markdown("## 5 Download")
                 with gr.Row():
-                    buttons = {kind: gr.Button(label, size="sm") for kind, label in DOWNLOADS.items()}
-                file = gr.File(label="Download", interactive=False, height=90, elem_id="vz-file")
+                    buttons = {kind: gr.Button(label, size="sm", min_width=110) for kind, label in DOWNLOADS.items()}
+                file = gr.File(label="Download", interactive=False, visible=False, elem_id="vz-file")
         news = gr.HTML(value={}, html_template="", js_on_load=_TELL, elem_id="vz-news")
         settings = [name, direction, size]
         page.load(restore, [key, fields], [key, news, *settings], js=_RESTORE, show_progress="hidden", queue=False)
@@ -165,7 +166,7 @@ def answer(store: ProjectStore, request: Any) -> dict[str, Any]:
     """
     try:
         if not isinstance(request, dict):
-            raise UsageError("The question is no object.")
+            raise UsageError("The question is not an object.")
         action = _ACTIONS.get(str(request.get("action")))
         if action is None:
             raise UsageError(f"There is no action {request.get('action')!r}. Expected one of {', '.join(_ACTIONS)}.")
@@ -323,8 +324,8 @@ def _fields(text: str) -> list[Any]:
 
 
 def _of_kind(
-    download: Callable[[str, str], tuple[str | None, dict[str, Any]]], kind: str
-) -> Callable[[str], tuple[str | None, dict[str, Any]]]:
+    download: Callable[[str, str], tuple[Any, dict[str, Any]]], kind: str
+) -> Callable[[str], tuple[Any, dict[str, Any]]]:
     return lambda key: download(key, kind)
 
 

@@ -22,22 +22,22 @@ _JPEG_QUALITY = 88
 
 
 class FramePictures:
-    """Pictures of all frames, at most 1280 pixels wide or high.
+    """Images of all frames, at most 1280 pixels wide or high.
 
     Args:
         video: The video file.
-        folder: Where the pictures go; it is made.
+        folder: Where the images go; it is made.
         limits: Limits of the server.
 
     Attributes:
         video: As given.
         count: Number of frames; what the file says until :meth:`write` has read them.
         size: Height and width of the frames.
-        shown_size: Width and height of the pictures.
+        shown_size: Width and height of the images.
         fps: Frames per second.
 
     Raises:
-        VideoError: If the file is no video; the message is the library's own.
+        VideoError: If the file is not a video; the message is the library's own.
         LimitError: If the video is too long or too large.
     """
 
@@ -54,7 +54,7 @@ class FramePictures:
         self.shown_size = max(1, round(width * scale)), max(1, round(height * scale))
 
     def write(self) -> Iterator[int]:
-        """Read the video and write the pictures.
+        """Read the video and write the images.
 
         Yields:
             How many are written.
@@ -73,7 +73,7 @@ class FramePictures:
         self.count = done
 
     def read(self, frame: int) -> bytes:
-        """Give a picture as JPEG.
+        """Give an image as JPEG.
 
         Raises:
             LimitError: If there is no such frame.

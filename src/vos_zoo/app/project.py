@@ -48,7 +48,7 @@ class Preview:
     Attributes:
         done: Finished steps.
         total: All steps.
-        frame: Number of the frame that has a new mask; None if there is none since the last preview.
+        frame: Number of the frame that has a new mask, or None since the last preview.
         frames_per_second: Steps per second so far.
         seconds_left: Estimate of the time that is left.
         is_last: Whether tracking has ended.
@@ -76,7 +76,7 @@ class AppProject:
     """A project on the disk, below a folder of its own.
 
     Args:
-        pictures: The video's frames, all of them written.
+        images: The video's frames, all of them written.
         folder: A folder that belongs to the project from now on.
         limits: Limits of the server.
         turns: The line that visitors wait in; None for one of this project alone.
@@ -86,7 +86,7 @@ class AppProject:
     Attributes:
         folder: As given.
         limits: As given.
-        pictures: As given.
+        images: As given.
         video: The video file.
         names: Names of the objects, by id.
         used: When somebody asked for the project last, by the monotonic clock.
@@ -129,13 +129,13 @@ class AppProject:
         return self._is_running
 
     def project(self) -> Project:
-        """Give what was done so far, as it can be replayed."""
+        """Return what was done so far, as it can be replayed."""
         with self._lock:
             names = {str(key): name for key, name in self.names.items() if key in self._replay.objects}
             return Project(self._facts, names, tuple(self._runs))
 
     def state(self) -> dict[str, Any]:
-        """Give what the page shows beside pictures, as JSON data."""
+        """Return what the page shows beside images, as JSON data."""
         with self._lock:
             return {
                 "video": self.video.name,
@@ -156,20 +156,20 @@ class AppProject:
             }
 
     def mask(self, frame: int) -> NDArray[np.int32] | None:
-        """Give the mask of a frame with everything that was pointed out, (H, W); None if there is none."""
+        """Return the mask of a frame with everything that was pointed out, (H, W), or None."""
         self.pictures.check(frame)
         with self._lock:
             return self._drawn[frame] if frame in self._drawn else self._replay.mask(frame)
 
     def mask_picture(self, frame: int) -> bytes | None:
-        """Give the mask of a frame as PNG with transparency, in the size of its picture; None if there is none."""
+        """Return the mask of a frame as PNG with transparency, in the size of its image, or None."""
         mask = self.mask(frame)
         if mask is None or not mask.any():
             return None
         return _mask_png(mask, self.pictures.shown_size)
 
     def prompts(self, frame: int) -> list[dict[str, Any]]:
-        """Give what was pointed out on a frame since the last tracking, as JSON data."""
+        """Return what was pointed out on a frame since the last tracking, as JSON data."""
         with self._lock:
             entries = prompts_to_json({frame: self._prompts(frame)})["frames"]
             return list(entries[str(frame)])
@@ -332,7 +332,7 @@ class AppProject:
         news.put(Preview(self._replay.steps, self._replay.steps, is_last=True, message=message))
 
     def _prompts(self, frame: int) -> list[Prompt]:
-        """Give the prompts of a frame that count: a box takes the place of everything before it of its object."""
+        """Return the prompts of a frame that count: a box takes the place of everything before it of its object."""
         found: list[Prompt] = []
         for edit in self._edits:
             if edit.frame == frame:
@@ -359,13 +359,13 @@ class AppProject:
 
 
 def _colours() -> NDArray[np.uint8]:
-    """Give the colours of mask files, brightened: the palette's own dark ones would vanish on dark pictures."""
+    """Return the colours of mask files, brightened: the palette's own dark ones would vanish on dark images."""
     palette = davis_palette().astype(np.float64)
     return np.rint(palette * (255 / np.maximum(palette.max(axis=1, keepdims=True), 1))).astype(np.uint8)
 
 
 def colour(object_id: int) -> str:
-    """Give the colour of an object on the page, such as ``#ff0000``."""
+    """Return the colour of an object on the page, such as ``#ff0000``."""
     red, green, blue = (int(value) for value in _colours()[object_id])
     return f"#{red:02x}{green:02x}{blue:02x}"
 

@@ -63,7 +63,7 @@ class _ComponentMeta(MetaPathFinder):
 def _without_interface_files() -> Iterator[None]:
     """Keep Gradio from writing interface files for editors.
 
-    For every class of a component, Gradio parses its source and writes a ``.pyi`` file beside it, anew on each import.
+    For every class of a component, Gradio parses its source and writes a ``.pyi`` file beside it, again on each import.
     That is half the time of the import, and nothing that a server should do to an installed package.
     """
     finder = _ComponentMeta()
@@ -98,8 +98,13 @@ def make_page(
     os.environ["GRADIO_TEMP_DIR"] = str(store.folder / "files")
     fonts = ["system-ui", "sans-serif"]  # of the visitor's system: nothing is fetched from elsewhere
     theme = gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"])
-    # Gradio's own greys are too pale to be read by everybody.
-    theme.set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")
+    # Gradio's own greys and orange are too pale to be read by everybody.
+    theme.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        **{f"button_primary_background_fill{part}": "*primary_700" for part in ("", "_dark")},
+        **{f"button_primary_background_fill_hover{part}": "*primary_800" for part in ("", "_dark")},
+    )
     options = {
         "theme": theme,
         "max_file_size": store.limits.upload_bytes,

@@ -99,7 +99,7 @@ class ProjectStore:
 
         Raises:
             LimitError: If the file is too large or the video too long, or all projects are being tracked.
-            VideoError: If it is no video.
+            VideoError: If it is not a video.
         """
         # They load PyTorch, for which nobody waits who only looks at the page.
         from vos_zoo.app.pictures import FramePictures
@@ -168,7 +168,7 @@ class ProjectStore:
             gc.collect()  # results of sessions go in circles, and would wait long for Python to notice
 
     def load(self, name: str) -> Model:
-        """Give a model, which is loaded once for all projects.
+        """Return a model, which is loaded once for all projects.
 
         Raises:
             UnknownModelError: If there is no such model.

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-missing",
         action="store_true",
-        help="accept a file of an early stage, and start the modules that a later stage adds anew, for training",
+        help="accept a file of an early stage, and initialise the modules that a later stage adds, for training",
     )
 
 

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_progress_argument(check)
     pack = actions.add_parser("pack", help=_PACK, description=_PACK)
     pack.add_argument(
-        "root", type=Path, metavar="ROOT", help="data root; the layout is found out, for YouTube-VOS name a split"
+        "root", type=Path, metavar="ROOT", help="data root, whose layout is detected; for YouTube-VOS name a split"
     )
     pack.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the shards")
     pack.add_argument("--list", metavar="NAME", help="list of videos of a DAVIS root, such as 2017/train")

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             size=arguments.size,
             end=arguments.end,
             overlay=overlay,
-            overwrite=True,  # the folder is the demo's own; running it twice is no mistake
+            overwrite=True,  # the folder is the demo's own; running it twice is not a mistake
             progress=progress,
         )
     peak = peak_memory(report.device)
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_folder(out: Path, masks: Path, video: Path) -> None:
-    """Refuse a folder with files that no demo has written; running the demo twice is no mistake.
+    """Refuse a folder with files that no demo has written; running the demo twice is not a mistake.
 
     Raises:
         OutputExistsError: If the folder holds something else, or is a file.

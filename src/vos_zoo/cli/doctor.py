@@ -86,12 +86,15 @@ def _devices() -> Iterator[str]:
     import torch
 
     from vos_zoo.devices import find_device
+    from vos_zoo.inference.cuda_graphs import why_no_graphs
 
     yield f"auto means {find_device('auto')}"
     yield f"cpu: {torch.get_num_threads()} threads"
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        yield f"cuda:{index}: {properties.name}, {properties.total_memory / 2**30:.1f} GiB"
+        lacking = why_no_graphs(torch.device("cuda", index))
+        graphs = "CUDA graphs work" if lacking is None else f"no CUDA graphs ({lacking})"
+        yield f"cuda:{index}: {properties.name}, {properties.total_memory / 2**30:.1f} GiB, {graphs}"
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
         yield f"no CUDA device ({built})"

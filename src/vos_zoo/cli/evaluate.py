@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare",
         type=Path,
         metavar="RESULTS",
-        help="also score other results of the same videos, and say how sure the difference is (paired bootstrap)",
+        help="also score other results of the same videos, and test the difference (paired bootstrap)",
     )
     parser.add_argument("--processes", type=int, metavar="N", help="worker processes (default: one per CPU core)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number as JSON")

@@ -1,4 +1,4 @@
-"""``vos-zoo export-masks``: hand results on as annotations, pictures, arrays, or a video."""
+"""``vos-zoo export-masks``: hand results on as annotations, images, arrays, or a video."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vos_zoo.cli.progress import add_progress_argument, progress_bar
 from vos_zoo.interchange.export_formats import EXPORT_FORMATS
 from vos_zoo.texts import object_ids, object_label, void_value
 
-SUMMARY = "Write masks in another form: annotations, pictures, arrays, or a video."
+SUMMARY = "Write masks in another form: annotations, images, arrays, or a video."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ID=NAME",
-        help="what an object is called, such as 1=bird; repeat it for several",
+        help="name of an object, such as 1=bird; repeat it for several",
     )
     parser.add_argument(
-        "--name", metavar="NAME", help="what the video is called in data sets (default: name of its file or folder)"
+        "--name", metavar="NAME", help="name of the video in data sets (default: that of its file or folder)"
     )
     parser.add_argument(
         "--fps", type=float, metavar="N", help="frames per second of a folder of frames in a video (default: 24)"
@@ -49,15 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--soft",
         action="store_true",
-        help="soft edges, from what `vos-zoo segment --save-probabilities` wrote beside the masks",
+        help="soft edges, from the output of `vos-zoo segment --save-probabilities`",
     )
     parser.add_argument(
         "--void",
         type=void_value,
         default="auto",
         metavar="VALUE",
-        help="value of mask pixels without an opinion, such as 255; none if every value is an object; auto (default) "
-        "takes 255 for it where it rims objects",
+        help="value of mask pixels that mean `no opinion`, such as 255; none if every value is an object; "
+        "auto (default): 255 where it rims objects",
     )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--add", action="store_true", help="add the video to the data set PATH, which holds others")

@@ -31,14 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=graph_size,
         default=None,
         metavar="HxW",
-        help="the one size that graphs take, such as 480x864 (height x width); default: any",
+        help="fixed size of the graphs, such as 480x864 (height x width); default: any",
     )
     parser.add_argument(
         "--objects",
         type=object_count,
         default=None,
         metavar="N",
-        help="most objects, which are always computed; dynamic (default): any number",
+        help="maximum number of objects, always computed; dynamic (default): any number",
     )
     parser.add_argument(
         "--precision",
@@ -96,7 +96,7 @@ def graph_size(text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"(\d+)\s*[x×]\s*(\d+)", text.strip(), flags=re.IGNORECASE)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it like 480x864 (height x width)")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it like 480x864 (height x width)")
     return int(match[1]), int(match[2])
 
 
@@ -113,5 +113,5 @@ def object_count(text: str) -> int | None:
     if text == "dynamic":
         return None
     if not re.fullmatch(r"[1-9][0-9]*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of objects; write one such as 5, or dynamic")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of objects; write one such as 5, or dynamic")
     return int(text)

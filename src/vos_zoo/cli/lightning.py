@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     first = next((word for word in arguments if not word.startswith("-")), None)
     if not arguments or (first is not None and first not in _COMMANDS and arguments[0] == first):
-        found = f"{first!r} is no command of it" if first else "it needs a command"
+        found = f"{first!r} is not a command of it" if first else "it needs a command"
         print(
             f"lightning: error: this `lightning` trains the models of vos_zoo, and {found}. "
             f"Commands: {', '.join(_COMMANDS)}; for example `lightning fit --config rde`. "

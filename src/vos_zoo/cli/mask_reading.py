@@ -19,18 +19,18 @@ def add_mask_reading_arguments(parser: argparse.ArgumentParser) -> None:
         "--mask-format",
         choices=tuple(MASK_FORMATS),
         metavar="FORMAT",
-        help=f"format of MASKS: {', '.join(MASK_FORMATS)} (default: found out by the content)",
+        help=f"format of MASKS: {', '.join(MASK_FORMATS)} (default: detected from the content)",
     )
     group.add_argument(
         "--first-frame-number",
         type=int,
         metavar="N",
-        help="number by which MASKS call the first frame of the video: 0, 1, …",
+        help="number of the first frame of the video in MASKS: 0, 1, …",
     )
     group.add_argument(
         "--objects-by",
         choices=get_args(ObjectsBy),
-        help="what makes areas of different frames one object: the track of the annotation tool, the label, or the "
+        help="what identifies an object across frames: the track of the annotation tool, the label, or the "
         "order of the areas in each frame",
     )
     group.add_argument(
@@ -42,7 +42,7 @@ def add_mask_reading_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def mask_reading(arguments: argparse.Namespace) -> MaskReading:
-    """Give what was said.
+    """Return what was said.
 
     Raises:
         ConfigError: If a value is out of range.

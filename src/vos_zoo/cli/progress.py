@@ -181,7 +181,7 @@ class _EventHandler(logging.Handler):
 def _write(stream: TextIO, event: dict[str, Any]) -> None:
     try:
         print(json.dumps(event), file=stream, flush=True)
-    except BrokenPipeError:  # the program that read has gone; the work goes on
+    except BrokenPipeError:  # the reading program has gone; the work continues
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

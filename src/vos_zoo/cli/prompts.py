@@ -35,19 +35,23 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(option, action="extend", nargs="+", default=[], metavar=f"ID:{numbers}", help=what)
     group.add_argument("--prompts", type=Path, metavar="FILE", help="JSON file of prompts")
     group.add_argument(
-        "--frame", type=int, default=0, metavar="N", help="frame of prompts that name none, counted from 0 (default: 0)"
+        "--frame",
+        type=int,
+        default=0,
+        metavar="N",
+        help="frame of prompts that name none, from 0 (default: 0)",
     )
     group.add_argument(
         "--prompt-method",
         default="auto",
         metavar="METHOD",
-        help="how masks grow: auto (the prompt network), grabcut (colours alone), or the folder of another network",
+        help="how masks are made: auto (the prompt network), grabcut (only colours), or the folder of another network",
     )
     group.add_argument(
         "--save-prompt",
         type=Path,
         metavar="FILE",
-        help="also write an image of what was understood; with prompts on several frames, one each, FILE-N",
+        help="also write an image of the resulting mask; with prompts on several frames, one each, FILE-N",
     )
 
 

@@ -28,16 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MASKS",
         help="for the built-in source: mask of the first frame, or folder of masks named like frames",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder; the video gets one in it")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for a folder per video")
     parser.add_argument(
         "--source",
         default="builtin",
         choices=("builtin", "maskrcnn"),
-        help="builtin: around the masks of the frame before, which --model follows (default); maskrcnn: instances that "
+        help="builtin: around the masks of the previous frame, tracked by --model (default); maskrcnn: instances that "
         "torchvision's Mask R-CNN v2 on ResNet-50 finds (the paper: ResNeXt-101, tuned on YouTube-VOS)",
     )
     parser.add_argument(
-        "--model", default="rde", metavar="NAME", help="model that follows the objects for the built-in source"
+        "--model", default="rde", metavar="NAME", help="model that tracks the objects for the built-in source"
     )
     parser.add_argument(
         "--weights",
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", type=frame_size, default="native", metavar="SIZE", help="working size of --model, e.g. 480 or 256x448"
     )
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="keep files that are there")
-    existing.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    existing.add_argument("--resume", action="store_true", help="keep existing files")
+    existing.add_argument("--overwrite", action="store_true", help="replace existing files")
     add_progress_argument(parser)
 
 

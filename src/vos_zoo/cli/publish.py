@@ -19,16 +19,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint", nargs="?", metavar="FOLDER", help="checkpoint folder, or a name of `vos-zoo list --weights`"
     )
-    parser.add_argument("--repo-id", metavar="OWNER/NAME", help="repository of FOLDER; created if it is not there")
+    parser.add_argument("--repo-id", metavar="OWNER/NAME", help="repository of FOLDER; created if it does not exist")
     parser.add_argument(
-        "--all", action="store_true", help="publish every bundled weight, each to OWNER/vos-zoo-NAME, and note the pins"
+        "--all",
+        action="store_true",
+        help="publish every bundled weight to OWNER/vos-zoo-NAME, and record the pins",
     )
     parser.add_argument("--owner", metavar="OWNER", help="with --all: user or organisation that gets the repositories")
     parser.add_argument(
         "--pins", type=Path, metavar="FILE", help="with --all: the registry's file of pins (default: this clone's)"
     )
     parser.add_argument("--private", action="store_true", help="only people with access may see the repository")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and show the card, but send nothing")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and show the card, but upload nothing")
     parser.add_argument(
         "--overwrite-card", action="store_true", help="replace a model card that somebody wrote or edited on the Hub"
     )

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="fp32", choices=("fp32", "tf32", "bf16", "fp16"), help="default: fp32")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     parser.add_argument("--processes", type=int, metavar="N", help="processes that score (default: one per CPU core)")
-    parser.add_argument("--overwrite", action="store_true", help="run rows again that are done")
+    parser.add_argument("--overwrite", action="store_true", help="rerun finished rows")
     add_progress_argument(parser)
 
 

@@ -16,7 +16,7 @@ SUMMARY = "Write a page that shows where objects may be lost and which frames to
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("masks", type=Path, metavar="DIR", help="folder that `vos-zoo segment` wrote")
-    parser.add_argument("--video", metavar="VIDEO", help="the video, if it is not where it was")
+    parser.add_argument("--video", metavar="VIDEO", help="the video, if it has moved")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: review.html in DIR)")
     parser.add_argument("--overwrite", action="store_true", help="replace a page that exists")
     add_progress_argument(parser)

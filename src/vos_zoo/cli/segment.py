@@ -71,12 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=False,
         type=Path,
         metavar="FILE",
-        help="also write a video with the masks drawn in (default FILE: overlay.mp4 in DIR)",
+        help="also write a video with the masks drawn over it (default FILE: overlay.mp4 in DIR)",
     )
     parser.add_argument(
         "--show",
         metavar="VIEW",
-        help="also write images of what the model shows beside its masks, such as `routing`, in DIR/VIEW",
+        help="also write images of what the model shows besides its masks, such as `routing`, in DIR/VIEW",
     )
     parser.add_argument(
         "--save-probabilities",
@@ -89,13 +89,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=PATH",
-        help="what the model takes beside frames and masks, such as proposals=FOLDER; repeat it for several",
+        help="what the model takes besides frames and masks, such as proposals=FOLDER; repeat it for several",
     )
     parser.add_argument(
         "--direction",
         default="forward",
         choices=("forward", "backward", "both"),
-        help="where to go from the annotated frames (default: forward)",
+        help="tracking direction from the annotated frames (default: forward)",
     )
     parser.add_argument(
         "--absent",
@@ -108,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--start", type=int, metavar="N", help="first frame, counted from 0")
     parser.add_argument("--end", type=int, metavar="N", help="frame to stop before")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="take every n-th frame only")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="use only every n-th frame")
     parser.add_argument(
         "--levels",
         type=levels,
@@ -122,12 +122,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=void_value,
         default="auto",
         metavar="VALUE",
-        help="value of mask pixels without an opinion, such as 255; none if every value is an object; auto (default) "
-        "takes 255 for it where it rims objects",
+        help="value of mask pixels that mean `no opinion`, such as 255; none if every value is an object; "
+        "auto (default): 255 where it rims objects",
     )
     add_mask_reading_arguments(parser)
     parser.add_argument(
-        "--memory-budget", type=byte_count, metavar="BYTES", help="most bytes of the network's memory, e.g. 2GiB"
+        "--memory-budget", type=byte_count, metavar="BYTES", help="maximum size of the network's memory, e.g. 2GiB"
     )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="continue an earlier run in DIR where it stopped")

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="videos that are segmented at a time (default: one for each GPU, or for every four processor cores)",
+        help="videos that are segmented at a time (default: one per GPU, or one per four processor cores)",
     )
     parser.add_argument("--engine", default="local", choices=("local", "ray"), help="local (default), or a Ray cluster")
     parser.add_argument(
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("fp32", "tf32", "bf16", "fp16", "auto"),
         help="default: fp32; auto: what is fastest on each machine, measured once",
     )
-    parser.add_argument("--every", type=int, metavar="N", help="take every n-th frame of each video only")
+    parser.add_argument("--every", type=int, metavar="N", help="use only every n-th frame of each video")
     parser.add_argument(
         "--direction", choices=("forward", "backward", "both"), help="as for `vos-zoo segment` (default: forward)"
     )
@@ -138,5 +138,5 @@ def _summary(report: ManyReport) -> str:
 def _shard(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no part; write K/N with K from 1 to N, such as 3/16")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a part; write K/N with K from 1 to N, such as 3/16")
     return int(match[1]), int(match[2])

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from vos_zoo.network import IMAGENET_MEAN, IMAGENET_STD
 
 from .sizes import FrameSizes, WorkingSize
+from .transfer import Uploads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,16 +33,15 @@ class FrameGeometry(FrameSizes):
             device: Where the image goes.
             pad_first: Pad before normalising, so that the border is black, not the mean colour (STM).
         """
-        if frame.shape[:2] != self.working_size:
-            is_smaller = self.working_size[0] < frame.shape[0]
-            interpolation = cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC
-            frame = cv2.resize(frame, self.working_size[::-1], interpolation=interpolation).astype(np.uint8, copy=False)
-        pixels = np.require(frame, requirements=["C", "W"])  # torch warns of arrays that cannot be written to
-        image = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float() / 255
-        mean, std = _statistics(device)
-        if pad_first:
-            return (F.pad(image, self.padding) - mean) / std
-        return F.pad((image - mean) / std, self.padding)
+        return normalise(Uploads(device).send(self.scale(frame)), self.padding, pad_first)
+
+    def scale(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Scale a frame (H, W, 3) to the working size."""
+        if frame.shape[:2] == self.working_size:
+            return frame
+        is_smaller = self.working_size[0] < frame.shape[0]
+        interpolation = cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC
+        return cv2.resize(frame, self.working_size[::-1], interpolation=interpolation).astype(np.uint8, copy=False)
 
     def to_planes(self, mask: NDArray[np.integer], ids: list[int], device: torch.device) -> Tensor:
         """Turn a mask (H, W) of ids into padded planes (1, len(ids), h, w) of 0 and 1, by nearest neighbour."""
@@ -53,9 +53,7 @@ class FrameGeometry(FrameSizes):
 
     def crop(self, planes: Tensor) -> Tensor:
         """Remove the padding of (..., h, w)."""
-        left, _, top, _ = self.padding
-        height, width = self.working_size
-        return planes[..., top : top + height, left : left + width]
+        return crop(planes, self.padding, self.working_size)
 
     def blank_padding(self, planes: Tensor) -> Tensor:
         """Set the padding of (..., h, w) to zero."""
@@ -64,6 +62,22 @@ class FrameGeometry(FrameSizes):
     def to_frame(self, plane: Tensor) -> Tensor:
         """Enlarge one probability plane (h, w) without padding to the frame's size (H, W), bilinearly."""
         return enlarge(plane[None], self.frame_size)[0]
+
+
+def normalise(pixels: Tensor, padding: tuple[int, int, int, int], pad_first: bool) -> Tensor:
+    """Turn RGB of 0-255, uint8 (h, w, 3), into a normalised, padded image (1, 3, h, w)."""
+    image = pixels.permute(2, 0, 1)[None].float() / 255
+    mean, std = _statistics(pixels.device)
+    if pad_first:
+        return (F.pad(image, padding) - mean) / std
+    return F.pad((image - mean) / std, padding)
+
+
+def crop(planes: Tensor, padding: tuple[int, int, int, int], working_size: tuple[int, int]) -> Tensor:
+    """Remove the padding of (..., h, w)."""
+    left, _, top, _ = padding
+    height, width = working_size
+    return planes[..., top : top + height, left : left + width]
 
 
 def enlarge(planes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -77,6 +91,6 @@ def enlarge(planes: Tensor, size: tuple[int, int]) -> Tensor:
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """Return ImageNet's mean and standard deviation, (1, 3, 1, 1), which are copied to a device once."""
     with torch.inference_mode(False):
-        # The type is said, since PyTorch's default may be another while a program calls for the first time.
+        # The type is explicit, since PyTorch's default may be another while a program calls for the first time.
         values = torch.tensor((IMAGENET_MEAN, IMAGENET_STD), dtype=torch.float32, device=device).view(2, 1, 3, 1, 1)
         return values[0], values[1]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from vos_zoo.errors import ConfigError, MaskError, VideoError
+from vos_zoo.errors import MaskError, VideoError
 from vos_zoo.inference.sizes import FrameSizes
-from vos_zoo.media.arrays import to_frame, to_mask
+from vos_zoo.media.arrays import check_color, to_frame, to_mask
 from vos_zoo.media.mask_notes import warn_of_palette_greys, warn_of_void_rims
 from vos_zoo.media.mask_values import RIM_VALUE, check_void, has_void_rims
 
@@ -72,8 +72,7 @@ class SessionInputs(Generic[SizesT]):
         color: ColorOrder,
         void: VoidChoice,
     ) -> None:
-        if color not in ("rgb", "bgr"):
-            raise ConfigError(f"The order of colours is {color!r}. Expected 'rgb', or 'bgr' for frames of OpenCV.")
+        check_color(color)
         check_void(void)
         self._fit = fit
         self._working_size = working_size
@@ -88,12 +87,12 @@ class SessionInputs(Generic[SizesT]):
 
         Args:
             frame: See :func:`vos_zoo.media.arrays.to_frame`.
-            mask: See :func:`vos_zoo.media.arrays.to_mask`; None if there is none.
+            mask: See :func:`vos_zoo.media.arrays.to_mask`, or None.
             absent: Objects that the frame does not show.
             tracked: Objects tracked so far.
 
         Raises:
-            VideoError: If the frame is no RGB image or has another size than the frames before.
+            VideoError: If the frame is not an RGB image or has another size than the frames before.
             MaskError: If the mask holds no ids or has another size than the frame, or an absent object is not tracked
                 or in the mask.
         """
@@ -126,7 +125,7 @@ class SessionInputs(Generic[SizesT]):
     def _check_mask(
         self, mask: NDArray[Any] | None, size: tuple[int, int]
     ) -> tuple[list[int], NDArray[np.bool_] | None]:
-        """Give the mask's ids, and where it has no opinion; None instead of nowhere."""
+        """Return the mask's ids, and where it has no opinion; None instead of nowhere."""
         if mask is None:
             return [], None
         if mask.shape != size:
@@ -144,7 +143,7 @@ class SessionInputs(Generic[SizesT]):
         if outside:
             raise MaskError(
                 f"The mask of frame {self.next_index} holds object id {outside[0]}. Expected ids that fit 32 bits, "
-                f"up to {_LARGEST_ID}; number the objects anew."
+                f"up to {_LARGEST_ID}; renumber the objects."
             )
         is_open = None if void is None else mask == void
         return ids, is_open if is_open is not None and is_open.any() else None
@@ -154,7 +153,7 @@ class SessionInputs(Generic[SizesT]):
         if wrong:
             why = "in the mask of this frame" if wrong[0] in annotated else "not tracked"
             raise MaskError(
-                f"Object {wrong[0]} is said to be absent from frame {self.next_index}, but it is {why}. Expected "
+                f"Object {wrong[0]} is declared absent from frame {self.next_index}, but it is {why}. Expected "
                 f"tracked objects ({', '.join(map(str, tracked.ids)) or 'none so far'}) that the mask leaves out."
             )
         return list(dict.fromkeys(absent))

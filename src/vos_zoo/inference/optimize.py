@@ -28,6 +28,9 @@ def optimize_network(network: ModuleT, device: torch.device | None = None, *, wi
     original within rounding of float32. It shares every parameter that did not have to change, and the original stays
     as it is, so that it can be trained and saved as before.
 
+    A network that is rearranged already costs next to nothing: the result shares everything with it. Whoever opens many
+    sessions hands such a one to all of them.
+
     Args:
         network: Any network; the result is in evaluation mode whatever this one's mode.
         device: Where the result lives; None means where the network is.
@@ -43,7 +46,7 @@ def optimize_network(network: ModuleT, device: torch.device | None = None, *, wi
         _fold_children(module)
     for module in list(optimized.modules()) if winograd else ():
         for name, child in module.named_children():
-            if isinstance(child, nn.Conv2d) and is_winograd_faster(child):
+            if isinstance(child, nn.Conv2d) and not isinstance(child, WinogradConv2d) and is_winograd_faster(child):
                 setattr(module, name, WinogradConv2d(child))
     for part in optimized.modules():
         if isinstance(part, nn.Conv2d) and not isinstance(part, WinogradConv2d):
@@ -75,7 +78,7 @@ def compile_network(network: ModuleT, device: torch.device) -> ModuleT:
             f"compile=True needs a working compiler for {device.type} ({type(error).__name__}: {reason}). Install one "
             "(on Debian: g++ and python3-dev), or leave compile out."
         ) from error
-    compiled = _shallow_copy(network)
+    compiled = shallow_copy(network)
     for part in _parts(compiled):
         part.compile()
     return compiled
@@ -95,7 +98,7 @@ def copy_network(network: ModuleT, device: torch.device | None = None) -> Module
 
     ``Module.to`` would not do: it moves shared parameters in place, and the original with them.
     """
-    clone = _shallow_copy(network)
+    clone = shallow_copy(network)
     moved: dict[int, nn.Parameter] = {}  # weights that parts share stay shared
     for part in clone.modules() if device is not None else ():
         for name, parameter in part._parameters.items():
@@ -109,13 +112,13 @@ def copy_network(network: ModuleT, device: torch.device | None = None) -> Module
     return clone
 
 
-def _shallow_copy(module: ModuleT) -> ModuleT:
+def shallow_copy(module: ModuleT) -> ModuleT:
     """Copy the tree of modules, not their tensors."""
     clone = copy.copy(module)
     clone.__dict__ = module.__dict__.copy()
     clone._parameters = module._parameters.copy()
     clone._buffers = module._buffers.copy()
-    clone._modules = {name: None if child is None else _shallow_copy(child) for name, child in module._modules.items()}
+    clone._modules = {name: None if child is None else shallow_copy(child) for name, child in module._modules.items()}
     return clone
 
 

@@ -184,7 +184,7 @@ def _read_note(note: Path | None, facts: dict[str, str | int], names: tuple[Prec
     try:
         known = parse_json(note.read_text(encoding="utf-8"))
         noted, precision = known["facts"], known["precision"]
-    except (OSError, ValueError, KeyError, TypeError):  # no note, or one that is no note of ours
+    except (OSError, ValueError, KeyError, TypeError):  # no note, or one that is not a note of ours
         return None
     return next((name for name in names if name == precision), None) if noted == facts else None
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from vos_zoo.inference.confidence import ObjectState, measure_objects
-from vos_zoo.inference.geometry import enlarge
+from vos_zoo.inference.geometry import crop, enlarge
 from vos_zoo.inference.objects import id_type
+from vos_zoo.layers import soft_aggregate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import DTypeLike, NDArray
     from torch import Tensor
 
-__all__ = ["FrameResult", "label_pixels"]
+__all__ = ["Decision", "FrameResult", "PendingResult", "decide", "label_pixels", "label_planes"]
+
+# Types in which PyTorch carries ids of the types that masks have.
+_CARRIERS = {np.dtype(np.uint8): torch.uint8, np.dtype(np.uint16): torch.int16, np.dtype(np.int32): torch.int32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,78 @@ class FrameResult:
         return enlarged.clone() if enlarged is self.probabilities else enlarged
 
 
+@dataclass(frozen=True, eq=False)
+class PendingResult:
+    """A frame that is segmented, or is being segmented by a device that has all it needs.
+
+    Args:
+        index: See :class:`FrameResult`.
+        labels: Waits for the labels, as :func:`label_planes` made them.
+        dtype: Type of the mask.
+        given: The user's mask of this frame, (H, W); None if there is none.
+        is_open: Where that mask has no opinion, (H, W); None means nowhere.
+        object_ids: See :class:`FrameResult`.
+        probabilities: See :class:`FrameResult`.
+    """
+
+    index: int
+    labels: Callable[[], NDArray[np.integer[Any]]]
+    dtype: np.dtype[Any]
+    given: NDArray[np.integer[Any]] | None
+    is_open: NDArray[np.bool_] | None
+    object_ids: tuple[int, ...]
+    probabilities: Tensor
+
+    def result(self) -> FrameResult:
+        """Wait for the labels and return the result."""
+        return self._result
+
+    @functools.cached_property
+    def _result(self) -> FrameResult:
+        mask = _set_given(self.labels().view(self.dtype), self.given, self.is_open)
+        return FrameResult(self.index, mask, self.object_ids, self.probabilities)
+
+
+class Decision(NamedTuple):
+    """Which object has which pixel.
+
+    Attributes:
+        padded: Final probabilities with padding, (1, 1 + O, h, w), background first.
+        probabilities: The same without padding, (1 + O, h, w).
+        labels: See :func:`label_planes`.
+    """
+
+    padded: Tensor
+    probabilities: Tensor
+    labels: Tensor
+
+
+def decide(
+    probabilities: Tensor,
+    sizes: tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int]],
+    ids: tuple[int, ...],
+    dtype: str,
+    *,
+    is_open: NDArray[np.bool_] | None = None,
+    annotated: Iterable[int] = (),
+) -> Decision:
+    """Weigh objects and background against each other.
+
+    Args:
+        probabilities: Of each object by itself, padded (1, O, h, w).
+        sizes: Padding, working size and frame size of :class:`FrameSizes`.
+        ids: Ids of the objects, in the order of the planes.
+        dtype: Name of the type of the mask.
+        is_open: See :func:`label_pixels`.
+        annotated: See :func:`label_pixels`.
+    """
+    padding, working_size, frame_size = sizes
+    padded = torch.softmax(soft_aggregate(probabilities), dim=1)
+    cropped = crop(padded, padding, working_size)[0]
+    labels = label_planes(cropped, ids, frame_size, dtype=np.dtype(dtype), is_open=is_open, annotated=annotated)
+    return Decision(padded, cropped, labels)
+
+
 def label_pixels(
     probabilities: Tensor,
     ids: tuple[int, ...],
@@ -80,7 +156,7 @@ def label_pixels(
         probabilities: Final probabilities at working size without padding, (1 + O, h, w), background first.
         ids: Ids of the objects, in the order of the planes.
         size: (H, W) of the frame.
-        given: The user's mask of this frame, (H, W); None if there is none.
+        given: The user's mask of this frame, (H, W), or None.
         is_open: Where that mask has no opinion, (H, W); None means nowhere.
         annotated: Objects that the user gave or said to be absent. They win no pixel beside the given ones, unless
             ``is_open`` there.
@@ -89,11 +165,28 @@ def label_pixels(
     Returns:
         Object ids, shape (H, W).
     """
+    kind = np.dtype(id_type(ids) if dtype is None else dtype)
+    labels = label_planes(probabilities, ids, size, dtype=kind, is_open=is_open, annotated=annotated)
+    return _set_given(labels.cpu().numpy().view(kind), given, is_open)
+
+
+def label_planes(
+    probabilities: Tensor,
+    ids: tuple[int, ...],
+    size: tuple[int, int],
+    *,
+    dtype: np.dtype[Any],
+    is_open: NDArray[np.bool_] | None = None,
+    annotated: Iterable[int] = (),
+) -> Tensor:
+    """Do what :func:`label_pixels` does where the probabilities are, but for the pixels that the user gave.
+
+    Returns:
+        Object ids, shape (H, W), as bits of ``dtype`` in a type of the same size: uint8, int16 or int32.
+    """
     annotated = set(annotated)
     best = enlarge(probabilities[:1], size)[0]
-    # Few planes go to the host as bytes, which is a quarter of the way.
-    kind = torch.uint8 if len(probabilities) <= 256 else torch.int32
-    winner = torch.zeros(size, dtype=kind, device=probabilities.device)
+    labels = torch.zeros(size, dtype=_CARRIERS[dtype], device=probabilities.device)
     for plane, object_id in enumerate(ids, start=1):  # one plane at a time keeps memory small
         is_given = object_id in annotated
         if is_given and is_open is None:
@@ -103,9 +196,18 @@ def label_pixels(
         if is_given:
             is_better &= torch.from_numpy(is_open).to(probabilities.device)
         best = torch.where(is_better, probability, best)
-        winner[is_better] = plane
-    table = np.array([0, *ids], dtype=id_type(ids) if dtype is None else dtype)
-    labels: NDArray[np.integer[Any]] = table[winner.cpu().numpy()]
+        labels.masked_fill_(is_better, _carried(object_id, dtype))
+    return labels
+
+
+def _carried(object_id: int, dtype: np.dtype[Any]) -> int:
+    """Return the number with an id's bits in the type that carries it: int16 for uint16, which PyTorch barely knows."""
+    return object_id - 2**16 if dtype == np.uint16 and object_id >= 2**15 else object_id
+
+
+def _set_given(
+    labels: NDArray[np.integer[Any]], given: NDArray[np.integer[Any]] | None, is_open: NDArray[np.bool_] | None
+) -> NDArray[np.integer[Any]]:
     if given is not None:
         is_id = given != 0 if is_open is None else (given != 0) & ~is_open
         np.copyto(labels, given, where=is_id, casting="unsafe")  # ids were checked to fit

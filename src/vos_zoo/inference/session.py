@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,18 +17,20 @@ from vos_zoo.errors import ConfigError, OutOfMemoryError, is_out_of_memory
 from vos_zoo.layers import soft_aggregate
 
 from .arithmetic import Precision, arithmetic, check_precision, half_type, prepare_network, warn_of_emulation
-from .geometry import FrameGeometry
+from .cuda_graphs import CudaRecorder, Graphs
+from .geometry import FrameGeometry, normalise
 from .inputs import Given, SessionInputs
 from .objects import ObjectIds, id_type
 from .optimize import compile_network, copy_network
 from .precision_choice import choose_precision
-from .result import FrameResult, label_pixels
+from .result import FrameResult, PendingResult, decide
 from .side_inputs import check_side_inputs
 from .sizes import check_size, native_size
+from .transfer import Downloads, Uploads
 from .unwrap import find_network
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -44,11 +47,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class FrameView:
-    """Something to look at beside the masks.
+    """A map to look at in addition to the masks.
 
     Args:
         map: One number of 0-1 per pixel, float32 (H, W) in the frame's own size.
-        means: Means over the frame that are worth a curve over time, by what they are called.
+        means: Means over the frame that are worth plotting over time, by name.
     """
 
     map: NDArray[np.float32]
@@ -65,7 +68,8 @@ class SessionEstimate:
         weight_bytes: The network's parameters and buffers.
         frame_bytes: One memorised frame.
         max_memory_frames: Memorised frames at most; None if the memory grows with the video.
-        working_bytes: Activations while a frame is processed (an estimate, exact to about a third).
+        working_bytes: Activations while a frame is processed (an estimate, exact to about a third); with CUDA graphs,
+            as much again for them.
     """
 
     working_size: tuple[int, int]
@@ -87,38 +91,41 @@ class SessionEstimate:
 
 
 class VideoSession:
-    """Segment one video frame by frame, holding the current frame and the memory only.
+    """Segment one video frame by frame; only the current frame and the memory are held.
 
     Args:
         model: A name for :func:`vos_zoo.load_model`, a loaded model, or its network. Wrappers of PyTorch, such as
-            ``DataParallel``, are taken off.
-        size: How the network sees frames; masks come back in the frames' own size. A number is the short side in
-            pixels that larger frames are made smaller to; smaller frames keep their size (very small ones are
-            enlarged). A pair (height, width) is the size of all frames. None keeps every size. ``"native"`` is what
-            the network was made for: a short side of 480 pixels, or a fixed size (turned for upright videos).
-        device: Where this session's network runs: ``"auto"`` for the best device there is, or a name such as
-            ``"cuda:1"``. The model itself stays where it is. None means there, too, and for a name ``"auto"``.
+            ``DataParallel``, are removed.
+        size: How the network sees frames; masks always have the frames' own size. A number is a short side in pixels:
+            larger frames are scaled down to it, smaller ones keep their size (very small ones are enlarged). A pair
+            (height, width) is the size of all frames. None keeps every size. ``"native"`` is the size the network was
+            designed for: a short side of 480 pixels, or a fixed size (transposed for portrait videos).
+        device: Where this session's network runs: ``"auto"`` for the best available device, or a name such as
+            ``"cuda:1"``. The model itself does not move. None means the model's device, or ``"auto"`` if ``model`` is
+            a name.
         policy: What the memory keeps; None means the paper's policy, bounded.
         precision: Arithmetic of the network: ``fp32``; ``tf32`` for faster convolutions on CUDA devices; mixed
             precision in ``bf16`` or ``fp16``; or ``auto`` for what is fastest on this machine, which is measured on
             first use and remembered. See ``vos_zoo.inference.arithmetic``.
         max_memory_bytes: Budget for the memory in bytes, on top of the policy.
-        side_inputs: What the network takes beside frames and masks, opened, by its name among the network's
+        side_inputs: What the network takes in addition to frames and masks, opened, by its name among the network's
             ``side_inputs``.
         color: Order of the frames' colours: "rgb", or "bgr" as OpenCV reads them.
-        void: Value of pixels without an opinion in given masks: there, objects are segmented as if nothing had been
-            given. ``"auto"`` takes 255 for it where it rims objects; None means that every value is an id.
-        optimize: Run an equal network rearranged for inference, see ``vos_zoo.inference.optimize``. The weights are
-            those at this moment: later changes of the model do not reach the session. If false, the model itself is
+        void: Value of mask pixels that mean "no opinion": there, objects are segmented as without a mask. ``"auto"``
+            uses 255 if it rims objects; None means that every value is an id.
+        optimize: Run an equivalent network rearranged for inference, see ``vos_zoo.inference.optimize``. It uses the
+            current weights: later changes of the model do not affect the session. If false, the model itself is
             switched to evaluation mode, or copied if it is on another device.
-        compile: Compile the network's parts by ``torch.compile``: worth it for long videos, because the first frames
-            take up to minutes.
+        compile: Compile the network's parts with ``torch.compile``. This pays off for long videos, because the first
+            frames can take minutes.
+        graphs: On CUDA devices, record what parts of the network launch and replay it: faster wherever launching takes
+            longer than computing, for more device memory. Not used together with ``compile``.
 
     Raises:
         ConfigError: If an argument is out of range, there is no such device, nothing can be compiled on it, or the
             weights are not float32.
-        UsageError: If ``model`` is no model.
-        VosZooError: As :func:`vos_zoo.load_model` says, if ``model`` is a name.
+        UsageError: If ``model`` is not a model.
+        VosZooError: As for :func:`vos_zoo.load_model`, if ``model`` is a name.
 
     Example:
         >>> from vos_zoo.models.rde import RDEModule
@@ -145,11 +152,15 @@ class VideoSession:
         void: VoidChoice = "auto",
         optimize: bool = True,
         compile: bool = False,  # torch's own name for it
+        graphs: bool = True,
     ) -> None:
         check_size(size)
         check_precision(precision)
-        self._inputs = SessionInputs(self._fit, self._working_size, color=color, void=void)
         network = find_network(model)
+        # Not methods of this session, which would then keep itself, and its device memory, until the collector runs.
+        working_size = partial(_working_size, size, network.working_size)
+        self._fit = partial(_fit, working_size, network.stride)
+        self._inputs = SessionInputs(self._fit, working_size, color=color, void=void)
         if device is None and isinstance(model, (str, Path)):
             device = "auto"
         # An empty tensor knows the number of a device that was given without one.
@@ -172,7 +183,14 @@ class VideoSession:
             self._network = copy_network(network, target).eval()
         if compile:
             self._network = compile_network(self._network, self.device)
-        self._size = size
+        self._normalise, self._decide = normalise, decide
+        self._graphs: Graphs | None = None
+        if graphs and not compile and self.device.type == "cuda":
+            self._graphs = Graphs(CudaRecorder(self.device))
+            self._network = self._graphs.replaying(self._network)
+            self._normalise = self._graphs.wrap("normalise", normalise)
+            self._decide = self._graphs.wrap("decide", decide)
+        self._uploads, self._downloads = Uploads(self.device), Downloads(self.device)
         self._objects = ObjectIds()
         self._id_type: np.dtype[Any] = id_type(())
         self._prediction: Prediction | None = None  # of the last frame, if the network can show something of it
@@ -214,6 +232,16 @@ class VideoSession:
         """Where the network is."""
         return next(self._network.parameters()).device
 
+    @property
+    def works_ahead(self) -> bool:
+        """Whether :meth:`submit` returns before the device is done, as on CUDA devices."""
+        return self.device.type == "cuda"
+
+    @property
+    def graph_states(self) -> Mapping[str, str]:
+        """For each part that CUDA graphs may replay "replayed", "not yet", or why it never will be."""
+        return {} if self._graphs is None else self._graphs.states
+
     def step(self, frame: Any, mask: Any = None, *, absent: Collection[int] = ()) -> FrameResult:
         """Process the next frame.
 
@@ -224,17 +252,33 @@ class VideoSession:
                 booleans mark object 1, several of them objects 1 to N; see :func:`vos_zoo.media.arrays.to_mask`. Ids
                 that are new become tracked objects; ids already tracked are corrected. Objects that do not appear in
                 the mask are segmented as usual, outside the annotated pixels.
-            absent: Tracked objects that this frame does not show. Their masks are empty in it, and the memory learns
-                so; they stay tracked and may come back. :meth:`remove` forgets an object.
+            absent: Tracked objects that this frame does not show. Their masks are empty in it, and the memory
+                holds their absence; they stay tracked and may reappear. :meth:`remove` forgets an object.
 
         Returns:
-            The frame's mask. Annotated objects come back exactly as annotated.
+            The frame's mask. Annotated objects are returned exactly as annotated.
 
         Raises:
-            VideoError: If the frame is no RGB image or has another size than the frames before.
+            VideoError: If the frame is not an RGB image or has another size than the frames before.
             MaskError: If the mask holds no integers or has another size than the frame, or an absent object is not
                 tracked or in the mask.
             OutOfMemoryError: If the device runs out of memory; the session stays usable.
+        """
+        return self.submit(frame, mask, absent=absent).result()
+
+    def submit(self, frame: Any, mask: Any = None, *, absent: Collection[int] = ()) -> PendingResult:
+        """Begin to process the next frame, whose result can be fetched while the device works on the one after it.
+
+        Args:
+            frame: See :meth:`step`.
+            mask: See :meth:`step`; not to be changed before the result is fetched.
+            absent: See :meth:`step`.
+
+        Returns:
+            What waits for the result. The order in which results are asked for does not matter.
+
+        Raises:
+            VosZooError: As :meth:`step` says.
         """
         given = self._inputs.take(frame, mask, absent, self._objects)
         failure: OutOfMemoryError | None = None
@@ -248,6 +292,8 @@ class VideoSession:
                 self._out_of_memory_message(given.sizes, len(set(self._objects.ids) | set(given.annotated)))
             )
         if failure is not None:
+            if self._graphs is not None:
+                self._graphs.release("the device ran out of memory")
             # Raised out here, it does not remember the original, whose traceback holds the activations.
             raise failure
         self._inputs.accept(given)
@@ -276,7 +322,7 @@ class VideoSession:
         self._objects, self._prediction = objects, None
 
     def watch(self, name: str) -> None:
-        """Compute also what costs extra for :meth:`view`, from the next frame on.
+        """Also compute a view that costs extra, from the next frame on; see :meth:`view`.
 
         Args:
             name: One of the network's ``views``.
@@ -326,13 +372,7 @@ class VideoSession:
         """
         return self._estimate(self._fit(frame_size), objects)
 
-    def _fit(self, frame_size: tuple[int, int]) -> FrameGeometry:
-        return FrameGeometry.fit(frame_size, self._working_size(frame_size), self._network.stride)
-
-    def _working_size(self, frame_size: tuple[int, int]) -> WorkingSize:
-        return native_size(self._network.working_size, frame_size) if self._size == "native" else self._size
-
-    def _step(self, given: Given[FrameGeometry]) -> FrameResult:
+    def _step(self, given: Given[FrameGeometry]) -> PendingResult:
         network, memory, geometry = self._network, self._memory, given.sizes
         mask, annotated, is_open = given.mask, given.annotated, given.is_open
         memory.tick()
@@ -342,10 +382,12 @@ class VideoSession:
             background = torch.ones(1, *geometry.working_size, dtype=torch.float32, device=self.device)
             self._prediction = None
             empty_mask = np.zeros(geometry.frame_size, self._id_type)
-            return FrameResult(self.num_frames, empty_mask, (), _ordinary(background))
+            return PendingResult(
+                self.num_frames, lambda: empty_mask, self._id_type, None, None, (), _ordinary(background)
+            )
         prediction: Prediction | None = None
-        pad_first = network.pads_before_normalisation
-        features = network.encode(geometry.to_image(given.frame, self.device, pad_first=pad_first))
+        pixels = self._uploads.send(geometry.scale(given.frame))
+        features = network.encode(self._normalise(pixels, geometry.padding, network.pads_before_normalisation))
         if needs_prediction:
             prediction = network.predict(features, memory)
             probabilities = torch.sigmoid(prediction.logits.float())
@@ -370,16 +412,19 @@ class VideoSession:
                 gaps = gaps & is_shown.to(self.device)[None, :, None, None]
                 exact = torch.where(gaps, probabilities[:, planes], exact)
             probabilities[:, planes] = exact
-        final = torch.softmax(soft_aggregate(probabilities), dim=1)
-        cropped = geometry.crop(final)[0]
         kind = np.promote_types(self._id_type, id_type(objects.ids))
-        labels = label_pixels(
-            cropped, objects.ids, geometry.frame_size, given=mask, is_open=is_open, annotated=annotated, dtype=kind
+        sizes = (geometry.padding, geometry.working_size, geometry.frame_size)
+        if annotated:
+            decision = decide(probabilities, sizes, objects.ids, kind.name, is_open=is_open, annotated=annotated)
+        else:
+            decision = self._decide(probabilities, sizes, objects.ids, kind.name)
+        labels = self._downloads.fetch(decision.labels)
+        result = PendingResult(
+            self.num_frames, labels.array, kind, mask, is_open, objects.ids, _ordinary(decision.probabilities)
         )
-        result = FrameResult(self.num_frames, labels, objects.ids, _ordinary(cropped))
         # Last, so that a frame that fails before has changed nothing.
         if annotated or memory.is_due:
-            masks = final[:, 1:]
+            masks = decision.padded[:, 1:]
             if network.pads_masks_with_zeros:
                 masks = geometry.blank_padding(masks)
             network.memorize(features, masks, memory, reference=planes, prediction=prediction)
@@ -395,6 +440,7 @@ class VideoSession:
             budget = self._policy.max_bytes // cost.bytes_per_frame
             frames = budget if frames is None else min(frames, budget)
         scale = 1.0 if half_type(self._precision) is None else 0.5
+        copies = 1 if self._graphs is None else 2  # graphs keep memory of their own
         weights = [*self._network.parameters(), *self._network.buffers()]
         return SessionEstimate(
             working_size=geometry.padded_size,
@@ -402,7 +448,7 @@ class VideoSession:
             weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights),
             frame_bytes=int(cost.bytes_per_frame * scale),
             max_memory_frames=frames,
-            working_bytes=int(cost.working_bytes * scale),
+            working_bytes=int(cost.working_bytes * scale * copies),
         )
 
     def _out_of_memory_message(self, geometry: FrameGeometry, objects: int) -> str:
@@ -417,6 +463,18 @@ class VideoSession:
             f"policy with max_frames={fewer}; "
             + (f"{max(1, objects // 2)} objects at a time." if half_type(self._precision) else "precision='bf16'.")
         )
+
+
+def _working_size(
+    size: WorkingSize | Literal["native"], native: int | tuple[int, int], frame_size: tuple[int, int]
+) -> WorkingSize:
+    return native_size(native, frame_size) if size == "native" else size
+
+
+def _fit(
+    working_size: Callable[[tuple[int, int]], WorkingSize], stride: int, frame_size: tuple[int, int]
+) -> FrameGeometry:
+    return FrameGeometry.fit(frame_size, working_size(frame_size), stride)
 
 
 def _ordinary(tensor: Tensor) -> Tensor:

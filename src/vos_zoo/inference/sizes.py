@@ -39,7 +39,7 @@ class FrameSizes:
     def fit(cls, frame_size: tuple[int, int], size: WorkingSize, stride: int) -> Self:
         """Scale to the working size, then pad evenly to multiples of ``stride``.
 
-        A short side makes larger frames smaller. Smaller ones keep their size, but for very small ones, which are
+        A short side makes larger frames smaller. Smaller ones keep their size, except for very small ones, which are
         enlarged to 320 pixels: below that the stride-16 grid has too few rows, and above it interpolated detail does
         not help (measured on 180, 240 and 360-pixel clips). Strips whose sides differ by more than 4:1 get no more
         pixels than a frame of 4:1 at that short side, which bounds memory and time. An odd row or column of padding
@@ -135,7 +135,7 @@ def native_size(size: int | tuple[int, int], frame_size: tuple[int, int]) -> Wor
 
 
 def check_size(size: WorkingSize | Literal["native"]) -> None:
-    """Refuse what is no working size.
+    """Refuse what is not a working size.
 
     Raises:
         ConfigError: If it is none.

@@ -56,7 +56,7 @@ def find_network(model: Model) -> VOSNetwork[Any, Any]:
         inner = _inside(inner)
         if inner is None:
             raise UsageError(
-                f"{_described(model)} is no model of this package. Expected a name such as 'rde', what "
+                f"{_described(model)} is not a model of this package. Expected a name such as 'rde', what "
                 "`vos_zoo.load_model` returns, or its network."
             )
     network: VOSNetwork[Any, Any] = inner

@@ -62,7 +62,7 @@ class FileFrame:
     """What a file says about a frame that something is given for.
 
     Attributes:
-        name: Name of its picture without folder and ending; None if the format only counts frames.
+        name: Name of its image without folder and ending; None if the format only counts frames.
         number: Its position in the video from 0, where the format says it.
         size: (H, W) that the file declares; None if it does not.
         origin: What messages call it, such as "image `00000.jpg` of `a.json`".
@@ -99,7 +99,7 @@ class AnnotatedFrame(FileFrame):
 
     Attributes:
         annotations: Areas, in the order of the file.
-        outside: Tracks that are said not to be visible here.
+        outside: Tracks that are declared absent here.
     """
 
     annotations: tuple[Annotation, ...]
@@ -114,7 +114,7 @@ class AnnotationFile:
         path: The file or folder.
         frames: Frames with annotations, at least one.
         tool: Name of the format, for messages.
-        left_out: What was in the file and is no mask, with the reason and the number of times.
+        left_out: What was in the file and is not a mask, with the reason and the number of times.
     """
 
     path: Path

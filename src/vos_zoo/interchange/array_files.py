@@ -58,7 +58,7 @@ def read_arrays(
     Args:
         path: The file.
         frame_count: Number of frames of the video.
-        as_frames: Whether the first axis of a stack is that of frames; None finds out.
+        as_frames: Whether the first axis of a stack is that of frames; None detects it.
         void: The value of pixels without an opinion in masks of ids.
 
     Returns:

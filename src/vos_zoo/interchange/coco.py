@@ -103,7 +103,7 @@ def _track(entry: Fields) -> int | str | None:
 
 
 def _area(entry: Fields, size: tuple[int, int] | None) -> tuple[Paint, tuple[int, int] | None]:
-    """Give what paints a segmentation, and the size that it states itself."""
+    """Return what paints a segmentation, and the size that it states itself."""
     found = entry["segmentation"]
     where = f"{entry.where}, segmentation"
     if isinstance(found, list):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["is_coloured", "read_colours"]
 
-_MOST_COLOURS = 256  # a picture has more; so many objects have no colours that anybody could tell apart
+_MOST_COLOURS = 256  # an image has more; so many objects have no colours that anybody could tell apart
 _OPAQUE = 128  # less opaque pixels are background
 _BLACK = 0
 _TRANSPARENT = -1
@@ -35,7 +35,7 @@ _logger = logging.getLogger(__name__)
 
 
 def is_coloured(path: Path) -> bool:
-    """Tell whether a file is an image of colours; False if it is no image."""
+    """Tell whether a file is an image of colours; False if it is not an image."""
     try:
         with open_image(path) as image:
             return image.mode in ("RGB", "RGBA", "RGBX")
@@ -90,7 +90,7 @@ class _ColouredFrame(GivenFrame):
 
 
 def _pixels(path: Path) -> NDArray[np.int32]:
-    """Give the colour of every pixel as one number, or ``_TRANSPARENT``."""
+    """Return the colour of every pixel as one number, or ``_TRANSPARENT``."""
     try:
         with open_image(path) as image:
             is_jpeg = image.format in ("JPEG", "MPO")
@@ -110,13 +110,13 @@ def _pixels(path: Path) -> NDArray[np.int32]:
 
 
 def _colours(path: Path) -> list[int]:
-    """List the colours of a file, and refuse pictures and smooth edges."""
+    """List the colours of a file, and refuse images and smooth edges."""
     pixels = _pixels(path)
     colours, place = np.unique(pixels, return_inverse=True)
     if len(colours) > _MOST_COLOURS:
         raise MaskError(
             f"Mask `{path}` has {len(colours)} colours. One colour per object was expected, {_MOST_COLOURS} at "
-            "most. It looks like a picture, or like a mask with smooth edges; save it without smoothing."
+            "most. It looks like an image, or like a mask with smooth edges; save it without smoothing."
         )
     # A blended colour fills no 3x3 block. Tiny objects do not, either, so there must be more of them than of others.
     indices = place.reshape(pixels.shape).astype(np.int16)

@@ -42,7 +42,7 @@ class _Shape:
 
     Attributes:
         frame: Position of its frame in the video, from 0.
-        is_outside: Whether the object is said to be gone.
+        is_outside: Whether the object is declared absent.
         annotation: What it covers, and whose it is.
     """
 
@@ -115,7 +115,9 @@ class _Reader:
             with self._path.open("rb") as file:
                 parser.ParseFile(file)
         except expat.ExpatError as error:
-            raise MaskError(f"`{self._path}` is no whole XML file: {error}. Export it from CVAT again.") from error
+            raise MaskError(
+                f"`{self._path}` is not a complete XML file: {error}. Export it from CVAT again."
+            ) from error
         return self._content
 
     def _refuse(self, *_: object) -> None:
@@ -128,7 +130,9 @@ class _Reader:
         self._open.append(tag)
         self._text = ""
         if len(self._open) == 1 and tag != "annotations":
-            raise MaskError(f"`{self._path}` begins with <{tag}>, not with <annotations>. It is no XML file of CVAT.")
+            raise MaskError(
+                f"`{self._path}` begins with <{tag}>, not with <annotations>. It is not an XML file of CVAT."
+            )
         fields = Fields(attributes, f"`{self._path}`, line {self._line()}, <{tag}>")
         inside = self._open[-2] if len(self._open) > 1 else ""
         if tag == "image" and inside == "annotations":
@@ -186,7 +190,7 @@ class _Reader:
         number = image.integer("id", low=0) if "id" in image else None
         return AnnotatedFrame(
             name=frame_stem(name),
-            # Positions among the pictures of a task are those in the video only where the task is the video itself,
+            # Positions among the images of a task are those in the video only where the task is the video itself,
             # whose frames CVAT names by them.
             number=number if number == last_number(frame_stem(name)) else None,
             size=frame_size(image) if "height" in image or "width" in image else None,
@@ -264,8 +268,8 @@ class CvatExporter(Exporter):
     """Writes one file of CVAT for video: a track per object, a polygon on every frame where it is seen.
 
     CVAT takes tracks of polygons, but of a track of masks only the first. Corners lie on the edges between pixels or
-    half-way along them, so that the polygons, with the even-odd rule, are exactly the masks. Several parts and holes
-    are joined to one polygon by lines that are walked to and fro, since a shape of a track is one polygon. The tracks
+    at their middle, so that the polygons, with the even-odd rule, are exactly the masks. Several parts and holes
+    are joined into one polygon by bridges of zero width, since a shape of a track is one polygon. The tracks
     wait in one file per object beside the result until all frames are known.
     """
 

@@ -180,10 +180,10 @@ def _videos(file: Path) -> dict[str, Any]:
         content = parse_json(file.read_text(encoding="utf-8"))
         if isinstance(content["videos"], dict):
             return dict(content["videos"])
-        reason = "its videos are no table"
+        reason = "its videos are not a table"
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = repr(error)
     raise OutputExistsError(
-        f"No video can be added to `{file.parent.parent}`: `{file}` is no list of videos ({reason}). Repair it, or "
+        f"No video can be added to `{file.parent.parent}`: `{file}` is not a list of videos ({reason}). Repair it, or "
         "choose a new name."
     )

@@ -25,14 +25,14 @@ def to_detections(
     Args:
         mask: Object ids, integer, shape (H, W), such as ``FrameResult.mask``.
         confidence: Confidence of every object, 0-1, by id; None leaves it out.
-        void: A value that is no object; None if there is none.
+        void: A value that is not an object, or None.
 
     Returns:
         Boxes, masks, and the ids as ``tracker_id``; also as ``class_id``, by which annotators choose colours.
 
     Raises:
         MissingExtraError: If supervision is not installed.
-        MaskError: If the mask is no array of ids, or an object has no confidence.
+        MaskError: If the mask is not an array of ids, or an object has no confidence.
 
     Example:
         >>> mask = np.zeros((40, 60), np.uint8)

@@ -1,4 +1,4 @@
-"""Handing masks on in any form: ``export_masks``, the loop around an exporter."""
+"""Export of masks in any format: ``export_masks``, the loop around an exporter."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ def export_masks(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExportReport:
-    """Write the masks of a video in another form: as annotations, pictures, arrays, or a video.
+    """Export the masks of a video: as annotations, images, arrays, or a video.
 
-    All masks are read and checked before anything is written. The result appears as a whole when it is finished, or not
-    at all. One frame is held at a time, whatever the length of the video.
+    All masks are read and checked before anything is written. The result appears only once it is complete. One frame is
+    in memory at a time, whatever the length of the video.
 
     Args:
         results: A folder that :func:`vos_zoo.segment_video` wrote, or any folder of masks named like the frames.
         to: Name of the format, one of ``vos_zoo.interchange.export_formats.EXPORT_FORMATS``.
         out: The file or folder to write.
-        video: The video that was segmented. None takes the one that the results name; formats without pictures also do
+        video: The video that was segmented. None takes the one that the results name; formats without images also do
             without it.
         objects: Ids of the objects to export; None means all.
-        labels: What objects are called, by id, in formats with names of classes.
-        name: What the video is called in formats that say it; None takes the name of its file or folder.
-        fps: Frames per second of a video that does not say it, such as a folder of frames; None means 24.
-        soft: Take opacity from the probabilities that ``segment_video(save_probabilities=True)`` wrote, so that edges
+        labels: Names of objects, by id, for formats that have class names.
+        name: Name of the video, for formats that store it; None uses the name of its file or folder.
+        fps: Frame rate of a video that has none of its own, such as a folder of frames; None means 24.
+        soft: Use as opacity the probabilities that ``segment_video(save_probabilities=True)`` wrote, so that edges
             are soft.
-        void: The value of mask pixels without an opinion, see :func:`vos_zoo.read_mask`.
+        void: The value of mask pixels that mean "no opinion", see :func:`vos_zoo.read_mask`.
         add: Add the video to the folder ``out``, which an earlier export made, in formats of data sets.
         overwrite: Replace an older file. Folders are never replaced.
         progress: Called with the number of finished steps and the number of all steps, two per frame: one for the
@@ -78,8 +78,8 @@ def export_masks(
 
     Raises:
         ConfigError: If there is no such format, it has no soft edges or takes one video only, ``out`` has another
-            ending than its files, ``name`` is no name of a folder, or ``fps`` is out of range or given for a video that
-            has its own.
+            ending than its files, ``name`` is not a name of a folder, or ``fps`` is out of range or given for a video
+            that has its own.
         MissingFileError: If the results, the video or the probabilities are not there.
         OutputExistsError: If ``out`` exists and must stay: it is an input, a folder that is not empty, or a file and
             ``overwrite`` is off; or if ``add`` is on, and it has a video of this name or another layout.

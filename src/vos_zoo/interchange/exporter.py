@@ -34,7 +34,7 @@ class ExportedVideo:
         fps: Frames per second of the whole video; None if nobody knows.
         pixel_aspect: Width of a shown pixel by its height.
         path: The video's file or folder; None if only the masks are there.
-        sound: File with its sound, on the clock of the frames' times; None if there is none.
+        sound: File with its sound, on the clock of the frames' times, or None.
     """
 
     name: str
@@ -71,7 +71,7 @@ class ResultFrame:
         mask: Object ids, integer, shape (H, W); 0 where no exported object is.
         probabilities: Probability of every exported object that has any in this frame, uint8 (255 is certain), shape
             (H, W), by id. None unless the export was asked for soft edges.
-        load_image: Reads the picture; use :attr:`image`.
+        load_image: Reads the image; use :attr:`image`.
     """
 
     index: int
@@ -83,7 +83,7 @@ class ResultFrame:
 
     @functools.cached_property
     def image(self) -> NDArray[np.uint8]:
-        """The picture, RGB, uint8, shape (H, W, 3), read on first use.
+        """The image, RGB, uint8, shape (H, W, 3), read on first use.
 
         Raises:
             VideoError: If it cannot be read.
@@ -92,7 +92,7 @@ class ResultFrame:
         return self.load_image()
 
     def opacity(self, object_id: int | None = None) -> NDArray[np.uint8]:
-        """Give how opaque an object is: 0 or 255, or in between along its outline where edges are soft.
+        """Return how opaque an object is: 0 or 255, or in between along its outline where edges are soft.
 
         Args:
             object_id: The object; None means all exported objects together.

@@ -14,7 +14,7 @@ from vos_zoo.limits import pixel_excess
 
 __all__ = ["Fields", "frame_size", "polygon_points", "shown"]
 
-_FARTHEST = 2.0**24  # pixels; no picture reaches so far, and float arithmetic stays exact enough
+_FARTHEST = 2.0**24  # pixels; no image reaches so far, and float arithmetic stays exact enough
 _MOST_SHOWN = 40
 
 
@@ -26,7 +26,7 @@ class Fields:
         where: What messages call it, such as "`a.json`, annotations[3]".
 
     Raises:
-        MaskError: If it is no object. All methods raise it for fields that are not as asked for.
+        MaskError: If it is not an object. All methods raise it for fields that are not as asked for.
     """
 
     def __init__(self, value: Any, where: str) -> None:
@@ -40,15 +40,15 @@ class Fields:
         return self._value.get(key) is not None
 
     def __getitem__(self, key: str) -> Any:
-        """Give a field as it is; None if it is not there."""
+        """Return a field as it is; None if it is not there."""
         return self._value.get(key)
 
     def __iter__(self) -> Iterator[str]:
-        """Give the names of all fields."""
+        """Return the names of all fields."""
         return iter(self._value)
 
     def integer(self, key: str, *, low: int | None = None, high: int | None = None) -> int:
-        """Give a whole number, also one that is written as text or as 3.0."""
+        """Return a whole number, also one that is written as text or as 3.0."""
         value = self._value.get(key)
         number: float | None = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
         if isinstance(value, str) and value.strip().lstrip("-").isdecimal() and value.isascii() and len(value) < 19:
@@ -62,7 +62,7 @@ class Fields:
         return int(number)
 
     def number(self, key: str) -> float:
-        """Give a finite number, also one that is written as text."""
+        """Return a finite number, also one that is written as text."""
         value = self._value.get(key)
         try:
             number = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else math.nan
@@ -73,7 +73,7 @@ class Fields:
         return number
 
     def text(self, key: str) -> str:
-        """Give a text; numbers are written as text."""
+        """Return a text; numbers are written as text."""
         value = self._value.get(key)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
@@ -82,14 +82,14 @@ class Fields:
         return value
 
     def array(self, key: str) -> list[Any]:
-        """Give a list."""
+        """Return a list."""
         value = self._value.get(key)
         if not isinstance(value, list):
             raise self.wrong(key, "a list")
         return value
 
     def records(self, key: str) -> list[Fields]:
-        """Give a list of objects."""
+        """Return a list of objects."""
         return [Fields(value, f"{self.where}, {key}[{index}]") for index, value in enumerate(self.array(key))]
 
     def record(self, key: str) -> Fields:
@@ -103,7 +103,7 @@ class Fields:
 
 
 def frame_size(fields: Fields, height: str = "height", width: str = "width") -> tuple[int, int]:
-    """Give the size of a picture that a file declares.
+    """Return the size of an image that a file declares.
 
     Args:
         fields: Where it stands.
@@ -114,7 +114,7 @@ def frame_size(fields: Fields, height: str = "height", width: str = "width") -> 
         (H, W), both at least 1.
 
     Raises:
-        MaskError: If it is no size, or more than ``VOS_ZOO_MAX_PIXELS``.
+        MaskError: If it is not a size, or more than ``VOS_ZOO_MAX_PIXELS``.
     """
     size = fields.integer(height, low=1), fields.integer(width, low=1)
     excess = pixel_excess(*size)
@@ -124,7 +124,7 @@ def frame_size(fields: Fields, height: str = "height", width: str = "width") -> 
 
 
 def polygon_points(value: Any, where: str, *, scale: tuple[float, float] = (1.0, 1.0)) -> NDArray[np.float64]:
-    """Give the corners of a polygon.
+    """Return the corners of a polygon.
 
     Args:
         value: A list of pairs, or of x and y in turn.
@@ -152,7 +152,7 @@ def polygon_points(value: Any, where: str, *, scale: tuple[float, float] = (1.0,
             f"{where} has {len(points)} corners. A polygon has three at least; remove it, or draw it again."
         )
     if not (np.abs(points) <= _FARTHEST).all():  # also if one is NaN
-        raise MaskError(f"{where} has a corner that is no place in a picture ({shown(value)}). Draw it again.")
+        raise MaskError(f"{where} has a corner that is not a point of an image ({shown(value)}). Draw it again.")
     return points
 
 

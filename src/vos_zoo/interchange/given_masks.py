@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 class AnnotatedMasks:
     """Masks of frames that a file of another tool says something about.
 
-    Frames are found by the names of their pictures, or else by their positions where the format states them. A mask of
+    Frames are found by the names of their images, or else by their positions where the format states them. A mask of
     the only annotated frame whose name has no number belongs to the first frame, as a single mask file does. A file
     ``absent.json`` in a folder says which objects frames do not show, as in a folder of images of ids.
 
@@ -36,7 +36,7 @@ class AnnotatedMasks:
         size: (H, W) of the video's frames.
         all_names: Names of all frames of the video, where only some are segmented; None means ``frame_names``. Masks of
             the others are left out, which is logged.
-        first_number: The number by which ``given`` calls the first frame of the video; None finds out.
+        first_number: The number by which ``given`` calls the first frame of the video; None detects it.
         resize: Whether masks may have another size than the frames.
 
     Raises:
@@ -99,7 +99,7 @@ class AnnotatedMasks:
 
     @property
     def absences(self) -> Mapping[str, frozenset[int]]:
-        """Objects that are said not to be visible, by the name of the frame."""
+        """Objects that are declared absent, by the name of the frame."""
         return self._absences
 
     @property
@@ -138,7 +138,7 @@ def _find(
     all_names: Sequence[str],
     first_number: int | None,
 ) -> list[str]:
-    """Give the name of the frame that each mask belongs to."""
+    """Return the name of the frame that each mask belongs to."""
     stems = [frame.name for frame in given if frame.name is not None]
     numbers = [frame.number for frame in given if frame.number is not None]
     if len(given) == 1 and _is_of_first_frame(given[0], all_names):
@@ -183,7 +183,7 @@ def _sizes_differ(frame: GivenFrame, size: tuple[int, int]) -> str:
     height, width = frame.size or size
     turned = " It looks as if one of the two were turned by 90 degrees." if (width, height) == size else ""
     return (
-        f"The mask of {frame.origin} is made for a picture of {width}x{height} (width x height), but the frames of the "
+        f"The mask of {frame.origin} is made for an image of {width}x{height} (width x height), but the frames of the "
         f"video have {size[1]}x{size[0]}.{turned} Is it of another video? If it is a smaller or larger copy, let "
         "the mask be resampled with resize_mask=True (`--resize-mask`)."
     )

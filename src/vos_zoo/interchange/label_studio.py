@@ -42,7 +42,7 @@ def is_label_studio(content: Any) -> bool:
 
 
 def read_label_studio(content: Any, path: Path) -> AnnotationFile:
-    """Read tasks of Label Studio, one picture each.
+    """Read tasks of Label Studio, one image each.
 
     Args:
         content: Parsed JSON, of the export format JSON or JSON-MIN.
@@ -78,25 +78,25 @@ def _frame(task: Fields, path: Path, left_out: defaultdict[str, int]) -> Annotat
             continue
         own_size = frame_size(region, "original_height", "original_width")
         if "image_rotation" in region and region.number("image_rotation") % 360:
-            raise MaskError(f"{region.where} is of a turned picture. Turn the frame itself before it is annotated.")
+            raise MaskError(f"{region.where} is of a turned image. Turn the frame itself before it is annotated.")
         if size not in (None, own_size):
-            raise MaskError(f"{region.where} is of a picture of another size than the regions before. Export it again.")
+            raise MaskError(f"{region.where} is of an image of another size than the regions before. Export it again.")
         size = own_size
         label = _label(region) or (labels.get(region.text("id"), "") if "id" in region else "")
         annotations.append(Annotation(label, _area(region, kind, own_size), region.where))
     return AnnotatedFrame(
-        name=frame_stem(picture), size=size, origin=f"picture `{picture}` of `{path}`", annotations=tuple(annotations)
+        name=frame_stem(picture), size=size, origin=f"image `{picture}` of `{path}`", annotations=tuple(annotations)
     )
 
 
 def _picture(task: Fields) -> str:
-    """Find the name of a task's picture, without what Label Studio adds to it."""
+    """Find the name of a task's image, without what Label Studio adds to it."""
     data = task.record("data") if "data" in task else task
     names = [data[key] for key in data if isinstance(data[key], str)]
     pictures = [name for name in names if _PICTURE.search(name)]
     if len(pictures) != 1:
-        found = f"{len(pictures)} pictures ({', '.join(pictures[:3])})" if pictures else "no picture"
-        raise MaskError(f"{task.where} names {found}. Expected the picture of one frame; annotate one frame per task.")
+        found = f"{len(pictures)} images ({', '.join(pictures[:3])})" if pictures else "no image"
+        raise MaskError(f"{task.where} names {found}. Expected the image of one frame; annotate one frame per task.")
     # Uploaded files get eight characters in front; files of the server's disk stand in a query.
     address, _, query = pictures[0].partition("?")
     on_disk = re.search(r"(?:^|&)d=([^&]+)", query)

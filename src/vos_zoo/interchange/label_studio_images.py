@@ -56,7 +56,7 @@ def is_label_studio_image(stem: str) -> bool:
 
 
 def read_label_studio_images(files: Sequence[Path], path: Path, *, first_number: int | None = None) -> AnnotationFile:
-    """Read images of strokes, which are named by tasks: one picture of the video each.
+    """Read images of strokes, which are named by tasks: one image of the video each.
 
     Where a frame has several strokes of one label, every stroke is an object, known over time by its label and number.
     Otherwise labels are the objects.
@@ -68,7 +68,7 @@ def read_label_studio_images(files: Sequence[Path], path: Path, *, first_number:
             the first frame, since its number is the server's, not the video's.
 
     Raises:
-        MaskError: If a file is named otherwise or is no image, or a task has several annotations.
+        MaskError: If a file is named otherwise or is not an image, or a task has several annotations.
     """
     strokes = [_stroke(file) for file in sorted(files, key=lambda file: natural_key(file.name))]
     by_task: defaultdict[int, list[_Stroke]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""labelme JSON, one file per picture.
+"""labelme JSON, one file per image.
 
 Source: labelme's file format: polygons, circles and masks, in pixels from the upper left corner.
 """

@@ -60,7 +60,7 @@ class _ObjectsFrame(GivenFrame):
             if shared and object_id not in self.told:
                 self.told.add(object_id)
                 _logger.info(
-                    "%s: %d pixels are in several masks; they are taken as object %d, the highest id (said once).",
+                    "%s: %d pixels are in several masks; they are taken as object %d, the highest id (reported once).",
                     self.origin, shared, object_id,
                 )  # fmt: skip
             mask[area != 0] = object_id

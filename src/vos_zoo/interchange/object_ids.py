@@ -32,8 +32,8 @@ class NumberedFrame(GivenFrame):
 
     Attributes:
         annotations: Areas with their object ids; later ones lie over earlier ones.
-        outside: Ids of objects that are said not to be visible here.
-        told: What has been said already; the frames of a file share it, so that nothing is said twice.
+        outside: Ids of objects that are declared absent here.
+        told: Messages already logged; the frames of a file share it, so that nothing is logged twice.
     """
 
     annotations: tuple[tuple[int, Annotation], ...]
@@ -65,7 +65,7 @@ class NumberedFrame(GivenFrame):
         if others.size and self._is_news((object_id, *others.tolist())):
             _logger.info(
                 "%s: object %d lies over object %s; %d pixels that both have are taken as object %d, which lies "
-                "above or comes later (said once).", self.origin, object_id, ", ".join(map(str, others)),
+                "above or comes later (reported once).", self.origin, object_id, ", ".join(map(str, others)),
                 np.count_nonzero(np.isin(below, others)), object_id,
             )  # fmt: skip
 
@@ -88,7 +88,7 @@ def number_objects(
 
     Args:
         file: What was read.
-        objects_by: What decides; None if that is to be found out.
+        objects_by: What decides; None detects it.
 
     Returns:
         The frames in their order, and what every object is in the file, by its id.
@@ -128,7 +128,7 @@ def number_objects(
 
 
 def id_in_name(name: str) -> int | None:
-    """Give the id that a name such as "3", "object 3", "obj_3" or "id3" states; None if it states none.
+    """Return the id that a name such as "3", "object 3", "obj_3" or "id3" states; None if it states none.
 
     Example:
         >>> id_in_name("object 3"), id_in_name("obj03"), id_in_name("dog 3"), id_in_name("0")

@@ -100,7 +100,7 @@ def _read(
     _tell_left_out(file)
     if not any(frame.annotations for frame in file.frames):
         raise MaskError(
-            f"`{found.path}` is a file of {file.tool}, but holds no areas of objects. Draw polygons or masks, and "
+            f"`{found.path}` is a file of {file.tool}, but holds no regions of objects. Draw polygons or masks, and "
             "export again. Points, lines and boxes do not say which pixels belong to an object; a box can be a "
             "prompt, `--box 1:LEFT,TOP,RIGHT,BOTTOM`."
         )

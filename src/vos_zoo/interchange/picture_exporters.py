@@ -1,4 +1,4 @@
-"""Masks as folders of pictures: black and white per object, and cut-outs with transparency."""
+"""Masks as folders of images: black and white per object, and cut-outs with transparency."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BinaryMaskExporter(Exporter):
             (path / str(object_id)).mkdir()
 
     def write(self, frame: ResultFrame) -> None:
-        """Write one picture per object, all black where the object is not visible."""
+        """Write one image per object, all black where the object is not visible."""
         for object_id in self.video.objects:
             _write_png(self.path / str(object_id) / f"{frame.name}.png", frame.opacity(object_id))
 
@@ -43,7 +43,7 @@ class CutoutExporter(Exporter):
         path.mkdir()
 
     def write(self, frame: ResultFrame) -> None:
-        """Write the picture; pixels that cannot be seen keep no colours either."""
+        """Write the image; pixels that cannot be seen keep no colours either."""
         opacity = frame.opacity()
         colours = frame.image * (opacity > 0).astype(np.uint8)[..., None]
         _write_png(self.path / f"{frame.name}.png", np.dstack([colours, opacity]))

@@ -1,6 +1,6 @@
 """Polygons: painting them, and finding those that a mask is made of.
 
-Convention: a point is (x, y) in pixels, with (0, 0) at the upper left corner of the picture, so that pixel (row,
+Convention: a point is (x, y) in pixels, with (0, 0) at the upper left corner of the image, so that pixel (row,
 column) covers columns ``column`` to ``column + 1``. A pixel belongs to a polygon if its centre lies inside. What a
 polygon winds around twice is outside (even-odd rule), which lets one polygon have holes and several parts: lines that
 are walked in both directions change nothing.
@@ -81,7 +81,7 @@ def mask_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
 
 
 def join_outlines(outlines: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Join outlines to one polygon, by lines that are walked to and fro.
+    """Join outlines into one polygon, by bridges of zero width.
 
     Args:
         outlines: At least one; see :func:`mask_outlines`.
@@ -121,7 +121,7 @@ def _fill_box(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.
 
 
 def _corner_loops(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """Give the corners (x, y) of the lines between set and unset pixels, loop by loop, in the order of their rows."""
+    """Return the corners (x, y) of the lines between set and unset pixels, loop by loop, in the order of their rows."""
     pixels = np.pad(mask, 1).astype(np.int8)
     upper_left, upper_right, lower_left, lower_right = (
         pixels[:-1, :-1], pixels[:-1, 1:], pixels[1:, :-1], pixels[1:, 1:],

@@ -115,9 +115,7 @@ class ProbabilityReader:
             with open_image(file) as image:
                 mode, plane = image.mode, np.array(image)
         except (*DAMAGE, Image.DecompressionBombError) as error:
-            raise MaskError(
-                f"Probabilities `{file}` cannot be read ({error}). Segment the video again to write them anew."
-            ) from error
+            raise MaskError(f"Probabilities `{file}` cannot be read ({error}). Segment the video again.") from error
         if mode != "L" or plane.shape != self._size:
             raise MaskError(
                 f"Probabilities `{file}` are a {mode} image of {plane.shape[1]}x{plane.shape[0]} (width x height); "

@@ -73,5 +73,5 @@ class MaskReading:
             raise ConfigError(f"background is {colour!r}. Expected a colour such as ffffff (white), or none.")
 
     def settings(self) -> dict[str, Any]:
-        """Give what differs from the defaults, as JSON data."""
+        """Return what differs from the defaults, as JSON data."""
         return {name: value for name, value in asdict(self).items() if value is not None}

@@ -1,4 +1,4 @@
-"""Which format a file or folder of masks has, found out by its content."""
+"""Which format a file or folder of masks has, detected from its content."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _JSON_FORMATS: dict[str, Callable[[Any], bool]] = {
     "label-studio": is_label_studio,
 }
 _NO_FILES_OF_TOOLS = ("ids", "colours", "object-files", "object-folders", "label-studio-images")
-_INNER_FOLDERS = ("annotations", "labels")  # where CVAT and YOLO put what belongs to pictures beside them
+_INNER_FOLDERS = ("annotations", "labels")  # where CVAT and YOLO put what belongs to images beside them
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def recognise(path: Path, wanted: str | None = None) -> Found:
     is_array = found.format == "arrays" and wanted in ("array-frames", "array-objects")
     if wanted is not None and not is_array and found.format != wanted:
         raise MaskError(
-            f"`{path}` is no masks of the format {wanted}, which `--mask-format` (format) says. It looks like "
+            f"`{path}` does not hold masks of the format {wanted}, which `--mask-format` (format) says. It looks like "
             f"{found.format}. Leave the option out, or give another file."
         )
     return Found(wanted, found.path, found.content) if wanted is not None else found
@@ -133,13 +133,13 @@ def _parsed(path: Path) -> Any:
     try:
         return parse_json(path.read_bytes())
     except ValueError as error:
-        raise MaskError(f"`{path}` is no whole JSON file: {error}. Export the annotations again.") from error
+        raise MaskError(f"`{path}` is not a complete JSON file: {error}. Export the annotations again.") from error
 
 
 def _described(content: Any) -> str:
     """Say what JSON is instead, and what to do."""
     if isinstance(content, list) and content and isinstance(content[0], dict) and "segmentation" in content[0]:
-        return "it is a list of results, which names no pictures. Give the file with `images` and `annotations`."
+        return "it is a list of results, which names no images. Give the file with `images` and `annotations`."
     if isinstance(content, dict) and "annotations" in content and "videos" in content:
         return "it has no `images`, as files for YouTube-VIS. Convert it to COCO with an image for every frame."
     if isinstance(content, dict) and content.keys() == {"version", "frames"}:
@@ -192,10 +192,10 @@ def _labelme_files(files: Sequence[Path], path: Path) -> Found | None:
         if not is_labelme(content):
             if contents:
                 raise MaskError(
-                    f"`{file}` is no file of labelme, as the others in its folder are. Remove or correct it."
+                    f"`{file}` is not a file of labelme, unlike the others in its folder. Remove or correct it."
                 )
             return None
-        content.pop("imageData", None)  # the picture itself, which labelme stores in every file
+        content.pop("imageData", None)  # the image itself, which labelme stores in every file
         contents[file] = content
     return Found("labelme", path, contents) if contents else None
 

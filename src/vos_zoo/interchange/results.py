@@ -98,7 +98,7 @@ class Results:
                 self.path, len(names), total,
             )  # fmt: skip
         if not names:
-            raise MaskError(f"The run in `{self.path}` has not finished any frame. Go on with it by `--resume`.")
+            raise MaskError(f"The run in `{self.path}` has not finished any frame. Continue it with `--resume`.")
         # A void value keeps 255 an id like any other.
         self._masks = MaskFolder(self.path, names, all_names=all_names, void=void if run is None else 0)
         missing = [name for name in names if name not in self._masks] if run is not None else []
@@ -214,7 +214,7 @@ class Results:
             yield ResultFrame(index, name, time, mask, soft_edges, load)
 
     def _pictures(self) -> Iterator[tuple[Fraction | None, Callable[[], NDArray[np.uint8]]]]:
-        """Give time and picture of every frame that has a mask, in their order."""
+        """Give time and image of every frame that has a mask, in their order."""
         reader = self._reader
         assert reader is not None
         if isinstance(reader, FrameFolder):

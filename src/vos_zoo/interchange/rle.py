@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 __all__ = ["counts_from_text", "counts_to_mask", "mask_to_counts", "pack_brush", "text_from_counts", "unpack_brush"]
 
 _MOST_CHARACTERS = 7  # of one count: 35 bits, more than any mask has pixels
-_BRUSH_CHANNELS = 4  # a brush stroke is an RGBA picture whose alpha channel is the mask
+_BRUSH_CHANNELS = 4  # a brush stroke is an RGBA image whose alpha channel is the mask
 _BRUSH_LENGTHS = (3, 4, 8, 16)  # bits of the four sizes of run lengths that we write
 _OPAQUE = 128  # half-transparent rims of a brush stroke belong to it from here on
 
@@ -141,11 +141,11 @@ def unpack_brush(data: bytes, size: tuple[int, int]) -> NDArray[np.bool_]:
     The stream begins with the number of values (32 bits), the bits of a value less one (5), and the bits of the four
     sizes of lengths, each less one (4 times 4). Blocks follow: a bit that says whether it is a run of one value or a
     list, the size of its length (2), its length less one, and its value or values. The values are those of an RGBA
-    picture, row by row.
+    image, row by row.
 
     Args:
         data: The bytes.
-        size: (H, W) of the picture.
+        size: (H, W) of the image.
 
     Returns:
         What is at least half opaque.

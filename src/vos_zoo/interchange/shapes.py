@@ -21,7 +21,7 @@ _SIDES = 360  # of a polygon that stands for an ellipse; 0.04 pixels off at a ra
 
 
 def ellipse(centre: NDArray[np.float64], radii: tuple[float, float], degrees: float = 0.0) -> NDArray[np.float64]:
-    """Give a polygon that follows an ellipse.
+    """Return a polygon that follows an ellipse.
 
     Args:
         centre: Its x and y.
@@ -61,17 +61,17 @@ def paint_at(pixels: NDArray[np.bool_], top: int, left: int) -> Paint:
 
 
 def picture_levels(text: str, where: str) -> NDArray[np.uint8]:
-    """Read a picture that stands in a file as text.
+    """Read an image that stands in a file as text.
 
     Args:
-        text: The picture in Base64.
+        text: The image in Base64.
         where: What messages call it.
 
     Returns:
         Its opacity if it has some, else its grey levels, shape (H, W).
 
     Raises:
-        MaskError: If it is no picture, or a too large one.
+        MaskError: If it is not an image, or a too large one.
     """
     try:
         with open_image(io.BytesIO(base64.b64decode(text, validate=True))) as image:
@@ -81,5 +81,5 @@ def picture_levels(text: str, where: str) -> NDArray[np.uint8]:
         raise MaskError(f"{where}: its mask is too large: {error}.") from error
     except (binascii.Error, *DAMAGE) as error:
         raise MaskError(
-            f"{where}: its mask is no picture in Base64 ({error}). Export the annotations again."
+            f"{where}: its mask is not an image in Base64 ({error}). Export the annotations again."
         ) from error

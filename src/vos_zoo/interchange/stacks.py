@@ -1,4 +1,4 @@
-"""TIFF files of several pictures: a mask of ids for every frame."""
+"""TIFF files of several images: a mask of ids for every frame."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = ["read_stack"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Page(GivenFrame):
-    """One picture of a file, by its place in it."""
+    """One image of a file, by its place in it."""
 
     path: Path
     page: int
     void: VoidChoice
 
     def ids(self, size: tuple[int, int]) -> Mask:
-        name = f"Picture {self.page} of `{self.path}`"
+        name = f"Image {self.page} of `{self.path}`"
         try:
             with warnings.catch_warnings(), open_image(self.path) as image:
                 warnings.simplefilter("ignore")  # Pillow's, of damaged tags: the error says what is wrong
@@ -50,7 +50,7 @@ class _Page(GivenFrame):
 
 
 def read_stack(path: Path, frame_names: Sequence[str], all_names: Sequence[str], void: VoidChoice) -> list[GivenFrame]:
-    """Read a file with a picture for every frame: for every one of the video, or for every one to segment.
+    """Read a file with an image for every frame: for every one of the video, or for every one to segment.
 
     Args:
         path: The file.
@@ -59,18 +59,18 @@ def read_stack(path: Path, frame_names: Sequence[str], all_names: Sequence[str],
         void: The value of pixels without an opinion.
 
     Raises:
-        MaskError: If there are more or fewer pictures.
+        MaskError: If there are more or fewer images.
     """
     count = count_pictures(path)
     names = next((names for names in (all_names, frame_names) if len(names) == count), None)
     if names is None:
         selected = f", of which {len(frame_names)} are segmented" if len(frame_names) < len(all_names) else ""
         raise MaskError(
-            f"Mask `{path}` holds {count} pictures, but the video has {len(all_names)} frames{selected}. A file of "
-            "several pictures has one for every frame. To give some frames only, save each picture as a PNG of its "
+            f"Mask `{path}` holds {count} images, but the video has {len(all_names)} frames{selected}. A file of "
+            "several images has one for every frame. To give some frames only, save each image as a PNG of its "
             f"own, named like its frame ({all_names[0]}.png), and give their folder."
         )
     return [
-        _Page(name=name, origin=f"picture {page} of `{path}`", path=path, page=page, void=void)
+        _Page(name=name, origin=f"image {page} of `{path}`", path=path, page=page, void=void)
         for page, name in enumerate(names)
     ]

@@ -118,7 +118,7 @@ class BlueScreenExporter(_KeyExporter):
 class MatteExporter(_VideoExporter):
     """White where the objects are, black elsewhere."""
 
-    # Pictures are not looked at, but the video is decoded for the times of its frames.
+    # Images are not looked at, but the video is decoded for the times of its frames.
     encoding = H264
     quality = _KEY_QUALITY
 

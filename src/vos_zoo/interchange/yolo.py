@@ -1,4 +1,4 @@
-"""YOLO segmentation: one text file per picture, one polygon per line, coordinates as fractions of width and height.
+"""YOLO segmentation: one text file per image, one polygon per line, coordinates as fractions of width and height.
 
 Source: the description of the segmentation data sets of Ultralytics YOLO, and of what its predictions save.
 """
@@ -44,7 +44,7 @@ def is_yolo(path: Path) -> bool:
 
 
 def label_files(folder: Path) -> list[Path]:
-    """List the text files of a folder, without lists of classes and pictures."""
+    """List the text files of a folder, without lists of classes and images."""
     files = [path for path in folder.iterdir() if path.suffix == ".txt" and path.name not in _CLASS_LISTS]
     return sorted((path for path in files if not path.name.startswith(".")), key=lambda path: natural_key(path.name))
 
@@ -59,7 +59,7 @@ def read_yolo(path: Path) -> AnnotationFile:
         A frame for every file that has lines. Class n is object n + 1.
 
     Raises:
-        MaskError: If a line is no polygon, or only one file of several has ids.
+        MaskError: If a line is not a polygon, or only one file of several has ids.
     """
     files = label_files(path) if path.is_dir() else [path]
     folder = path if path.is_dir() else path.parent
@@ -73,7 +73,9 @@ def _frame(file: Path, names: dict[int, str], left_out: defaultdict[str, int]) -
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise MaskError(f"`{file}` is no text file. Expected lines of a class and the corners of a polygon.") from error
+        raise MaskError(
+            f"`{file}` is not a text file. Expected lines of a class and the corners of a polygon."
+        ) from error
     annotations = []
     for number, line in enumerate(lines, start=1):
         words = line.split()
@@ -91,7 +93,7 @@ def _annotation(words: list[str], where: str, names: dict[int, str]) -> Annotati
     except (ValueError, OverflowError) as error:
         raise MaskError(
             f"{where} begins with `{' '.join(words[:3])}`. Expected a class, counted from 0, and the corners of a "
-            "polygon as fractions of the picture."
+            "polygon as fractions of the image."
         ) from error
     if not 0 <= kind < 1_000_000:
         raise MaskError(f"{where} has class {kind}. Classes count from 0.")
@@ -108,7 +110,7 @@ def _annotation(words: list[str], where: str, names: dict[int, str]) -> Annotati
         wrong = values[~((values >= 0) & (values <= 1))][0]
         raise MaskError(
             f"{where} has a coordinate {wrong:g}. They are fractions of width and height, from 0 to 1; divide "
-            "pixels by the size of the picture."
+            "pixels by the size of the image."
         )
     return Annotation(
         names.get(kind, f"class {kind}"), _paint(values.reshape(-1, 2)), where, track=track, label_number=kind + 1
@@ -171,7 +173,7 @@ class YoloExporter(Exporter):
             outlines = mask_outlines(frame.mask == object_id)
             if outlines:
                 corners = (join_outlines(outlines) / (width, height)).ravel()
-                # Eight digits place a corner within a thousandth of a pixel in pictures of any size.
+                # Eight digits place a corner within a thousandth of a pixel in images of any size.
                 lines.append(" ".join([str(object_id - 1), *(f"{corner:.8g}" for corner in corners)]) + "\n")
         (self._labels / f"{frame.name}.txt").write_text("".join(lines), encoding="utf-8")
 

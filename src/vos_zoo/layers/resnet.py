@@ -113,7 +113,7 @@ class ResNetTrunk(nn.Module):
             batch normalisation follows).
 
     Raises:
-        ConfigError: If timm does not know the name, or the network is no ResNet.
+        ConfigError: If timm does not know the name, or the network is not a ResNet.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Frames, masks, videos and pictures: reading, writing, drawing."""
+"""Frames, masks, videos and images: reading, writing, drawing."""

@@ -29,8 +29,8 @@ def name_absences(absent: AbsentObjects, names: FrameNames) -> dict[str, frozens
         names: Names of all frames of the video.
 
     Raises:
-        MaskError: If there is no such frame, or 0 (background) is said to be absent.
-        UsageError: If it is no mapping, or holds something else than ids.
+        MaskError: If there is no such frame, or 0 (background) is declared absent.
+        UsageError: If it is not a mapping, or holds something else than ids.
 
     Example:
         >>> name_absences({1: 3, "0": [4, 5]}, FrameNames(["00000", "00001"]))

@@ -53,7 +53,7 @@ class Annotations:
 
     @property
     def absences(self) -> Mapping[str, frozenset[int]]:
-        """Objects that are said to be invisible in a frame, by its name."""
+        """Objects that are declared absent from a frame, by its name."""
         return self._absent
 
     def get(self, frame_name: str) -> Mask | None:
@@ -92,7 +92,7 @@ class Annotations:
         """Read the first mask, so that a wrong one is found early.
 
         Raises:
-            MaskError: If it is unreadable, does not fit, or is the only mask and empty; or if an object is said to be
+            MaskError: If it is unreadable, does not fit, or is the only mask and empty; or if an object is declared
                 absent that no mask shows, or that the mask of the same frame shows.
         """
         first = self.frames[0]
@@ -111,13 +111,13 @@ class Annotations:
             shown = self._absent.get(name, frozenset()).intersection(self.shown(name))
             if shown:
                 raise MaskError(
-                    f"Object {min(shown)} is said to be absent from frame {name}, but {self._given.source(name)} shows "
+                    f"Object {min(shown)} is declared absent from frame {name}, but {self._given.source(name)} shows "
                     "it. Remove it from the mask, or take the absence back."
                 )
         for name, ids in self._absent.items():
             unknown = ids - self.objects
             if unknown:
                 raise MaskError(
-                    f"Object {min(unknown)} is said to be absent from frame {name}, but no mask shows it. The masks "
+                    f"Object {min(unknown)} is declared absent from frame {name}, but no mask shows it. The masks "
                     f"show {', '.join(map(str, sorted(self.objects))) or 'no object'}."
                 )

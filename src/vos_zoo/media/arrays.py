@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vos_zoo.errors import MaskError, VideoError
+from vos_zoo.errors import ConfigError, MaskError, VideoError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask
     from vos_zoo.media.mask_values import VoidChoice
 
-__all__ = ["ColorOrder", "as_array", "is_array", "is_mask", "to_frame", "to_mask"]
+__all__ = ["ColorOrder", "as_array", "check_color", "is_array", "is_mask", "to_frame", "to_mask"]
 
 ColorOrder = Literal["rgb", "bgr"]
 """Order of the colours of frames: that of nearly everybody, or that of OpenCV."""
@@ -30,6 +30,16 @@ _FRAME = "Expected RGB values 0-255 (uint8), or fractions 0-1, of shape (height,
 _MASK = "Expected one integer object id per pixel, shape (height, width), or one boolean mask per object"
 _WHITE = 255
 _LOSSLESS_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+
+
+def check_color(color: ColorOrder) -> None:
+    """Refuse what is not an order of colours.
+
+    Raises:
+        ConfigError: If it is neither ``"rgb"`` nor ``"bgr"``.
+    """
+    if color not in ("rgb", "bgr"):
+        raise ConfigError(f"The order of colours is {color!r}. Expected 'rgb', or 'bgr' for frames of OpenCV.")
 
 
 def to_frame(frame: Any, name: str, *, color: ColorOrder = "rgb") -> NDArray[np.uint8]:

@@ -57,26 +57,31 @@ def decode_frames(container: Any, *, is_cut: bool = False) -> Iterator[Any]:
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = _THREADS
     has_begun = False
-    for packet in container.demux(stream):
-        # Half a packet at the cut would make the decoder drop the good frames that wait for reordering.
-        if is_cut and packet.is_corrupt:
-            continue
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            if has_begun:
-                raise
-            continue  # what comes before the first whole group of frames of a recording that was joined half-way
-        for frame in frames:
-            has_begun = True
-            yield frame
+    try:
+        for packet in container.demux(stream):
+            # Half a packet at the cut would make the decoder drop the good frames that wait for reordering.
+            if is_cut and packet.is_corrupt:
+                continue
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                if has_begun:
+                    raise
+                continue  # what comes before the first whole group of frames of a recording that starts in its middle
+            for frame in frames:
+                has_begun = True
+                yield frame
+    finally:
+        # PyAV holds the GIL while it frees a decoder and waits for its threads. A thread that logs needs the GIL, and
+        # then both wait for ever: torchvision 0.25 turns logging on. Flushing waits for the threads without the GIL.
+        stream.codec_context.flush_buffers()
 
 
 def count_frames(path: Path) -> int:
     """Count the frames of a video file that are shown, decoding them only where packets do not tell.
 
-    Headers also count frames that an edit list cuts off, and those of a recording that was joined half-way, before the
-    first one that can be decoded.
+    Headers also count frames that an edit list cuts off, and those of a recording that starts in the middle of a
+    stream, before the first one that can be decoded.
 
     Args:
         path: The file. The answer is remembered for as long as the file does not change.

@@ -14,7 +14,7 @@ __all__ = ["find_frames", "frame_stem", "last_number"]
 
 
 def frame_stem(file_name: str) -> str:
-    r"""Give the name of a picture without folders and ending.
+    r"""Return the name of an image without folders and ending.
 
     Args:
         file_name: As some program wrote it, of any system.
@@ -38,7 +38,7 @@ def find_frames(
     Args:
         stems: What somebody calls frames, without folders and endings.
         all_names: Names of all frames of the video, in their order.
-        first_number: The number by which ``stems`` call the first frame of the video; None if that is to be found out.
+        first_number: The number by which ``stems`` call the first frame of the video; None detects it.
         what: What messages call the things that belong to frames, such as "masks in `masks`".
 
     Returns:
@@ -69,7 +69,7 @@ def find_frames(
 
 
 def last_number(name: str) -> int | None:
-    """Give the last number in a name; None if there is none.
+    """Return the last number in a name, or None.
 
     Example:
         >>> last_number("clip2_frame_00012"), last_number("dog")
@@ -100,7 +100,7 @@ def _by_number(stems: Sequence[str], all_names: Sequence[str], what: str) -> lis
 
 
 def _readings(stems: Sequence[str], all_names: Sequence[str]) -> dict[str, list[str]]:
-    """Give the frames of all stems by every way to understand their numbers that fits and differs from the others."""
+    """Return the frames of all stems by every way to understand their numbers that fits and differs from the others."""
     numbers = [last_number(stem) for stem in stems]
     own: defaultdict[int | None, list[str]] = defaultdict(list)
     for name in all_names:

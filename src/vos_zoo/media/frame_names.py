@@ -32,7 +32,7 @@ class FrameNames:
             self._by_number[_without_zeros(name)].append(name)
 
     def find(self, name: str, what: str) -> str | None:
-        """Give the name of the frame; None if there is no such frame.
+        """Return the name of the frame; None if there is no such frame.
 
         Args:
             name: What somebody called it.
@@ -47,7 +47,7 @@ class FrameNames:
         return names[0] if names else None
 
     def find_key(self, key: object, what: str) -> str:
-        """Give the name of the frame that a program means: by its name, or by its number, counted from 0.
+        """Return the name of the frame that a program means: by its name, or by its number, counted from 0.
 
         Args:
             key: What the program said.

@@ -107,7 +107,7 @@ class VideoReader(abc.ABC):
 
     @property
     def sound(self) -> Path | None:
-        """File whose sound goes with the frames, on the same clock as their times; None if there is none."""
+        """File whose sound goes with the frames, on the same clock as their times, or None."""
         return None
 
     @property
@@ -136,7 +136,7 @@ class VideoReader(abc.ABC):
         return len(range(*slice(self._start, self._end, self._every).indices(len(self.all_names))))
 
     def position(self, frame: VideoFrame) -> int:
-        """Give the position of a frame among the selected ones.
+        """Return the position of a frame among the selected ones.
 
         Args:
             frame: One of the selected frames.
@@ -144,7 +144,7 @@ class VideoReader(abc.ABC):
         return (frame.index - self._start) // self._every
 
     def at(self, positions: Sequence[int]) -> Iterator[VideoFrame]:
-        """Give some of the selected frames, forwards or backwards.
+        """Return some of the selected frames, forwards or backwards.
 
         Backwards, frames are decoded forwards in groups of :attr:`frames_held`, the last group first. Of a file that
         ends early, the frames that are there come.
@@ -297,17 +297,17 @@ class FrameFolder(VideoReader):
 
 
 class PictureStack(VideoReader):
-    """A file of several pictures: pages of a TIFF file, an animated GIF, WebP, PNG or AVIF file.
+    """A file of several images: pages of a TIFF file, an animated GIF, WebP, PNG or AVIF file.
 
     Args:
         path: The file.
-        start: First picture to read, counted from 0.
-        end: Picture to stop before.
-        every: Read every n-th picture.
-        levels: Which values of pictures of more than 8 bits become 0 and 255, see :func:`~vos_zoo.media.open_video`.
+        start: First image to read, counted from 0.
+        end: Image to stop before.
+        every: Read every n-th image.
+        levels: Which values of images of more than 8 bits become 0 and 255, see :func:`~vos_zoo.media.open_video`.
 
     Raises:
-        VideoError: If its first picture cannot be read, or none is selected.
+        VideoError: If its first image cannot be read, or none is selected.
         ConfigError: If ``start``, ``end``, ``every`` or ``levels`` are out of range.
     """
 
@@ -335,12 +335,12 @@ class PictureStack(VideoReader):
         )
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        """Decode the selected pictures, holding one at a time."""
+        """Decode the selected images, holding one at a time."""
         assert isinstance(self.path, Path)
         selected = range(*slice(self._start, self._end, self._every).indices(len(self.all_names)))
         for index, pixels in zip(selected, load_pictures(self.path, selected), strict=True):
             image = self._to_8_bits(pixels)
-            self._check_size(image, f"Picture {index} of `{self.path}`")
+            self._check_size(image, f"Image {index} of `{self.path}`")
             yield VideoFrame(index, self.all_names[index], image, None if self._times is None else self._times[index])
 
     def _samples(self) -> Iterator[NDArray[Any]]:
@@ -361,7 +361,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 
     Raises:
         MissingFileError: If there is no such file.
-        VideoError: If it is no readable image.
+        VideoError: If it is not a readable image.
     """
     return to_8_bits(load_picture(local_path(path)))
 

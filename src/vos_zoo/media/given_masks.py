@@ -44,14 +44,14 @@ class GivenMasks(Protocol):
 
     @property
     def absences(self) -> Mapping[str, frozenset[int]]:
-        """Objects that are said to be invisible in a frame, by its name; that ends no track."""
+        """Objects that are declared absent from a frame, by its name; that ends no track."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """Files and folders that are read, which results must not replace; empty for masks in memory."""
 
     def get(self, frame_name: str) -> Mask | None:
-        """Give the mask of a frame, shape (H, W); None if it has none.
+        """Return the mask of a frame, shape (H, W); None if it has none.
 
         Raises:
             MaskError: If what is there is no mask.
@@ -122,13 +122,13 @@ class MasksInMemory:
         return tuple(Path(mask) for mask in self._masks.values() if isinstance(mask, (str, os.PathLike)))
 
     def get(self, frame_name: str) -> Mask | None:
-        """Give the ids of a frame's mask; None if it has none.
+        """Return the ids of a frame's mask; None if it has none.
 
         Args:
             frame_name: The name of a frame.
 
         Raises:
-            MaskError: If it is no mask.
+            MaskError: If it is not a mask.
         """
         mask = self._masks.get(frame_name)
         if mask is None:
@@ -156,7 +156,7 @@ def mask_with_void(mask: Any, name: str, void: VoidChoice) -> Mask:
         void: The value of pixels without an opinion.
 
     Raises:
-        MaskError: If it is no mask.
+        MaskError: If it is not a mask.
     """
     ids = to_mask(mask, name, void=void)
     if void == "auto":
@@ -183,7 +183,7 @@ def open_given_masks(
         frame_names: Names of the frames to segment, in their order.
         all_names: Names of all frames of the video; None means ``frame_names``.
         void: The value of pixels without an opinion, see :func:`vos_zoo.read_mask`.
-        first_number: The number by which files call the first frame of the video; None finds out.
+        first_number: The number by which files call the first frame of the video; None detects it.
 
     Raises:
         MissingFileError: If a path leads to nothing.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from PIL import Image
 
 from vos_zoo.errors import ConfigError, UsageError, VideoError
-from vos_zoo.media.arrays import ColorOrder, as_array, is_array, to_frame
+from vos_zoo.media.arrays import ColorOrder, as_array, check_color, is_array, to_frame
 from vos_zoo.media.frames import VideoFrame, VideoReader, frame_numbers
 from vos_zoo.media.reader import open_video
 
@@ -54,10 +54,12 @@ def open_frames(
 
     Raises:
         UsageError: If ``frames`` is nothing of this.
-        ConfigError: If a selection is out of range, or is given for a reader, which has its own.
-        VideoError: If there is no frame, or the first one is none.
+        ConfigError: If a selection is out of range or is given for a reader, which has its own, or there is no such
+            order of colours.
+        VideoError: If there is no frame, or the first one is not a frame.
         VosZooError: As :func:`vos_zoo.media.reader.open_video` says, for paths.
     """
+    check_color(color)
     if isinstance(frames, (str, os.PathLike)):
         return open_video(os.fspath(frames), start=start, end=end, every=every, levels=levels)
     if isinstance(frames, VideoReader):
@@ -166,10 +168,10 @@ class VideoInMemory(VideoReader):
             yield self._frame(index, self._frames[index])
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        """Give the selected frames, converting one at a time.
+        """Return the selected frames, converting one at a time.
 
         Raises:
-            VideoError: If frames without a length are read a second time, or one of them is no frame, or has another
+            VideoError: If frames without a length are read a second time, or one of them is not a frame, or has another
                 size than the first one.
         """
         if self._frames is not None:

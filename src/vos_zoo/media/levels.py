@@ -57,7 +57,7 @@ class Levels:
 
 
 def check_levels(choice: LevelsChoice) -> None:
-    """Refuse what is no choice of levels.
+    """Refuse what is not a choice of levels.
 
     Raises:
         ConfigError: If it is neither a name nor a rising pair of finite numbers.
@@ -94,7 +94,7 @@ def find_levels(samples: Iterable[NDArray[Any]], choice: LevelsChoice, *, name: 
         levels, origin = _clip_range(samples), "the range of the clip's values"
     kind = f"{bits} bits" if bits else "more than 8 bits"
     _logger.warning(
-        "%s has %s per value: %g to %g, %s, become 0 to 255 (said once). `--levels type`, `--levels clip` and "
+        "%s has %s per value: %g to %g, %s, become 0 to 255 (reported once). `--levels type`, `--levels clip` and "
         "`--levels LOW:HIGH` choose another range.", name, kind, levels.low, levels.high, origin,
     )  # fmt: skip
     return levels
@@ -113,7 +113,7 @@ def to_8_bits(pixels: NDArray[Any], levels: Levels | None = None) -> NDArray[np.
 
 
 def type_range(pixels: NDArray[Any], bits: int | None = None) -> Levels:
-    """Give all values that a type can hold; 0 to 1 for fractions.
+    """Return all values that a type can hold; 0 to 1 for fractions.
 
     Example:
         >>> type_range(np.zeros((1, 1), np.uint16)).high

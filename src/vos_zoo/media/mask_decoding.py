@@ -32,8 +32,8 @@ class DecodedMask:
 
     Attributes:
         ids: Values, shape (H, W); uint8 when all fit, int32 otherwise.
-        is_black_and_white: Whether this is an 8-bit grey picture that holds only 0 and 255.
-        is_grey: Whether this is an 8-bit grey picture, whose values may be anything.
+        is_black_and_white: Whether this is an 8-bit grey image that holds only 0 and 255.
+        is_grey: Whether this is an 8-bit grey image, whose values may be anything.
     """
 
     ids: Mask
@@ -52,7 +52,7 @@ def decode_mask(path: Path) -> DecodedMask:
 
     Raises:
         MissingFileError: If there is no such file.
-        MaskError: If the file is no readable image, has colour or alpha channels, is anti-aliased, or JPEG-compressed.
+        MaskError: If the file is not a readable image, has colour or alpha channels, or is anti-aliased or a JPEG.
     """
     if not path.exists():
         raise MissingFileError(
@@ -101,7 +101,7 @@ def decode_picture(image: Image.Image, name: str) -> DecodedMask:
     mode = image.mode
     values = np.array(image)  # a copy: Pillow's own buffer is read-only
     if mode == "P" and bytes(image.getpalette("RGB") or ()) == _GREYS:
-        mode = "L"  # a grey picture that some tools save with a palette of 256 greys
+        mode = "L"  # a grey image that some tools save with a palette of 256 greys
     if mode == "1":
         return DecodedMask(values.astype(np.uint8), is_black_and_white=False)
     if mode == "P":
@@ -114,7 +114,7 @@ def _check_kind(image: Image.Image, name: str) -> None:
     pictures = int(getattr(image, "n_frames", 1))
     if pictures > 1:
         raise MaskError(
-            f"{name} holds {pictures} pictures. The mask of a frame is one. Save each on its own, named like its frame "
+            f"{name} holds {pictures} images. The mask of a frame is one. Save each on its own, named like its frame "
             "(00000.png), and give their folder; or, if there is one for every frame of the video, a TIFF file of all."
         )
     if image.mode == "F":
@@ -134,7 +134,7 @@ def _check_kind(image: Image.Image, name: str) -> None:
         found = f"{_bands(bands)} with {len(colours)} flat colours"
         hint = "Save it with indexed colours (palette), so that every pixel holds the number of its object."
     else:
-        found, hint = f"{_bands(bands)} with {len(colours)} colours", "This looks like a picture and not like a mask."
+        found, hint = f"{_bands(bands)} with {len(colours)} colours", "This looks like an image and not like a mask."
     raise MaskError(f"{name} has {found}. Masks hold one object id per pixel (palette or greyscale PNG). {hint}")
 
 
@@ -192,7 +192,7 @@ def _check_sharp(values: NDArray[Any], levels: NDArray[Any], name: str) -> None:
 
 
 def _extremes_3x3(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Give the smallest and largest value around every pixel."""
+    """Return the smallest and largest value around every pixel."""
     low = high = np.pad(values, 1, mode="edge")
     low = np.minimum.reduce([low[:-2], low[1:-1], low[2:]])
     high = np.maximum.reduce([high[:-2], high[1:-1], high[2:]])

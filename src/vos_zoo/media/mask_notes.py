@@ -1,4 +1,4 @@
-"""What is said, once, about masks whose values are not plain."""
+"""Messages, logged once, about masks with unusual values."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def warn_of_palette_greys(levels: Sequence[int], name: str) -> None:
         shown = ", ".join(f"{level} is that of id {object_id}" for level, object_id in list(ids.items())[:3])
         say_once(
             "palette greys", "%s holds the grey levels of palette colours, as if a palette mask had been read as grey "
-            "(cv2.imread(path, 0) does that): %s. They are followed under these values (said once). "
+            "(cv2.imread(path, 0) does that): %s. They are followed under these values (reported once). "
             "vos_zoo.read_mask reads the ids of a palette mask.", name, shown,
         )  # fmt: skip
 
 
 def warn_of_void_rims(name: str) -> None:
-    """Say once that 255 along the rims of objects is no object.
+    """Say once that 255 along the rims of objects is not an object.
 
     Args:
         name: What the message calls the mask.
     """
     say_once(
-        "void rims", "%s has 255 along the rims of objects: taken as no opinion, and as no object (said once). "
+        "void rims", "%s has 255 along the rims of objects: taken as no opinion, and as no object (reported once). "
         "`--void none` (void=None) makes it an object.", name,
     )  # fmt: skip
 

@@ -30,10 +30,10 @@ _KNOWN_IDS = 20
 
 
 def check_void(void: VoidChoice) -> None:
-    """Refuse what is no choice of a void value.
+    """Refuse what is not a choice of a void value.
 
     Raises:
-        ConfigError: If it is no whole number, "auto" or None.
+        ConfigError: If it is not a whole number, "auto" or None.
     """
     if void is None or void == "auto" or (isinstance(void, (int, np.integer)) and not isinstance(void, bool)):
         return
@@ -44,7 +44,7 @@ def check_void(void: VoidChoice) -> None:
 
 
 def davis_palette() -> NDArray[np.uint8]:
-    """Give the colours of the DAVIS and PASCAL VOC masks.
+    """Return the colours of the DAVIS and PASCAL VOC masks.
 
     Returns:
         RGB colours, shape (256, 3); row 0 (background) is black and all rows differ.
@@ -75,7 +75,7 @@ def has_void_rims(ids: NDArray[np.integer[Any]], value: int = RIM_VALUE) -> bool
     is_void = ids == value
     is_object = (ids != 0) & ~is_void
     if not is_void.any() or not is_object.any() or ids.max() > value or (ids == value - 1).any():
-        return False  # ids that go on around the value make it one of them
+        return False  # a sequence of ids on both sides of the value makes it one of them
     half_width = max(_LEAST_HALF_WIDTH, round(_RIM_SHARE * min(ids.shape)))
     pieces = _pieces(is_void)
     core = _neighbours(is_void, half_width) == (2 * half_width + 1) ** 2

@@ -37,8 +37,8 @@ def read_mask(
 ) -> Mask:
     """Read a file of object ids.
 
-    Palette, grey (8 or 16 bit) and 1-bit images are read. What is not plain is said once through logging: an 8-bit grey
-    mask that holds only 0 and 255 is taken as one object with id 1, if ``void`` is no number; 255 along the rims of
+    Palette, grey (8 or 16 bit) and 1-bit images are read. Anything unusual is logged once: an 8-bit grey
+    mask that holds only 0 and 255 is taken as one object with id 1, if ``void`` is not a number; 255 along the rims of
     objects marks pixels without an opinion, which belong to no object; and the grey levels 38, 75, 113 … are those of
     ids 1, 2, 3 … in a palette mask that was read as grey.
 
@@ -54,8 +54,8 @@ def read_mask(
 
     Raises:
         MissingFileError: If there is no such file.
-        MaskError: If the file is no readable image, has colour or alpha channels, is anti-aliased, or JPEG-compressed.
-        ConfigError: If ``void`` is no value, "auto" or None.
+        MaskError: If the file is not a readable image, has colour or alpha channels, or is anti-aliased or a JPEG.
+        ConfigError: If ``void`` is not a value, "auto" or None.
 
     Example:
         >>> from vos_zoo.demo import demo_clip
@@ -106,7 +106,7 @@ def mask_ids(mask: NDArray[Any], *, void: int | None = None) -> list[int]:
 
     Args:
         mask: Object ids, shape (H, W).
-        void: A value that is no object; None if there is none.
+        void: A value that is not an object, or None.
 
     Returns:
         Ids in rising order, without 0 and ``void``.
@@ -191,7 +191,7 @@ class MaskFolder:
             Masks of the other frames are left out, which is logged.
         void: The value of pixels without an opinion; see ``read_mask``.
         void_as: What these pixels are given as; 0 makes them background.
-        first_number: The number by which the files call the first frame of the video; None finds out, see
+        first_number: The number by which the files call the first frame of the video; None detects it, see
             :func:`~vos_zoo.media.frame_matching.find_frames`.
 
     Attributes:
@@ -201,7 +201,7 @@ class MaskFolder:
 
     Raises:
         MissingFileError: If there is no such file or folder, or masks are links to files that are not there.
-        ConfigError: If ``void`` is no value, "auto" or None.
+        ConfigError: If ``void`` is not a value, "auto" or None.
         MaskError: If the folder holds no masks, a mask matches no frame or more than one, two masks match one frame,
             or no frame to segment has a mask.
     """
@@ -356,10 +356,10 @@ def _void_value(decoded: DecodedMask, void: VoidChoice) -> int | None:
 
 
 def _named_ids(decoded: DecodedMask, path: Path, void: VoidChoice, *, void_as: int) -> Mask:
-    """Give the ids of a mask, and say once what is not plain about its values."""
+    """Return the ids of a mask, and say once what is not plain about its values."""
     value = _void_value(decoded, void)
     if decoded.is_black_and_white and value is None:
-        say_once("black and white", "Mask `%s` is black and white: taken as one object with id 1 (said once).", path)
+        say_once("black and white", "Mask `%s` is black and white: read as one object with id 1 (reported once).", path)
         is_object: NDArray[np.bool_] = decoded.ids != 0
         return is_object.astype(np.uint8)
     levels = mask_ids(decoded.ids, void=value)
@@ -367,7 +367,7 @@ def _named_ids(decoded: DecodedMask, path: Path, void: VoidChoice, *, void_as: i
         warn_of_void_rims(f"Mask `{path}`")
     elif void == "auto" and RIM_VALUE in levels and len(levels) > 1 and decoded.ids.dtype == np.uint8:
         say_once(
-            "void areas", "Mask `%s` has areas of 255 beside other ids: followed as an object like the others (said "
+            "void areas", "Mask `%s` has areas of 255 among other ids: tracked as an object like the others (reported "
             "once). If they mark pixels without an opinion, say so by `--void 255`.", path,
         )  # fmt: skip
     if decoded.is_grey:

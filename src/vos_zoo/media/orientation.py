@@ -1,4 +1,4 @@
-"""How a picture or video asks to be turned and mirrored before it is shown."""
+"""How an image or video asks to be turned and mirrored before it is shown."""
 
 from __future__ import annotations
 

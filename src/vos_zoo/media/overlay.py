@@ -1,4 +1,4 @@
-"""Pictures for people: masks drawn over frames, heat maps, and contact sheets."""
+"""Images for people: masks drawn over frames, heat maps, and contact sheets."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def draw_overlay(
     is_object: NDArray[np.bool_] = mask != 0
     drawn = _paste(image.copy(), cv2.addWeighted(image, 1 - alpha, colours, alpha, 0), is_object)
     if contours:
-        # Half-way to white: the palette's own dark colours would vanish on dark pictures.
+        # Half-way to white: the palette's own dark colours would vanish on dark images.
         _paste(drawn, colours // 2 + 128, _outline(mask) & is_object)
     return drawn
 
@@ -115,21 +115,21 @@ def draw_heatmap(
 def contact_sheet(
     frames: Iterable[tuple[str, NDArray[np.uint8]]], columns: int = 4, *, tile_width: int = 320
 ) -> NDArray[np.uint8]:
-    """Lay labelled pictures out in rows, such as every tenth frame of a result.
+    """Lay labelled images out in rows, such as every tenth frame of a result.
 
-    The pictures are shrunk as they come, so a whole video can be passed as a generator.
+    The images are shrunk as they come, so a whole video can be passed as a generator.
 
     Args:
         frames: Pairs of a label and an RGB image, uint8, (H, W, 3). The first one sets the shape of the tiles;
             others are fitted into it.
-        columns: Tiles per row; fewer pictures give a narrower sheet.
+        columns: Tiles per row; fewer images give a narrower sheet.
         tile_width: Width of a tile in pixels.
 
     Returns:
         RGB, uint8, shape (sheet height, sheet width, 3).
 
     Raises:
-        ShapeError: If there is no picture, or one is not RGB uint8.
+        ShapeError: If there is no image, or one is not RGB uint8.
         ConfigError: If ``columns`` or ``tile_width`` are too small.
     """
     if columns < 1 or tile_width < 16:
@@ -141,7 +141,7 @@ def contact_sheet(
         tile_height = tile_height or max(1, round(tile_width * image.shape[0] / image.shape[1]))
         tiles.append((label, _fit(image, tile_height, tile_width)))
     if not tiles:
-        raise ShapeError("The contact sheet got no pictures. Give at least one.")
+        raise ShapeError("The contact sheet got no images. Give at least one.")
     font_size = max(10, tile_width // 20)
     cell_height, cell_width = tile_height + round(1.5 * font_size) + _GAP, tile_width + _GAP
     columns = min(columns, len(tiles))
@@ -157,7 +157,7 @@ def contact_sheet(
 
 
 def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
-    """Write a picture, completely or not at all.
+    """Write an image, completely or not at all.
 
     Args:
         path: Where to write; ends in .png, .jpg, .jpeg or .webp. Missing folders are made.
@@ -220,7 +220,7 @@ def _outline(mask: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _paste(image: NDArray[np.uint8], picture: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Copy the marked pixels of a picture into an image; OpenCV does it far faster than NumPy's broadcasting."""
+    """Copy the marked pixels of one image into another; OpenCV does it far faster than NumPy's broadcasting."""
     cv2.copyTo(picture, where.view(np.uint8), image)
     return image
 

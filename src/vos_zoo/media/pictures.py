@@ -1,4 +1,4 @@
-"""Picture files as they were meant: upright, all their bits, and all the pictures that one file holds."""
+"""Image files as they were meant: upright, all their bits, and all the images that one file holds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ORIENTATION_TAG = 0x0112
 
 
 def load_picture(path: Path) -> NDArray[Any]:
-    """Read a picture as it is shown, with all its bits.
+    """Read an image as it is shown, with all its bits.
 
     Args:
         path: The image file.
@@ -38,17 +38,17 @@ def load_picture(path: Path) -> NDArray[Any]:
 
     Raises:
         MissingFileError: If there is no such file.
-        VideoError: If it is no readable image.
+        VideoError: If it is not a readable image.
     """
     return next(load_pictures(path))
 
 
 def load_pictures(path: Path, indices: range = range(1)) -> Iterator[NDArray[Any]]:
-    """Read some of the pictures of one file, one at a time; see :func:`load_picture`.
+    """Read some of the images of one file, one at a time; see :func:`load_picture`.
 
     Raises:
         MissingFileError: If there is no such file.
-        VideoError: If it, or one of the pictures, cannot be read.
+        VideoError: If it, or one of the images, cannot be read.
     """
     if not path.exists():
         raise MissingFileError(_absence(path))
@@ -71,7 +71,7 @@ def load_pictures(path: Path, indices: range = range(1)) -> Iterator[NDArray[Any
             if pixels is not None:
                 yield pixels
                 return
-        place = f" (picture {index} in it)" if index else ""
+        place = f" (image {index} in it)" if index else ""
         raise VideoError(
             f"Image `{path}`{place} cannot be read: it is {kind}, damaged or no image ({error}). "
             "Frames are JPEG, PNG, TIFF, AVIF, BMP, GIF or WebP files; copy it again or remove it."
@@ -79,7 +79,7 @@ def load_pictures(path: Path, indices: range = range(1)) -> Iterator[NDArray[Any
 
 
 def count_pictures(path: Path) -> int:
-    """Count the pictures of an image file: pages of a TIFF file, frames of an animation.
+    """Count the images of an image file: pages of a TIFF file, frames of an animation.
 
     Returns:
         The count; 0 if Pillow cannot open the file.
@@ -93,7 +93,7 @@ def count_pictures(path: Path) -> int:
 
 
 def picture_times(path: Path, count: int) -> list[Fraction] | None:
-    """Give the times at which the pictures of an animation appear, and the time at which the last one ends.
+    """Return the times at which the images of an animation appear, and the time at which the last one ends.
 
     Returns:
         ``count`` + 1 rising times in seconds; None if the file has none, as TIFF files, or is damaged.
@@ -103,19 +103,19 @@ def picture_times(path: Path, count: int) -> list[Fraction] | None:
         with open_image(path) as image:
             for index in range(count):
                 image.seek(index)
-                if image.format in ("WEBP", "AVIF"):  # they tell a duration only once a picture is decoded
+                if image.format in ("WEBP", "AVIF"):  # they tell a duration only once an image is decoded
                     image.load()
                 duration = image.info.get("duration")
                 if not duration:
                     return None
                 times.append(times[-1] + Fraction(duration).limit_denominator(1000) / 1000)
-    except (*DAMAGE, Image.DecompressionBombError):  # reading the pictures will name it
+    except (*DAMAGE, Image.DecompressionBombError):  # reading the images will name it
         return None
     return times
 
 
 def _pixels(image: Image.Image, path: Path) -> NDArray[Any]:
-    excess = pixel_excess(image.height, image.width)  # a later picture may be larger than the first
+    excess = pixel_excess(image.height, image.width)  # a later image may be larger than the first
     if excess is not None:
         raise Image.DecompressionBombError(excess)
     is_narrowed = _is_narrowed(image)

@@ -16,7 +16,7 @@ _TURN = 0.1  # seconds until the thread looks whether anybody still wants frames
 
 
 def read_ahead(items: Iterable[ItemT], *, ahead: int = _AHEAD) -> Iterator[ItemT]:
-    """Give the items of an iterable in their order, with the next ones prepared by a thread.
+    """Return the items of an iterable in their order, with the next ones prepared by a thread.
 
     An error comes where it happened: behind all items before it. The thread ends with the iteration, also one that is
     left early.

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 _NO_VIDEO = ("image", "audio", "document", "text", "archive", "empty")
-_PHOTO = "a JPEG image"  # phones keep a second picture in it, such as the gain map, which is no next frame
+_PHOTO = "a JPEG image"  # phones keep a second image in it, such as the gain map, which is not a next frame
 _NARROW = 8  # bits per colour of what needs no scaling
 _AMBIGUOUS = 16  # bits per value of a type that cameras of 10 to 14 bits are stored in
 _logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def open_video(
     """Open a video: a file, a folder of frames, a pipe, a camera or a stream.
 
     Frames are decoded while they are asked for, one at a time, in the order they are shown, and turned or mirrored as
-    the file notes. Frames that players do not show, such as those outside of an edit list, are no frames. HDR is not
+    the file notes. Frames that players do not show, such as those outside of an edit list, are not frames. HDR is not
     tone-mapped. Frames before ``start`` are decoded and dropped, since seeking is exact in few formats only.
 
     Args:
@@ -83,7 +83,7 @@ def open_video(
 
     Raises:
         MissingFileError: If there is nothing at ``video``, or frames of a folder are links that lead nowhere.
-        VideoError: If it is no video, cannot be decoded, or has no frames (in the selection).
+        VideoError: If it is not a video, cannot be decoded, or has no frames (in the selection).
         ConfigError: If ``start``, ``end``, ``every`` or ``levels`` are out of range, or an endless source has no end.
 
     Example:
@@ -206,7 +206,7 @@ class PyAVVideo(VideoReader):
                     _check_declared_size(path, stream.codec_context.height, stream.codec_context.width)
                 first = None if stream is None else next(decode_frames(container), None)
                 if first is None:
-                    raise VideoError(_unreadable(path, "no picture in it can be decoded"))
+                    raise VideoError(_unreadable(path, "no image in it can be decoded"))
                 orientation = _orientation(first)
                 size = turn_upright(np.empty((first.height, first.width), np.bool_), orientation).shape
                 aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -274,7 +274,7 @@ class PyAVVideo(VideoReader):
             )
 
     def at(self, positions: Sequence[int]) -> Iterator[VideoFrame]:
-        """Give some of the selected frames, forwards or backwards.
+        """Return some of the selected frames, forwards or backwards.
 
         Before the first way backwards the file is read once, to note the time and a checksum of every frame: groups of
         frames are then decoded from the key frame before them.
@@ -331,7 +331,7 @@ class PyAVVideo(VideoReader):
             raise VideoError(_cut_short(self.path, decoded, _missing(self.path), error.strerror)) from error
 
     def _pixels(self, frame: Any) -> NDArray[Any]:
-        """Give the pixels of a frame, upright: 8 bits where FFmpeg's own scaling by the type is what is wanted."""
+        """Return the pixels of a frame, upright: 8 bits where FFmpeg's own scaling by the type is what is wanted."""
         bits = _bits(frame)
         is_grey = frame.format.name.startswith(("gray", "ya"))
         choice = self._levels_choice or ("clip" if bits >= _AMBIGUOUS and (is_grey or frame.format.is_rgb) else "type")
@@ -339,7 +339,7 @@ class PyAVVideo(VideoReader):
             if bits > _NARROW and not self._is_scaling_said:
                 self._is_scaling_said = True
                 _logger.warning(
-                    "Video `%s` has %d bits per colour; the range of this type becomes 0 to 255 (said once). "
+                    "Video `%s` has %d bits per colour; the range of this type becomes 0 to 255 (reported once). "
                     "`--levels clip` and `--levels LOW:HIGH` choose another range.", self.path, bits,
                 )  # fmt: skip
             pixels: NDArray[Any] = frame.to_ndarray(format="rgb24")
@@ -458,7 +458,7 @@ def _bits(frame: Any) -> int:
 def _orientation(frame: Any) -> int:
     # What `frame.side_data` gives holds the frame and is held by it, so that every decoded frame, of megabytes, would
     # wait for the garbage collector.
-    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # its stub lacks the argument
     return UPRIGHT if matrix is None else matrix_orientation(np.frombuffer(bytes(matrix), np.int32))
 
 

@@ -96,7 +96,7 @@ class SoundCopy:
             self._output.mux(self._stream.encode())
 
     def _next(self) -> Any:
-        """Give the next packet that begins when the first frame is shown, or later; None at the end."""
+        """Return the next packet that begins when the first frame is shown, or later; None at the end."""
         try:
             for packet in self._packets:
                 if packet.size and packet.pts is not None and packet.pts * packet.time_base >= self._begin:

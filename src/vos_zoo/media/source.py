@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from vos_zoo.errors import MissingFileError, VideoError
 from vos_zoo.files import local_path
 
-__all__ = ["STDIN", "Source", "copy_pipe", "find_source", "source_id"]
+__all__ = ["STDIN", "Fetched", "Source", "copy_pipe", "find_source", "source_id"]
 
 STDIN = "-"
 """The name of standard input."""
@@ -26,6 +26,34 @@ _ADDRESS = re.compile(
     r"(https?|ftps?|sftp|rtsps?|rtmps?|rtmpt|rtp|srtp?|udp|tcp|tls|mmsh?|mmst|gopher):/{1,2}(?=[^/])", re.I
 )
 _CAMERA_FORMATS = {"linux": "v4l2", "darwin": "avfoundation"}
+
+
+class Fetched(str):
+    """A path or address that is read in the place of another one, such as the copy of a file from a store.
+
+    Runs note what it stands for, so that one that read another copy, under another path, can be resumed.
+
+    Args:
+        read: What is read.
+        origin: What the user named.
+
+    Attributes:
+        origin: As given.
+
+    Example:
+        >>> copy = Fetched("/tmp/x1/cat.png", "s3://bucket/cat.png")
+        >>> copy, source_id(copy)
+        ('/tmp/x1/cat.png', 's3://bucket/cat.png')
+    """
+
+    __slots__ = ("origin",)
+    origin: str
+
+    def __new__(cls, read: str, origin: str) -> Fetched:
+        """Make a text that remembers another one."""
+        made = super().__new__(cls, read)
+        made.origin = origin
+        return made
 
 
 @dataclass(frozen=True)
@@ -74,7 +102,9 @@ def find_source(video: str | Path) -> Source:
 
 
 def source_id(video: str | Path) -> str:
-    """Give the name under which a run notes its video: the whole path of what is on the disk, else as given."""
+    """Give the name under which a run notes what it reads: the whole path of what is on the disk, else as given."""
+    if isinstance(video, Fetched):
+        return video.origin
     try:
         source = find_source(video)
     except (MissingFileError, VideoError):

@@ -31,7 +31,7 @@ def note_display_size(path: Path, size: tuple[int, int]) -> None:
         title = _element(_NAME, PLACEHOLDER.encode())
         begin = head.index(title)
         place = begin + len(title)
-        while not head.startswith(_VIDEO, place):  # elements of the track between its title and its picture
+        while not head.startswith(_VIDEO, place):  # elements of the track between its title and its image
             identifier = 9 - head[place].bit_length()
             place += identifier + 1 + _short_size(head, place + identifier)
         end = place + 2 + _short_size(head, place + 1)

@@ -96,7 +96,7 @@ class MaskWriter:
             self.done = {entry.stem for entry in entries if entry.suffix == ".png" and _is_complete_png(entry)}
 
     def path(self, name: str) -> Path:
-        """Give the file of a frame's mask, whether it exists or not.
+        """Return the file of a frame's mask, whether it exists or not.
 
         Args:
             name: The frame's name.
@@ -119,7 +119,7 @@ class MaskWriter:
             The file that was written.
 
         Raises:
-            MaskError: If the mask holds no ids that can be written, or the name is no file name.
+            MaskError: If the mask holds no ids that can be written, or the name is not a file name.
         """
         path = self.path(name)
         write_mask(path, mask, self._palette)

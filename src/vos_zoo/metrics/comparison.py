@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from vos_zoo.configs import check_choice
 from vos_zoo.errors import ConfigError, EvaluationError
 from vos_zoo.metrics.protocols import ObjectScore
 from vos_zoo.metrics.report import EvaluationReport
@@ -73,7 +74,7 @@ def compare(
     Args:
         first: Report of one result.
         second: Report of the other, of the same protocol and objects.
-        measure: Mean J and F, J alone or F alone.
+        measure: ``"j_and_f"`` for the mean of J and F, ``"region"`` for J, ``"boundary"`` for F.
         confidence: Coverage of the interval, between 0 and 1.
         resamples: Number of bootstrap resamples.
         seed: Seed of the resampling; the same seed gives the same interval.
@@ -83,7 +84,7 @@ def compare(
 
     Raises:
         EvaluationError: If the protocols, the tolerances or the scored objects and frames differ.
-        ConfigError: If an option is out of its range.
+        ConfigError: If an option is out of its range, or ``measure`` is none of its choices.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3 (percentile interval).
 
@@ -99,6 +100,7 @@ def compare(
         >>> round(compare(exact, shifted, measure="region").difference, 3)
         0.095
     """
+    check_choice("measure", measure, Measure)
     if not 0 < confidence < 1 or resamples < 1:
         raise ConfigError(
             f"The interval has coverage {confidence!r} from {resamples!r} resamples. Expected a coverage between 0 and "

@@ -58,7 +58,7 @@ def evaluate(
 
     Where the official DAVIS program is narrower or stops, this function says or does the following. Objects that enter
     after the first frame, which DAVIS does not have and its program ignores, are scored from the frame after their
-    first (``late_objects=False`` ignores them). Gaps in the ids are no objects. Ids in the results that no annotation
+    first (``late_objects=False`` ignores them). Gaps in the ids are not objects. Ids in the results that no annotation
     has, at which it stops, are ignored and listed in ``extra_ids``. Where object and prediction are both absent,
     J = F = 1, as in DAVIS.
 

@@ -128,7 +128,7 @@ def read_meta(path: Path) -> dict[str, dict[int, ObjectPlan]]:
         content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise EvaluationError(
-            f"The meta file `{path}` is no JSON ({error}). Expected the `meta.json` of YouTube-VOS. Fetch it again."
+            f"The meta file `{path}` is not JSON ({error}). Expected the `meta.json` of YouTube-VOS. Fetch it again."
         ) from error
     videos = _entry(content, "videos", path, "the file")
     return {name: _plans(video, path, name) for name, video in videos.items()}

@@ -88,7 +88,7 @@ def region_similarity(prediction: MaskLike, annotation: MaskLike, *, void: MaskL
         J, 0 to 1.
 
     Raises:
-        ShapeError: If a mask is no (H, W) array or the shapes differ.
+        ShapeError: If a mask is not an (H, W) array or the shapes differ.
 
     Source: DAVIS 2016, section 5.1; DAVIS 2017 evaluation for the empty case and void pixels.
 
@@ -122,7 +122,7 @@ def boundary_accuracy(
         F, 0 to 1.
 
     Raises:
-        ShapeError: If a mask is no (H, W) array or the shapes differ.
+        ShapeError: If a mask is not an (H, W) array or the shapes differ.
         ConfigError: If the bound is negative, or a number of pixels that is not whole.
 
     Source: DAVIS 2016, section 5.1, with the disk-shaped tolerance and the boundary rule of the DAVIS 2017 evaluation.
@@ -165,7 +165,7 @@ def score_objects(
         One J, F and annotated area per object.
 
     Raises:
-        ShapeError: If a map is no (H, W) array or the shapes differ.
+        ShapeError: If a map is not an (H, W) array or the shapes differ.
         ConfigError: If the bound is negative, or a number of pixels that is not whole.
 
     Source: see :func:`region_similarity` and :func:`boundary_accuracy`.
@@ -244,7 +244,7 @@ def boundary_map(mask: MaskLike) -> BoolMask:
         Boundary, boolean, shape (H, W).
 
     Raises:
-        ShapeError: If the mask is no (H, W) array.
+        ShapeError: If the mask is not an (H, W) array.
 
     Source: the boundary rule of the DAVIS 2017 evaluation (after the Berkeley segmentation benchmark).
 

@@ -35,7 +35,7 @@ class Protocol:
         skips_last: Whether the last frame of a sequence is left out. The frame in which an object is given never
             counts, in any protocol.
         is_binary: Whether every id above 0 is the same object, with id 1.
-        void_id: Annotation value of pixels that count for nobody; None if there is none.
+        void_id: Annotation value of pixels that count for nobody, or None.
     """
 
     name: str
@@ -139,7 +139,7 @@ class SequenceScorer:
 
     For each annotated frame in order call :meth:`observe`, which says whether a prediction is needed, and, if so,
     :meth:`score`. An object enters with the first annotated frame that shows it (or that its plan names) and is scored
-    on the frames after that; ids of the prediction that are no object of the sequence are ignored.
+    on the frames after that; ids of the prediction that are not objects of the sequence are ignored.
 
     Args:
         sequence: Name of the sequence.
@@ -219,11 +219,11 @@ class SequenceScorer:
 
     @property
     def extra_ids(self) -> tuple[int, ...]:
-        """Ids in the predictions that are no object of the sequence, in rising order."""
+        """Ids in the predictions that are not objects of the sequence, in rising order."""
         return tuple(sorted(self._predicted_ids - self._tracks.keys()))
 
     def results(self, *, seen_categories: Collection[str] | None = None) -> tuple[ObjectScore, ...]:
-        """Give the scores of all objects so far, in rising order of their ids.
+        """Return the scores of all objects so far, in rising order of their ids.
 
         Args:
             seen_categories: Categories of the training set, which decide ``is_seen``; None leaves it open.

@@ -30,7 +30,7 @@ class SequenceScore:
         region: Mean J over its objects, 0 to 1; NaN when nothing is scored.
         boundary: Mean F over its objects, 0 to 1; NaN when nothing is scored.
         objects: Number of scored objects.
-        extra_ids: Ids in the results that are no object of the sequence; they were ignored.
+        extra_ids: Ids in the results that are not objects of the sequence; they were ignored.
     """
 
     name: str
@@ -205,7 +205,7 @@ class EvaluationReport:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EvaluationError(
-                f"`{path}` is no evaluation report ({error!r}). Expected a file that `to_json` wrote. "
+                f"`{path}` is not an evaluation report ({error!r}). Expected a file that `to_json` wrote. "
                 "Evaluate the results again."
             ) from error
 

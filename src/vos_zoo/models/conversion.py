@@ -49,14 +49,14 @@ def convert_file(kind: str, path: str | Path, out_dir: str | Path, *, accept_mis
         kind: The model that the file belongs to, one of :func:`convertible`.
         path: The authors' file.
         out_dir: Folder to write ``model.safetensors``, ``config.json`` and ``README.md`` into.
-        accept_missing: Accept a file without the modules that the paper's later stages add, and initialise them anew.
+        accept_missing: Accept a file without the modules that the paper's later stages add, and initialise them again.
             The result has to be trained before they mean anything.
 
     Returns:
         The folder.
 
     Raises:
-        UnknownModelError: If ``kind`` is no model with released weights.
+        UnknownModelError: If ``kind`` is not a model with released weights.
         MissingFileError: If the file does not exist.
         CheckpointError: If the file is not what it should be; the message names what it is.
         OutputExistsError: If the folder already holds a checkpoint.
@@ -117,7 +117,7 @@ def read_original(path: str | Path) -> dict[str, Tensor]:
     broken = [key for key, value in original.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise CheckpointError(
-            f"{path} has values that are no finite numbers in {_listed(broken)}. The file is damaged; fetch it again."
+            f"{path} has values that are not finite numbers in {_listed(broken)}. The file is damaged; fetch it again."
         )
     return original
 

@@ -20,7 +20,7 @@ __all__ = ["ObjectPrompts", "check_inside", "check_prompts", "describe_prompts"]
 
 @dataclass
 class ObjectPrompts:
-    """Everything that is said of one object on one frame.
+    """All prompts for one object on one frame.
 
     Attributes:
         object_id: The object.
@@ -158,7 +158,7 @@ def _check_known(object_id: int, known: list[int]) -> None:
 
 
 def _check_agreement(objects: list[ObjectPrompts], size: tuple[int, int]) -> None:
-    """Refuse pixels that are said to belong to an object and not to, or to two objects."""
+    """Refuse pixels that are both positive and negative for an object, or positive for two objects."""
     claimed: dict[tuple[int, int], int] = {}
     for of_object in objects:
         positive = {pixel for line in of_object.positive for pixel in line_pixels(line)}

@@ -122,7 +122,7 @@ class PromptedMasks:
         return () if self._beside is None else self._beside.paths
 
     def get(self, frame_name: str) -> Mask | None:
-        """Give the mask of a frame; None if it has none.
+        """Return the mask of a frame; None if it has none.
 
         Raises:
             MaskError: If it was given as a mask and is none.

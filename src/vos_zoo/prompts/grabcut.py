@@ -34,7 +34,7 @@ def segment_by_grabcut(
     Args:
         frame: RGB, shape (H, W, 3).
         prompts: Of one object, within the frame.
-        base: Mask to be corrected, shape (H, W), not empty; None if there is none.
+        base: Mask to be corrected, shape (H, W), not empty, or None.
 
     Returns:
         The window that was looked at, and 255 for pixels of the object in it, shape (window's height, width).

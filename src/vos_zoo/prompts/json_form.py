@@ -61,7 +61,7 @@ def prompts_from_json(data: Any, *, where: str = "prompts") -> dict[int, list[Pr
         Number of a frame -> its prompts, frames in ascending order.
 
     Raises:
-        PromptError: If it is no JSON of prompts; the message names the place inside it.
+        PromptError: If it is not JSON of prompts; the message names the place inside it.
 
     Example:
         >>> prompts_from_json('{"version": 1, "frames": {"0": [{"kind": "box", "object_id": 1, "left": 1, "top": 2,'
@@ -72,7 +72,7 @@ def prompts_from_json(data: Any, *, where: str = "prompts") -> dict[int, list[Pr
         try:
             data = parse_json(data)
         except ValueError as error:
-            raise PromptError(f"{where} is no JSON: {error}. Expected what `prompts_to_json` writes.") from error
+            raise PromptError(f"{where} is not JSON: {error}. Expected what `prompts_to_json` writes.") from error
     if not isinstance(data, Mapping) or not isinstance(data.get("frames"), Mapping):
         raise PromptError(
             f'{where} has no object \'frames\'. Expected {{"version": {VERSION}, "frames": {{"0": [...]}}}}.'
@@ -89,9 +89,9 @@ def prompts_from_json(data: Any, *, where: str = "prompts") -> dict[int, list[Pr
         place = f"{where}, frame {name!r}"
         # Exactly as they are written: "07" and "7" would be one frame twice.
         if not isinstance(name, str) or re.fullmatch(r"0|[1-9][0-9]{0,8}", name) is None:
-            raise PromptError(f'{place} is no frame. Expected its number from 0, written as text such as "30".')
+            raise PromptError(f'{place} is not a frame. Expected its number from 0, written as text such as "30".')
         if not isinstance(of_frame, (list, tuple)):
-            raise PromptError(f"{place} is no list of prompts. Expected a list.")
+            raise PromptError(f"{place} is not a list of prompts. Expected a list.")
         prompts[int(name)] = [
             _read_prompt(entry, f"{place}, prompt {number}") for number, entry in enumerate(of_frame, start=1)
         ]

@@ -45,23 +45,23 @@ def prompt_mask(
     method: Method = "auto",
     previous: NDArray[Any] | None = None,
 ) -> NDArray[np.int32]:
-    """Make a mask from boxes, polygons, points, scribbles and strokes of a brush.
+    """Make a mask from boxes, polygons, points, scribbles and brush strokes.
 
-    An object whose prompts are polygons alone gets exactly their pixels. A box or positive points are grown into a mask
-    by ``method``. Points and scribbles of an object that ``previous`` holds correct its mask there; so they do where
-    they stand beside polygons. A box or a polygon alone draws the object anew.
+    An object that is prompted only with polygons gets exactly their pixels. ``method`` turns a box or positive points
+    into a mask. Points and scribbles correct the mask of an object that is in ``previous`` or has polygons. A box or a
+    polygon alone redraws the object.
 
-    Where objects overlap, a pixel goes to the one that is surer of it, and to the smaller one between equals. Objects
-    of ``previous`` without a prompt keep their pixels, but for a connected part that a positive prompt of another
-    object lies in. Strokes of a brush are painted last, exactly, in their order; an eraser may take all of an object.
+    Where objects overlap, a pixel goes to the object with the higher probability; ties go to the smaller object.
+    Objects of ``previous`` without a prompt keep their pixels, except for a connected part that contains a positive
+    prompt of another object. Brush strokes are painted last, exactly, in their order; an eraser may remove an object.
 
     Args:
-        frame: RGB values 0-255, uint8, shape (H, W, 3); it is left as it is.
-        prompts: Prompts of this frame, any number for each object.
-        method: How masks are grown: ``network`` by the bundled prompt network, ``grabcut`` by colours alone, ``auto``
-            by the better of the two that is there; a path by the prompt network in that folder, as ``vos-zoo export``
-            writes it; or a prompt network, in eval mode.
-        previous: Object ids of a mask to be corrected, shape (H, W); it is left as it is.
+        frame: RGB values 0-255, uint8, shape (H, W, 3); not modified.
+        prompts: Prompts for this frame, any number per object.
+        method: How masks are made: ``network`` uses the bundled prompt network, ``grabcut`` only colours, ``auto`` the
+            network if it is available; or the path of a prompt network written by ``vos-zoo export``; or a prompt
+            network in eval mode.
+        previous: Object ids of a mask to be corrected, shape (H, W); not modified.
 
     Returns:
         Object ids, 0 background, shape (H, W).

@@ -87,7 +87,7 @@ class PromptNetwork(nn.Module):
         self.predict = nn.Conv2d(narrow, 1, 1)
 
     def forward(self, image: Tensor, maps: Tensor) -> Tensor:
-        """Give the logit of the object at every pixel.
+        """Return the logit of the object at every pixel.
 
         Args:
             image: ImageNet-normalised RGB, shape (B, 3, H, W), H and W multiples of 32.

@@ -68,7 +68,7 @@ def segment_by_network(
         network: The network, in eval mode.
         frame: RGB, shape (H, W, 3).
         prompts: Of one object, within the frame.
-        base: Mask to be corrected, shape (H, W), not empty; None if there is none.
+        base: Mask to be corrected, shape (H, W), not empty, or None.
 
     Returns:
         The window that was looked at, and how sure the network is of each of its pixels, 0-255, shape (window's
@@ -108,7 +108,7 @@ def _search(
 
 
 def _is_cut_off(inside: NDArray[np.bool_], window: Window, size: tuple[int, int]) -> bool:
-    """Tell whether an object reaches a side of the window beyond which the frame goes on."""
+    """Tell whether an object reaches a side of the window beyond which the frame continues."""
     ends = window.top + window.height < size[0], window.left + window.width < size[1]
     sides = (
         (window.top > 0, inside[0]),

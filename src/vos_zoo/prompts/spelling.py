@@ -140,8 +140,8 @@ def _pairs(body: str) -> list[tuple[float, float]]:
     words = [word.strip() for word in body.split(",")]
     wrong = next((word for word in words if _NUMBER.fullmatch(word) is None), None)
     if wrong is not None:
-        raise ValueError(f"{wrong!r} is no number.")
+        raise ValueError(f"{wrong!r} is not a number.")
     if len(words) % 2:
-        raise ValueError(f"{len(words)} numbers are no pairs of x and y.")
+        raise ValueError(f"{len(words)} numbers are not pairs of x and y.")
     numbers = [float(word) for word in words]
     return list(zip(numbers[::2], numbers[1::2], strict=True))

@@ -59,7 +59,7 @@ class LongVideoPoint:
 
 
 def bounce(frames: int, total: int) -> Iterator[int]:
-    """Give the frame that is shown at each time, to the end and back again and again.
+    """Return the frame that is shown at each time, to the end and back again and again.
 
     Args:
         frames: Frames of the original.
@@ -158,6 +158,8 @@ def _read(video: RootVideo) -> tuple[list[NDArray[np.uint8]], list[NDArray[Any]]
             "since all are scored. Choose another video with `--video`."
         )
     if len(reader) < 3:
-        raise DataError(f"The video {video.name!r} has {len(reader)} frames. Expected at least 3 to play to and fro.")
+        raise DataError(
+            f"The video {video.name!r} has {len(reader)} frames. Expected at least 3 to play it back and forth."
+        )
     masks = [folder.get(name) for name in reader.names]
     return [frame.image for frame in reader], [mask for mask in masks if mask is not None]

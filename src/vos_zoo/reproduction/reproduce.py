@@ -309,7 +309,9 @@ def _row_result(
         )
     notes = [stand_in(row, weight)]
     if row.is_retrained:
-        notes.append("the paper trains this row anew; here a weight of the full model runs in its setting")
+        notes.append(
+            "the paper retrains the model for this row; here a weight of the full model runs with the row's settings"
+        )
     return RowResult(
         row,
         "unscored" if report is None else "measured",

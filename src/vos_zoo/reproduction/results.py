@@ -43,7 +43,7 @@ class RowResult:
     masks: Path | None = None
 
     def value(self, measure: str) -> float | None:
-        """Our number; None if there is none."""
+        """Our number, or None."""
         return None if self.values is None else self.values.get(measure)
 
 

@@ -112,7 +112,7 @@ class PaperRow:
         requires: A training that no configuration shows, in words; such a row takes only weights that are named for it.
         proposals: Where the row's proposals come from, in words, if that is what it is about; such a row runs only with
             proposals that are named for it.
-        is_retrained: Whether the paper trained a row anew although its configuration differs in ``inference`` only.
+        is_retrained: Whether the paper retrained a row although its configuration differs in ``inference`` only.
         frames: Folder of the frames in a DAVIS root; results have the size of the masks in ``480p``.
         size: Short side at which the network sees them, in pixels; None means the model's own.
         training: Commands that train it, one after another, each as its words after ``lightning``.

@@ -44,7 +44,7 @@ class Assignment:
 
     Attributes:
         row: The row.
-        weight: The weight; None if there is none.
+        weight: The weight, or None.
         reason: Why there is none; empty otherwise.
     """
 
@@ -72,7 +72,7 @@ def assign_weights(rows: Sequence[PaperRow], given: Sequence[str]) -> tuple[Assi
 
     A weight that is named for rows (``first-only=PATH``, ``f0,b1=PATH``) is taken for them, whatever it was trained on.
     Other weights, and without any the bundled one of the row's model, are taken for all rows of their model whose
-    configuration they have, but for rows that need a training of their own.
+    configuration they have, except for rows that need a training of their own.
 
     Args:
         rows: Rows to run.

@@ -60,7 +60,7 @@ class Array:
         return tuple(part if isinstance(part, int) else _evaluate(part, sizes) for part in self.shape)
 
     def axis(self, word: str) -> int | None:
-        """Return the axis of a word such as ``objects``; None if there is none."""
+        """Return the axis of a word such as ``objects``, or None."""
         return self.shape.index(word) if word in self.shape else None
 
 
@@ -77,7 +77,7 @@ class GraphFile:
         file: Its name.
         num_bytes: Its size.
         sha256: Its checksum, hexadecimal.
-        inputs: What the graph takes, in order; empty for files that are no graph.
+        inputs: What the graph takes, in order; empty for files that are not graphs.
         outputs: What it gives, in order.
     """
 
@@ -198,7 +198,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     try:
         data = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path} is no JSON: {error}. Export the model again.") from error
+        raise ConfigError(f"{path} is not JSON: {error}. Export the model again.") from error
     version = data.get("format_version") if isinstance(data, dict) else None
     if version != FORMAT_VERSION:
         raise CheckpointError(

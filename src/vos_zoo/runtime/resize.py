@@ -25,7 +25,7 @@ def resize_frame(frame: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.
         size: (height, width) of the result.
 
     Returns:
-        What ``cv2.resize`` gives with ``INTER_AREA`` or ``INTER_CUBIC``, but for single grey levels.
+        What ``cv2.resize`` gives with ``INTER_AREA`` or ``INTER_CUBIC``, except for single grey levels.
     """
     if size[0] >= frame.shape[0]:
         kind: Kind = "cubic"

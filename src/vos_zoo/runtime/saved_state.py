@@ -79,7 +79,7 @@ def read_state(path: Path) -> tuple[SavedState, list[dict[str, NDArray[np.float3
 
     Raises:
         MissingFileError: If there is no such file.
-        CheckpointError: If it is no state, or was cut.
+        CheckpointError: If it is not a state, or was cut.
         ConfigError: If what it says of the session is damaged.
     """
     if not path.is_file():
@@ -89,7 +89,7 @@ def read_state(path: Path) -> tuple[SavedState, list[dict[str, NDArray[np.float3
             arrays = {name: content[name] for name in content}
         state = config_from_dict(SavedState, parse_json(str(arrays.pop(_ABOUT))), where=f"{path}: {_ABOUT}")
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise CheckpointError(f"`{path}` is no saved state, or was cut ({error}). Save the state again.") from error
+        raise CheckpointError(f"`{path}` is not a saved state, or was cut ({error}). Save the state again.") from error
     groups: list[dict[str, NDArray[np.float32]]] = [{} for _ in state.groups]
     for name, part in arrays.items():
         number, _, key = name.partition("/")

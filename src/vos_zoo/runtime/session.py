@@ -141,7 +141,7 @@ class GraphSession:
             The frame's mask. Annotated objects come back exactly as annotated.
 
         Raises:
-            VideoError: If the frame is no RGB image or has another size than the frames before.
+            VideoError: If the frame is not an RGB image or has another size than the frames before.
             MaskError: If the mask holds no integers or has another size than the frame, holds more objects than the
                 graphs take, or an absent object is not tracked or in the mask.
             OutOfMemoryError: If there is too little memory; the session stays usable.
@@ -203,14 +203,14 @@ class GraphSession:
         write_state(Path(path), state, [arrays for arrays, _ in saved])
 
     def load_state(self, path: str | Path) -> None:
-        """Go on where another session with the same graphs and size was saved; what this one knew is lost.
+        """Continue where another session with the same graphs and size was saved; the state of this one is lost.
 
         Args:
             path: What :meth:`save_state` wrote.
 
         Raises:
             MissingFileError: If there is no such file.
-            CheckpointError: If it is no saved state, was cut, or belongs to other graphs.
+            CheckpointError: If it is not a saved state, was cut, or belongs to other graphs.
             ShapeError: If the arrays have another size than this session's frames give.
         """
         state, arrays = read_state(Path(path))

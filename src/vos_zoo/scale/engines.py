@@ -48,7 +48,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def submit(self, job: Job) -> None:
-        """Give a job to a free worker; :meth:`room` says that there is one."""
+        """Return a job to a free worker; :meth:`room` says that there is one."""
 
     @abc.abstractmethod
     def wait(self, seconds: float) -> Sequence[Event]:

@@ -19,12 +19,12 @@ def _count(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number; write it like 120") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; write it like 120") from None
 
 
 def _direction(text: str) -> str:
     if text not in ("forward", "backward", "both"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no direction; write forward, backward or both")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a direction; write forward, backward or both")
     return text
 
 
@@ -85,7 +85,7 @@ def read_option(name: str, value: Any) -> Any:
 
 
 def digest_of(job: Job, settings: Mapping[str, Any]) -> str:
-    """Give a short name to all that the results of a job depend on.
+    """Return a short name to all that the results of a job depend on.
 
     Args:
         job: The job.

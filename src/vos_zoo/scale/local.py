@@ -35,7 +35,7 @@ class LocalEngine(Engine):
     """Processes that hold a model each.
 
     A process that dies is replaced, and its job reported as lost. On GPUs there is one process for each; on a CPU the
-    cores are shared out evenly.
+    cores are shared out evenly, unless ``OMP_NUM_THREADS`` says how many threads each takes.
 
     Args:
         run: What all videos share.
@@ -75,7 +75,7 @@ class LocalEngine(Engine):
         return bool(self._processes)
 
     def submit(self, job: Job) -> None:
-        """Give a job to a free worker."""
+        """Return a job to a free worker."""
         next(process for process in self._processes if process.is_free).give(job)
 
     def wait(self, seconds: float) -> Sequence[Event]:
@@ -103,9 +103,12 @@ class LocalEngine(Engine):
             visible = environment.get("CUDA_VISIBLE_DEVICES")
             names = visible.split(",") if visible else [str(number) for number in range(gpus)]
             environment["CUDA_VISIBLE_DEVICES"] = names[place % len(names)]
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-            environment.setdefault(name, str(self._threads))
-        settings = {"run": dataclasses.asdict(self._run), "device": device, "threads": self._threads}
+        threads = None
+        if "OMP_NUM_THREADS" not in environment:  # else the user has chosen, for MKL too
+            threads = self._threads
+            environment["OMP_NUM_THREADS"] = str(threads)
+            environment.setdefault("MKL_NUM_THREADS", str(threads))
+        settings = {"run": dataclasses.asdict(self._run), "device": device, "threads": threads}
         self._processes.append(_Process(place, self._command, settings, environment, self._events))
 
     def _handle(self, process: _Process, content: dict[str, Any] | None) -> list[Event]:

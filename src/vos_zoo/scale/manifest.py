@@ -91,7 +91,7 @@ class VideoList:
         return count
 
     def __iter__(self) -> Iterator[Job]:
-        """Give a job for every row.
+        """Return a job for every row.
 
         Raises:
             ManifestError: If a row is none; :meth:`check` finds all of them at once.
@@ -104,13 +104,13 @@ class VideoList:
             raise row
         if not isinstance(row, Mapping):
             raise ManifestError(
-                f"row {number} is no set of named values. Expected at least `video` and `masks` or `prompts`."
+                f"row {number} is not a set of named values. Expected at least `video` and `masks` or `prompts`."
             )
         given = {str(key): value for key, value in row.items() if value is not None and value != ""}
         unknown = sorted(given.keys() - set(_COLUMNS) - OPTIONS.keys())
         if unknown:
             known = ", ".join((*_COLUMNS, *OPTIONS))
-            raise ManifestError(f"row {number} has {unknown[0]!r}, which is no option of a row. Options: {known}.")
+            raise ManifestError(f"row {number} has {unknown[0]!r}, which is not an option of a row. Options: {known}.")
         for name in ("video", "masks", "prompts"):
             if name in given and not isinstance(given[name], str):
                 raise ManifestError(
@@ -200,7 +200,9 @@ def _videos_in(folder: Path) -> list[Path]:
 def _masks_of(video: Path, masks: Path | None) -> str:
     """Find the masks of a video by its name; the likeliest place where there are none, for messages."""
     name = video.name if video.is_dir() else video.stem
-    places = [masks] if masks is not None else [video.parent.parent / "masks", video.parent]
+    # A folder `masks` beside any other folder of videos may well hold the results of an earlier run.
+    beside = [video.parent.parent / "masks"] if video.parent.name == "videos" else []
+    places = [masks] if masks is not None else [*beside, video.parent]
     for place in places:
         if (place / f"{name}.png").is_file():
             return str(place / f"{name}.png")
@@ -220,7 +222,7 @@ def _read_csv(open_file: Any) -> Iterator[tuple[int, Any]]:
             except StopIteration:
                 return
             except (csv.Error, UnicodeDecodeError) as error:
-                yield number, ManifestError(f"row {number} cannot be read ({error}). Write the table anew, in UTF-8.")
+                yield number, ManifestError(f"row {number} cannot be read ({error}). Write the table again, in UTF-8.")
                 return
             if None in row:
                 row = ManifestError(f"row {number} has more values than the first line has names. Quote commas.")  # type: ignore[assignment]
@@ -237,7 +239,7 @@ def _read_json_lines(open_file: Any) -> Iterator[tuple[int, Any]]:
             try:
                 row: Any = parse_json(line)
             except ValueError as error:
-                row = ManifestError(f"row {number} is no JSON ({error}). Write one object a line.")
+                row = ManifestError(f"row {number} is not JSON ({error}). Write one object per line.")
             yield number, row
 
 
@@ -255,7 +257,7 @@ def _read_parquet(open_file: Any) -> Iterator[tuple[int, Any]]:
             batches = parquet.ParquetFile(file).iter_batches(batch_size=_BATCH)
             yield from enumerate(itertools.chain.from_iterable(batch.to_pylist() for batch in batches), start=1)
         except pyarrow.ArrowInvalid as error:
-            yield 0, ManifestError(f"it is no Parquet file that can be read ({error}). Write the table anew.")
+            yield 0, ManifestError(f"it is not a Parquet file that can be read ({error}). Write the table again.")
 
 
 _TABLES = {

@@ -53,7 +53,7 @@ class ManyProgress:
         failed: Videos that have failed.
         frames: Frames that this run has segmented.
         seconds: Seconds since it began.
-        seconds_left: Seconds left, by the lengths of the videos; 0 if nothing is known yet.
+        seconds_left: Seconds left, estimated from the lengths of the videos; 0 if nothing is known yet.
     """
 
     done: int
@@ -74,7 +74,7 @@ class ManyReport:
         finished: Videos that this run finished.
         found: Videos that were finished before.
         failures: What failed.
-        elsewhere: Names of videos that another run is at work on.
+        elsewhere: Names of videos that another run is working on.
         frames: Frames that this run segmented.
         seconds: How long it took.
     """
@@ -103,20 +103,20 @@ def segment_many(
     progress: Callable[[ManyProgress], None] | None = None,
     **options: Any,
 ) -> ManyReport:
-    """Segment many videos, each into a folder of its own.
+    """Segment many videos, each into its own folder.
 
-    Every worker holds the model once and takes one video at a time, the longest first. A video that fails is noted in
-    ``failures.jsonl`` and left out; finished ones are not done again, and a video that was stopped half-way goes on
-    behind its last mask. Several runs with the same settings may share ``out``.
+    Every worker holds the model once and takes one video at a time, the longest first. A video that fails is recorded
+    in ``failures.jsonl`` and skipped; finished videos are kept, and an interrupted one continues after its last mask.
+    Several runs with the same settings may share ``out``.
 
     Args:
         source: A table of videos, a folder of them or a pattern; see :func:`vos_zoo.scale.manifest.open_list`.
         out: Folder for the results, or the address of a store such as ``s3://bucket/masks``.
-        masks: Folder of the given masks, where ``source`` is no table.
+        masks: Folder of the given masks, where ``source`` is not a table.
         model: Name or folder of a model; all workers load it.
         engine: ``"local"`` for processes of this machine, ``"ray"`` for actors of a Ray cluster, or what makes an
             engine from the settings of the run.
-        workers: Number of workers; None means one for each GPU, or for every four cores.
+        workers: Number of workers; None means one per GPU or, on a CPU, one per four cores.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` for all GPUs, or one device such as ``"cuda:1"``.
         shard: (k, n) does the k-th of n parts of the list, k from 1; for job arrays.
         overwrite: Replace results that were made with other settings.
@@ -135,9 +135,17 @@ def segment_many(
         OutputExistsError: If ``out`` holds something else, or is where the videos are.
         StoreError: If a store cannot be reached.
         OSError: If no worker is left because all their disks are full.
+
+    Example:
+        >>> from vos_zoo.demo import demo_clip
+        >>> row = {"video": str(demo_clip().video), "masks": str(demo_clip().first_mask)}
+        >>> _ = Path("list.jsonl").write_text(json.dumps(row))
+        >>> report = segment_many("list.jsonl", out="many", workers=1, device="cpu", size=48, end=2)
+        >>> report.finished, report.frames, report.failures
+        (1, 2, ())
     """
     if shard is not None and not 1 <= shard[0] <= shard[1]:
-        raise ConfigError(f"The shard {shard[0]}/{shard[1]} is none. Expected K/N with K from 1 to N, such as 3/16.")
+        raise ConfigError(f"There is no shard {shard[0]}/{shard[1]}. Expected K/N with K from 1 to N, such as 3/16.")
     if workers is not None and workers < 1:
         raise ConfigError(f"{workers} workers were asked for. Expected at least 1.")
     videos = open_list(source, masks)
@@ -189,7 +197,7 @@ class JobQueue:
         self._window = window
 
     def take(self) -> Job | None:
-        """Take the longest job; None if there is none left."""
+        """Take the longest job, or None if none is left."""
         if len(self._heap) < self._window:
             for job in itertools.islice(self._jobs, self._window - len(self._heap)):
                 self.put(job)
@@ -218,7 +226,7 @@ class _Ledger:
         self._settings = run.of_results()
         self._scratch = None if isinstance(store, LocalStore) else tempfile.TemporaryDirectory(prefix="vos-zoo-")
         self._folder = store.root if isinstance(store, LocalStore) else Path(self._scratch.name)  # type: ignore[union-attr]
-        # Appending is no operation of a store, so that jobs of an array keep files of their own there.
+        # Appending is not an operation of a store, so that jobs of an array keep files of their own there.
         self._file = FAILURES_FILE if shard is None else f"failures-{shard[0]}-of-{shard[1]}.jsonl"
         self._sent = time.monotonic()
         self._earlier = set(read_failures(self._folder))
@@ -235,7 +243,7 @@ class _Ledger:
             self._scratch.cleanup()
 
     def open_jobs(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """Give the jobs that are not finished; those that are finished with other settings fail."""
+        """Return the jobs that are not finished; those that are finished with other settings fail."""
         finished = dict(name.rsplit(".", 1) for name in self._store.names(FINISHED_FOLDER) if "." in name)
         folders = set(self._store.names("")) if isinstance(self._store, LocalStore) else None
         for job in jobs:
@@ -361,7 +369,7 @@ class _Run:
         if outcome is None:
             attempts = self._attempts[job.name] = self._attempts.get(job.name, 0) + 1
             if attempts < _ATTEMPTS:
-                _logger.warning("%s: %s; another one goes on with it", job.name, event.text)
+                _logger.warning("%s: %s; another one continues it", job.name, event.text)
                 return job
             self._ledger.fail(job, "WorkerDied", f"{event.text}, and so did {attempts - 1} others before")
         elif outcome.kind == "finished":
@@ -414,7 +422,7 @@ def _note_settings(store: Store, run: RunSettings) -> None:
         if other is not None and not run.overwrite:
             raise OutputExistsError(
                 f"`{store.address}` holds {other} and no {RUN_FILE} of a run. Expected a new folder, or that of a run "
-                "to go on with. Choose another one, or add to it with overwrite=True (`--overwrite`)."
+                "to resume. Choose another one, or add to it with overwrite=True (`--overwrite`)."
             )
     else:
         _compare_settings(store, run, text)
@@ -430,7 +438,7 @@ def _compare_settings(store: Store, run: RunSettings, text: str) -> None:
         earlier, version = dict(content["settings"]), content["vos_zoo_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"`{store.address}/{RUN_FILE}` is damaged ({error!r}), so its run cannot go on. Choose another folder."
+            f"`{store.address}/{RUN_FILE}` is damaged ({error!r}), so its run cannot be resumed. Choose another folder."
         ) from error
     if version != __version__:
         _logger.warning(
@@ -442,6 +450,6 @@ def _compare_settings(store: Store, run: RunSettings, text: str) -> None:
     if changed and not run.overwrite:
         differences = "; ".join(f"{name} {earlier.get(name)!r}, now {settings.get(name)!r}" for name in changed)
         raise ConfigError(
-            f"The run in `{store.address}` had other settings: {differences}. Go on with the same ones, choose another "
-            "folder, or replace its results with overwrite=True (`--overwrite`)."
+            f"The run in `{store.address}` had other settings: {differences}. Continue with the same ones, choose "
+            "another folder, or replace its results with overwrite=True (`--overwrite`)."
         )

@@ -25,7 +25,7 @@ __all__ = ["RayEngine"]
 _CORES_PER_WORKER = 4
 _GRACE = 30.0  # seconds for the current frame of a worker that is to end
 _STARTS = 3  # workers in a row that die before they begin, until the run gives up
-_PATIENCE = 30.0  # seconds without a place for a worker until that is said
+_PATIENCE = 30.0  # seconds without room for a worker until a message says so
 _ASK_EVERY = 2.0  # seconds between two questions about frames
 _logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class RayEngine(Engine):
         return bool(self._slots)
 
     def submit(self, job: Job) -> None:
-        """Give a job to a free actor."""
+        """Return a job to a free actor."""
         slot = next(slot for slot in self._slots if slot.is_ready and slot.job is None)
         slot.job = job
         slot.pending = slot.actor.run.remote(job)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import abc
 import contextlib
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from vos_zoo.errors import MissingExtraError, MissingFileError, StoreError
 from vos_zoo.files import atomic_path, local_path
+from vos_zoo.media.source import Fetched
+from vos_zoo.run_file import RUN_FILE
+from vos_zoo.scale.mirror import Mirror
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
 
 __all__ = ["LocalStore", "RemoteStore", "Store", "fetch", "is_remote", "open_store"]
@@ -54,11 +57,17 @@ class Store(abc.ABC):
         """Remove a file, if it is there."""
 
     @abc.abstractmethod
-    def take(self, folder: Path, name: str) -> None:
-        """Move what a folder on the disk holds into the store, its files before what says that they are whole."""
+    def folder(self, name: str, scratch: Path, *, brings: bool) -> contextlib.AbstractContextManager[Path]:
+        """Give a folder on the disk in which one video's results are made, and which goes on where it was left.
+
+        Args:
+            name: The folder.
+            scratch: Where to make it, if it cannot be made in its place.
+            brings: Whether to begin with what the store holds of it.
+        """
 
     def read_text(self, name: str) -> str | None:
-        """Read a small file; None if there is none."""
+        """Read a small file, or None."""
         try:
             with self.open(name, "r") as file:
                 return str(file.read())
@@ -101,10 +110,10 @@ class LocalStore(Store):
         """Remove a file."""
         (self.root / name).unlink(missing_ok=True)
 
-    def take(self, folder: Path, name: str) -> None:
-        """Nothing to do for a folder that was made in its place."""
-        if folder != self.root / name:
-            shutil.move(folder, self.root / name)
+    @contextlib.contextmanager
+    def folder(self, name: str, scratch: Path, *, brings: bool) -> Iterator[Path]:
+        """Give the folder itself."""
+        yield self.root / name
 
 
 class RemoteStore(Store):
@@ -127,7 +136,7 @@ class RemoteStore(Store):
         place = f"{self._root}/{name}"
         with _reached(self.address):
             try:
-                # Bytes ahead of what is asked for, so that a long list is no request a row.
+                # Bytes ahead of what is asked for, so that a long list does not need one request per row.
                 options = {} if "b" in mode else {"encoding": "utf-8", "newline": _newline(mode)}
                 opened: IO[Any] = self._files.open(place, mode, **options)
                 return opened
@@ -155,13 +164,27 @@ class RemoteStore(Store):
         with _reached(self.address), contextlib.suppress(FileNotFoundError):
             self._files.rm_file(f"{self._root}/{name}")
 
-    def take(self, folder: Path, name: str) -> None:
-        """Send the files of a folder and remove it."""
-        files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith(".")]
-        targets = [f"{self._root}/{name}/{file.relative_to(folder).as_posix()}" for file in files]
+    @contextlib.contextmanager
+    def folder(self, name: str, scratch: Path, *, brings: bool) -> Iterator[Path]:
+        """Give a copy in the scratch folder; what is written there is sent along the way, and the rest at the end."""
+        copy = scratch / name
+        copy.mkdir(parents=True)
+        if brings and self.read_text(f"{name}/{RUN_FILE}") is not None:
+            self.bring(name, copy)
+        with Mirror(self, name, copy):
+            yield copy
+
+    def bring(self, name: str, folder: Path) -> None:
+        """Copy what a folder holds to the disk."""
         with _reached(self.address):
-            self._files.put([str(file) for file in files], targets)
-        shutil.rmtree(folder)
+            self._files.invalidate_cache(f"{self._root}/{name}")
+            self._files.get(f"{self._root}/{name}/", f"{folder}/", recursive=True)
+
+    def send(self, files: Mapping[str, Path]) -> None:
+        """Send files, several at a time, to their names in the store."""
+        if files:
+            with _reached(self.address):
+                self._files.put([str(file) for file in files.values()], [f"{self._root}/{name}" for name in files])
 
 
 def is_remote(place: str | Path) -> bool:
@@ -182,7 +205,7 @@ def open_store(place: str | Path) -> Store:
     return RemoteStore(text) if is_remote(text) else LocalStore(local_path(text))
 
 
-def fetch(place: str, folder: Path) -> str:
+def fetch(place: str, folder: Path, *, is_repeatable: bool = False) -> str:
     """Give a video or masks in a form that readers open: a path, or an address that FFmpeg reads by range.
 
     Stores that sign addresses, as S3 and Google's do, serve videos by range; what else lies in a store is copied.
@@ -190,10 +213,14 @@ def fetch(place: str, folder: Path) -> str:
     Args:
         place: Path or address.
         folder: Where to copy what has to be copied; it is the caller's to remove.
+        is_repeatable: Whether frames are read more than once, or backwards; an address gives them once.
 
     Raises:
         MissingFileError: If there is nothing at an address.
         StoreError: If the store cannot be reached.
+
+    Returns:
+        What to read. Where it stands for an address, it remembers it.
     """
     if not is_remote(place) or _BY_FFMPEG.match(place):
         return place
@@ -206,13 +233,14 @@ def fetch(place: str, folder: Path) -> str:
         target = folder / path.rstrip("/").rpartition("/")[2]
         if files.isdir(path):
             files.get(path.rstrip("/") + "/", f"{target}/", recursive=True)
-            return str(target)
-        if target.suffix.lower() not in (".png", ".json"):  # masks and prompts are small, and read as files
+            return Fetched(str(target), place)
+        # Masks and prompts are small, and read as files.
+        if not is_repeatable and target.suffix.lower() not in (".png", ".json"):
             with contextlib.suppress(NotImplementedError, AttributeError):
-                return str(files.sign(path, expiration=_SIGNED_FOR))
+                return Fetched(files.sign(path, expiration=_SIGNED_FOR), place)
         target.parent.mkdir(parents=True, exist_ok=True)
         files.get_file(path, str(target))
-    return str(target)
+    return Fetched(str(target), place)
 
 
 def _file_system(address: str) -> tuple[Any, str]:

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from vos_zoo.errors import OutputInUseError, VosZooError
-from vos_zoo.files import atomic_path, is_full, parse_json
-from vos_zoo.run_file import RUN_FILE
+from vos_zoo.files import is_full, parse_json
 from vos_zoo.scale.jobs import Job, digest_of
-from vos_zoo.scale.stores import LocalStore, fetch, is_remote, open_store
+from vos_zoo.scale.stores import fetch, open_store
 from vos_zoo.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from vos_zoo.media.given_masks import MaskSource
     from vos_zoo.prompts.given import Prompts
@@ -70,7 +69,7 @@ class Outcome:
         error: Class of the error; empty if there is none.
         message: What was found, what was expected, what to do.
         record: What was made, as JSON data.
-        is_worker_sound: Whether the worker may go on; after an unforeseen error a fresh one is the safer choice.
+        is_worker_sound: Whether the worker may continue; after an unforeseen error a fresh one is the safer choice.
     """
 
     kind: str
@@ -110,14 +109,23 @@ class Worker:
         import torch
 
         from vos_zoo.devices import find_device
+        from vos_zoo.inference.arithmetic import check_precision, half_type
+        from vos_zoo.inference.optimize import optimize_network
+        from vos_zoo.inference.precision_choice import choose_precision
         from vos_zoo.weights import load_network
 
         if threads is not None:
             torch.set_num_threads(threads)
         self._run = run
         self._device = find_device(device)
-        self._network = load_network(run.model).to(self._device)
+        precision = check_precision(run.options.get("precision", "fp32"))
+        network = load_network(run.model).to(self._device)
+        if precision == "auto":  # sessions find the same choice, in the cache
+            precision = choose_precision(network, self._device, network.default_policy())
+        # Rearranged once, for all videos.
+        self._network = optimize_network(network, self._device, winograd=half_type(precision) is None)
         self._store = open_store(run.out)
+        self._named: dict[str, str] = {}  # what the user calls the copies that the current job reads and writes
 
     def describe(self) -> Mapping[str, Any]:
         """Say who this is."""
@@ -133,6 +141,7 @@ class Worker:
     def run(self, job: Job, progress: Callable[[int, int], None]) -> Outcome:
         """Segment one video and put its results where they belong."""
         marker = f"{FINISHED_FOLDER}/{marker_name(job, self._run)}"
+        self._named = {}
         try:
             noted = self._store.read_text(marker)
             if noted is not None:  # another run has finished it meanwhile
@@ -142,48 +151,55 @@ class Worker:
         except StoppedError:
             return Outcome("stopped")
         except OutputInUseError as error:
-            return Outcome("busy", type(error).__name__, str(error))
+            return Outcome("busy", type(error).__name__, self._message(error))
         except OSError as error:
             if is_full(error):
                 return Outcome("full", type(error).__name__, _full_message(error), is_worker_sound=False)
-            return Outcome("failed", type(error).__name__, str(error))
+            return Outcome("failed", type(error).__name__, self._message(error))
         except VosZooError as error:
-            return Outcome("failed", type(error).__name__, str(error))
+            return Outcome("failed", type(error).__name__, self._message(error))
         except Exception as error:  # whatever a library makes of a damaged file: the others must not suffer
             _logger.debug("Unforeseen, at %s", job.video, exc_info=True)
             message = (
-                f"unforeseen {type(error).__name__}: {error}. `vos-zoo segment --debug` with this video shows where."
+                f"unforeseen {type(error).__name__}: {self._message(error)}. `vos-zoo segment --debug` with this video "
+                "shows where."
             )
             return Outcome("failed", type(error).__name__, message, is_worker_sound=False)
         return Outcome("finished", record=record)
+
+    def _message(self, error: Exception) -> str:
+        """Say what is wrong with the user's own names: nobody knows temporary copies and signed addresses."""
+        message = str(error)
+        for read, origin in self._named.items():
+            message = message.replace(read, origin) if read else message
+        return message
 
     def _segment(self, job: Job, progress: Callable[[int, int], None]) -> dict[str, Any]:
         from vos_zoo.segmentation.video import segment_video
 
         begin = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="vos-zoo-") as scratch:
-            video = fetch(job.video, Path(scratch) / "video")
-            masks = fetch(job.masks, Path(scratch) / "masks") if job.masks else ""
-            place = self._store.root if isinstance(self._store, LocalStore) else Path(scratch) / "results"
-            folder = place / job.name
-            names = (
-                {video: job.video, str(Path(masks).resolve()): job.masks}
-                if is_remote(job.video) or is_remote(job.masks)
-                else {}
-            )
-            with _inputs_named(folder / RUN_FILE, names):
+        with tempfile.TemporaryDirectory(prefix="vos-zoo-") as place:
+            scratch = Path(place)
+            options = _as_arguments({**self._run.options, **job.options})
+            is_repeatable = bool(job.prompts) or options.get("direction", "forward") != "forward"
+            video = fetch(job.video, scratch / "video", is_repeatable=is_repeatable)
+            masks = fetch(job.masks, scratch / "masks") if job.masks else ""
+            prompts = fetch(job.prompts, scratch / "prompts") if job.prompts else ""
+            self._named = {video: job.video, masks: job.masks, prompts: job.prompts}
+            brings = not self._run.overwrite
+            with self._store.folder(job.name, scratch / "results", brings=brings) as folder:
+                self._named[str(folder)] = f"{self._store.address}/{job.name}"
                 report = segment_video(
                     video,
-                    _given(masks, fetch(job.prompts, Path(scratch) / "prompts") if job.prompts else ""),
+                    _given(masks, prompts),
                     out=folder,
                     model=self._network,
                     device=self._device,
                     progress=progress,
                     resume=not self._run.overwrite,
                     overwrite=self._run.overwrite,
-                    **_as_arguments({**self._run.options, **job.options}),
+                    **options,
                 )
-            self._store.take(folder, job.name)
         return {
             "row": job.row,
             "name": job.name,
@@ -311,32 +327,6 @@ def _read_jobs(stream: IO[bytes], jobs: queue.SimpleQueue[Job | None], stop: thr
 
 def _full_message(error: OSError) -> str:
     return f"no space is left on the disk of {platform.node()} (at {error.filename or 'a temporary file'})"
-
-
-@contextlib.contextmanager
-def _inputs_named(run_file: Path, names: Mapping[str, str]) -> Iterator[None]:
-    """Let a run file show the addresses of its inputs, not the copies and signed addresses that they are read by.
-
-    Args:
-        run_file: The file, which may not exist yet.
-        names: The address of each input by how it is read.
-    """
-    _replace_inputs(run_file, {address: read for read, address in names.items()})
-    try:
-        yield
-    finally:
-        _replace_inputs(run_file, names)
-
-
-def _replace_inputs(run_file: Path, names: Mapping[str, str]) -> None:
-    if not names or not run_file.is_file():
-        return
-    content = parse_json(run_file.read_text(encoding="utf-8"))
-    settings = content["settings"]
-    for part in ("video", "masks"):
-        settings[part] = names.get(settings[part], settings[part])
-    with atomic_path(run_file) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _make(settings: Mapping[str, Any]) -> Worker:

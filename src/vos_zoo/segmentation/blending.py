@@ -53,14 +53,14 @@ class KeptPass:
             partial.write_bytes(head + b"\n" + zlib.compress(planes.tobytes(), _FAST))
 
     def read(self, name: str) -> tuple[tuple[int, ...], Tensor]:
-        """Give the objects of a frame and their probabilities, float32 (O, h, w) on the CPU."""
+        """Return the objects of a frame and their probabilities, float32 (O, h, w) on the CPU."""
         head, packed = self._path(name).read_bytes().split(b"\n", 1)
         entry = parse_json(head)
         planes = np.frombuffer(bytearray(zlib.decompress(packed)), np.uint8).reshape(entry["shape"])
         return tuple(entry["ids"]), torch.from_numpy(planes).float() / 255
 
     def mask(self, name: str, size: tuple[int, int]) -> Mask:
-        """Give the mask (H, W) that the kept probabilities of a frame make."""
+        """Return the mask (H, W) that the kept probabilities of a frame make."""
         ids, planes = self.read(name)
         return label_pixels(torch.cat([1 - planes.sum(dim=0, keepdim=True), planes]), ids, size)
 

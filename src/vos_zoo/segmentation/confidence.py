@@ -98,7 +98,7 @@ def flag_all(rows: Iterable[ObjectRow]) -> list[ObjectRow]:
 class ObjectTable:
     """The file ``objects.csv`` of a run: a row for every object in every frame, at once on the disk.
 
-    Rows are added at the end while the run goes on; when the block ends, by an error too, the table is sorted and the
+    Rows are appended while the run continues; when the block ends, also by an error, the table is sorted and the
     column ``is_lost`` is filled in. Of a run that was killed, the last row of a frame and object counts.
 
     Args:
@@ -151,7 +151,7 @@ class ObjectTable:
 
 
 def read_objects(path: Path) -> list[ObjectRow]:
-    """Read a table of objects, with ``is_lost`` found anew.
+    """Read a table of objects, and compute ``is_lost`` again.
 
     Args:
         path: The file ``objects.csv``.

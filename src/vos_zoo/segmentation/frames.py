@@ -55,7 +55,7 @@ def segment_frames(
     mask_reading: MaskReading | None = None,
     memory_budget: int | None = None,
 ) -> Iterator[FrameResult]:
-    """Segment objects through a video and give the result of every frame, one at a time; no file is written.
+    """Segment objects through a video and yield the result of every frame; no file is written.
 
     Args:
         frames: A video file, a folder of frames, an address or the number of a camera; an open reader of
@@ -74,26 +74,26 @@ def segment_frames(
         precision: ``"fp32"``, ``"tf32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for the fastest.
         start: First frame, counted from 0.
         end: Frame to stop before.
-        every: Take every n-th frame only.
+        every: Use only every n-th frame.
         levels: Which values of files of more than 8 bits per colour become 0 and 255.
         color: Order of the colours of arrays and tensors: "rgb", or "bgr" as OpenCV reads them.
         resize_mask: Resample masks of another size than their frame instead of refusing them.
-        void: The value of mask pixels without an opinion.
-        mask_reading: What decides where given masks can be read in two ways; an error names both then.
-        memory_budget: Most bytes that the network's memory may take on the device.
+        void: The value of mask pixels that mean "no opinion".
+        mask_reading: Options for masks that can be read in two ways; without them an error names both ways.
+        memory_budget: Maximum number of bytes of the network's memory on the device.
 
     Returns:
-        An iterator of results, each as soon as it is final: forward in the order of the frames, backward from the last
-        one to the first, and for both first the frames before the first mask, backwards, then all others in their
-        order. ``index`` and ``name`` say which frame a result belongs to.
+        An iterator of results, each as soon as it is final: "forward" in frame order, "backward" from the last frame to
+        the first, and with "both" first the frames before the first mask, in reverse order, then all others in frame
+        order. ``index`` and ``name`` identify the frame of a result.
 
-        Forward, one frame is in memory at a time. Backward, up to 32 frames or 256 MiB of them, whichever is less (at
-        least 4), if they come from a video file. For both, soft masks of the frames between the first and the last mask
-        wait in a temporary folder, packed.
+        A forward pass holds one frame in memory at a time, a backward pass up to 32 frames or 256 MiB of a video file,
+        whichever is less (at least 4). With "both", compressed soft masks of the frames between the first and the last
+        mask are kept in a temporary folder.
 
     Raises:
-        VosZooError: As :func:`vos_zoo.segment_video` says for what it reads, before the first frame; later, only what
-            is wrong with a later frame or mask.
+        VosZooError: As for :func:`vos_zoo.segment_video`, before the first frame; afterwards, only errors of a
+            later frame or mask.
 
     Example:
         >>> import numpy as np

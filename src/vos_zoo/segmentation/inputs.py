@@ -11,7 +11,7 @@ from vos_zoo.media.absences import name_absences
 from vos_zoo.media.annotations import Annotations
 from vos_zoo.media.frame_names import FrameNames
 from vos_zoo.media.in_memory import open_frames
-from vos_zoo.media.source import source_id
+from vos_zoo.media.source import Fetched, source_id
 from vos_zoo.prompts.given import open_given
 from vos_zoo.segmentation.passes import check_direction
 
@@ -101,7 +101,9 @@ def open_inputs(
     annotations = Annotations(given, reader.size, resize_mask, named)
     annotations.check_first()
     video_id = source_id(os.fspath(video) if isinstance(video, (str, os.PathLike)) else reader.path)
-    masks_id = (
-        str(local_path(os.fspath(masks)).resolve()) if isinstance(masks, (str, os.PathLike)) else _MASKS_IN_MEMORY
-    )
+    masks_id = _MASKS_IN_MEMORY
+    if isinstance(masks, Fetched):
+        masks_id = masks.origin
+    elif isinstance(masks, (str, os.PathLike)):
+        masks_id = str(local_path(os.fspath(masks)).resolve())
     return Inputs(reader, annotations, video_id, masks_id, (video_id, *given.paths))

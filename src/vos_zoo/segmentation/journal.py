@@ -49,7 +49,7 @@ class Journal:
     Args:
         folder: Folder of the masks.
         settings: What the masks depend on, as JSON data.
-        overlay: The run's overlay video, which may be replaced when the run is resumed; None if there is none.
+        overlay: The run's overlay video, which may be replaced when the run is resumed, or None.
 
     Attributes:
         finished: Steps that are noted as finished, counted from the first.
@@ -94,7 +94,7 @@ class Journal:
         note = self._read(run_file, self._settings)
         if note.pending:
             raise ConfigError(
-                f"A redo in {self._folder} was not finished. Go on with redo=True (`--redo`), or start again with "
+                f"A redo in {self._folder} was not finished. Continue with redo=True (`--redo`), or start again with "
                 "overwrite=True (`--overwrite`)."
             )
         if note.given is not None:
@@ -255,7 +255,7 @@ class _Note:
     is_complete: bool = False
 
     def unfinished(self) -> Iterator[range]:
-        """Give the frames that have no final mask yet, of a run that was stopped."""
+        """Return the frames that have no final mask yet, of a run that was stopped."""
         if self.is_complete:
             return
         passes = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
@@ -17,13 +17,15 @@ from vos_zoo.media.read_ahead import read_ahead
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from vos_zoo.inference.result import FrameResult
+    from vos_zoo.inference.result import FrameResult, PendingResult
     from vos_zoo.inference.session import VideoSession
     from vos_zoo.media.annotations import Annotations
     from vos_zoo.media.frames import VideoFrame, VideoReader
     from vos_zoo.media.mask_decoding import Mask
 
 __all__ = ["Direction", "Pass", "check_direction", "nearest", "plan_passes", "run_pass"]
+
+ItemT = TypeVar("ItemT")
 
 Direction = Literal["forward", "backward", "both"]
 """From the annotated frames to the end of the video, to its beginning, or to both."""
@@ -52,7 +54,7 @@ class Pass:
         return self.positions[self.known :]
 
     def resumed(self, finished: int) -> Pass:
-        """Give the pass that goes on after so many of its frames have been segmented."""
+        """Return the pass that continues after this many of its frames have been segmented."""
         return replace(self, known=self.known + finished)
 
 
@@ -129,8 +131,12 @@ def run_pass(
     *,
     known_mask: Callable[[str], Mask | None] = lambda name: None,
     watch: Callable[[str], None] = lambda name: None,
+    may_lag: bool = True,
 ) -> Iterator[tuple[VideoFrame, FrameResult | None]]:
     """Run a session along a pass.
+
+    A session that works ahead is given the next frame before the result of the last one is fetched, if the frames are
+    there whatever becomes of the results: those of files, but not of cameras, streams and generators.
 
     Args:
         one: The pass.
@@ -139,10 +145,41 @@ def run_pass(
         session: A session that has seen nothing.
         known_mask: Gives the finished mask of a frame, by its name.
         watch: Called with the name of every frame before the session sees it, from the first object on.
+        may_lag: Whether the session may be one frame ahead of what is yielded; not if it is asked for views.
 
     Yields:
         Every frame of the pass with its result; None for frames whose masks are known.
     """
+    lags = may_lag and session.works_ahead and reader.is_repeatable
+    steps = _steps(one, reader, annotations, session, known_mask=known_mask, watch=watch)
+    for frame, pending in _lagging(steps) if lags else steps:
+        yield frame, None if pending is None else replace(pending.result(), index=frame.index, name=frame.name)
+
+
+def _lagging(steps: Iterator[ItemT]) -> Iterator[ItemT]:
+    """Give every item once the next one is under way; an error of the next one comes after it."""
+    held: list[ItemT] = []
+    try:
+        for step in steps:
+            held.append(step)
+            if len(held) > 1:
+                yield held.pop(0)
+    except Exception:
+        yield from held
+        raise
+    yield from held
+
+
+def _steps(
+    one: Pass,
+    reader: VideoReader,
+    annotations: Annotations,
+    session: VideoSession,
+    *,
+    known_mask: Callable[[str], Mask | None],
+    watch: Callable[[str], None],
+) -> Iterator[tuple[VideoFrame, PendingResult | None]]:
+    """Yield every frame of the pass with what waits for its result; None for frames whose masks are known."""
     numbers = {position: number for number, position in enumerate(one.positions)} if one.known else {}
     next_name = reader.names[one.segmented[0]] if one.segmented else ""
     has_objects = False
@@ -152,7 +189,7 @@ def run_pass(
         number = numbers.get(reader.position(frame), one.known)
         given, absent = annotations.get(frame.name), annotations.absences.get(frame.name, frozenset())
         if number < one.known:
-            # The memory is built anew from what the user gave and, to start from where it goes on, from the last
+            # The memory is rebuilt from what the user gave and, for the place where the run continues, from the last
             # finished mask.
             if number == one.known - 1 and given is None:
                 given = _without(known_mask(frame.name), annotations.ids(next_name))
@@ -163,8 +200,8 @@ def run_pass(
             has_objects = True
             watch(frame.name)
         tracked = [object_id for object_id in absent if object_id in session.object_ids]
-        result = session.step(frame.image, given, absent=tracked)
-        yield frame, None if number < one.known else replace(result, index=frame.index, name=frame.name)
+        pending = session.submit(frame.image, given, absent=tracked)
+        yield frame, None if number < one.known else pending
 
 
 def _without(mask: Mask | None, ids: frozenset[int]) -> Mask | None:
@@ -176,7 +213,7 @@ def _without(mask: Mask | None, ids: frozenset[int]) -> Mask | None:
 
 
 def nearest(annotated: Sequence[int], position: int) -> tuple[int | None, int | None]:
-    """Give the last position up to another one, and the first from it on, of a rising sequence."""
+    """Return the last position up to another one, and the first from it on, of a rising sequence."""
     place = bisect.bisect_right(annotated, position)
     before = annotated[place - 1] if place else None
     place = bisect.bisect_left(annotated, position)

@@ -42,7 +42,7 @@ class Outputs:
         folder: Folder of the masks.
         overlay: The overlay video; None if none is asked for.
         views: Folder of a view's images; None if none is asked for.
-        resume: Whether an earlier run in the folder goes on.
+        resume: Whether to continue an earlier run in the folder.
         redo: Whether frames of a finished run are segmented again.
         overwrite: Whether results of an earlier run are replaced.
         saves_probabilities: Whether the probabilities of objects are written beside the masks.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vos_zoo.configs import config_from_dict, config_to_dict
+from vos_zoo.configs import check_choices, config_from_dict, config_to_dict
 from vos_zoo.demo import demo_clip
 from vos_zoo.errors import ConfigError, MissingFileError, VideoError
 from vos_zoo.files import atomic_path, local_path, parse_json
@@ -83,13 +83,16 @@ class ProjectSettings:
     size: int | Literal["native"] | None = "native"
     precision: Literal["fp32", "tf32", "bf16", "fp16", "auto"] = "fp32"
 
+    def __post_init__(self) -> None:
+        check_choices(self)
+
 
 @dataclass(frozen=True)
 class ProjectRun:
     """One run: prompts that are new since the run before, and the tracking that they lead to.
 
     Attributes:
-        settings: How it tracks. A run with those of the run before corrects it, another one starts anew.
+        settings: How it tracks. A run with the settings of the previous one corrects it; otherwise it starts over.
         prompts: New prompts, as :func:`vos_zoo.prompts.prompts_to_json` writes them.
         steps: After how many frames it was stopped, each frame of each direction counted once; None if it was not.
     """
@@ -151,7 +154,7 @@ def read_project(path: str | Path) -> Project:
 
     Raises:
         MissingFileError: If there is no such file.
-        ConfigError: If it is no project; the message names the place inside it.
+        ConfigError: If it is not a project; the message names the place inside it.
         PromptError: If its prompts are none.
     """
     path = local_path(path)
@@ -160,7 +163,7 @@ def read_project(path: str | Path) -> Project:
     try:
         content = parse_json(path.read_bytes())
     except ValueError as error:
-        raise ConfigError(f"`{path}` is no JSON: {error}. Expected a project file.") from error
+        raise ConfigError(f"`{path}` is not JSON: {error}. Expected a project file.") from error
     version = content.pop("version", None) if isinstance(content, dict) else None
     if type(version) is not int or version != VERSION:
         newer = " Update vos_zoo." if type(version) is int and version > VERSION else ""

@@ -82,7 +82,7 @@ def retracked_frames(
 
 
 def _followed(shown: Sequence[int], total: int, direction: Direction) -> range:
-    """Give the frames in which an object is followed, by the positions of the masks that show it."""
+    """Return the frames in which an object is followed, by the positions of the masks that show it."""
     if direction == "forward":
         return range(min(shown, default=total), total)
     return range(max(shown, default=-1) + 1 if direction == "backward" else total if shown else 0)

@@ -96,7 +96,7 @@ class ProjectReplay:
         return tuple(sorted({object_id for mask in self._given.values() for object_id in mask_ids(mask)}))
 
     def finished(self) -> Iterator[int]:
-        """Give the numbers of the frames that have a mask, rising."""
+        """Return the numbers of the frames that have a mask, rising."""
         for frame, name in enumerate(self.reader.all_names):
             if self._settings is not None and (self.folder / f"{name}.png").is_file():
                 yield frame
@@ -107,7 +107,7 @@ class ProjectReplay:
         return sorted(self._edited)
 
     def mask(self, frame: int) -> NDArray[np.int32] | None:
-        """Give the mask that the runs so far have left of a frame, shape (H, W); None if there is none.
+        """Return the mask that the runs so far have left of a frame, shape (H, W), or None.
 
         Args:
             frame: Number of the frame, from 0.
@@ -122,7 +122,7 @@ class ProjectReplay:
 
         Args:
             frame: Number of the frame, from 0.
-            prompts: New prompts of this frame. A box draws its object anew, also beside points.
+            prompts: New prompts of this frame. A box redraws its object, also together with points.
             image: The frame, RGB, uint8, (H, W, 3); None reads it from the video.
 
         Returns:
@@ -210,7 +210,7 @@ class ProjectReplay:
         return None
 
     def _base(self, frame: int) -> NDArray[np.int32]:
-        """Give the mask that new prompts of a frame are drawn into."""
+        """Return the mask that new prompts of a frame are drawn into."""
         mask = self.mask(frame)
         mask = np.zeros(self.reader.size, np.int32) if mask is None else mask.copy()
         if frame in self._edited:  # a run that was stopped has not written it

@@ -1,4 +1,4 @@
-"""One page to look at after a run: where each object is, how sure the model was, and which frames to correct."""
+"""The review page of a run: where each object is, how confident the model was, and which frames to correct."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ def write_review(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Review:
-    """Write one HTML page about a run, with all pictures inside of it.
+    """Write a self-contained HTML page about a run.
 
     Args:
         folder: Folder that :func:`vos_zoo.segment_video` wrote.
-        video: The video; None takes the one that the run noted.
+        video: The video; None uses the one that the run recorded.
         out: The page; None means ``review.html`` in the folder.
         overwrite: Replace a page that exists.
         progress: Called with the number of frames that have been drawn, and of all that will be.
@@ -147,9 +147,9 @@ def write_review(
 def doubtful_frames(rows: Sequence[ObjectRow], most: int = _MOST_FRAMES) -> list[DoubtfulFrame]:
     """Choose the frames in which a correction helps most.
 
-    A frame counts more, the smaller the lead of its objects over the runner-up, the more of them look lost, and most
-    where an object begins to look lost. What the user gave is not doubtful. Frames that follow each other closely would
-    show the same, and are left out.
+    A frame counts more, the smaller the lead of its objects over the runner-up and the more of them look lost, and most
+    where an object begins to look lost. Annotated frames are not doubtful. Frames close to a chosen one are left out,
+    because they would show the same.
 
     Args:
         rows: Rows of all objects, flagged.

@@ -1,4 +1,4 @@
-"""The loop of a run: passes over the video, every mask on the disk before the next frame is read."""
+"""The loop of a run: passes over the video, every mask written while the next frame is segmented."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from vos_zoo.inference.geometry import enlarge
 from vos_zoo.interchange.probabilities import ProbabilityWriter
 from vos_zoo.media.masks import read_mask
 from vos_zoo.media.overlay import draw_overlay
+from vos_zoo.media.write_behind import write_behind
 from vos_zoo.media.writer import VideoWriter
 from vos_zoo.segmentation.blending import Blender, KeptPass
 from vos_zoo.segmentation.confidence import ObjectTable
@@ -22,15 +23,17 @@ from vos_zoo.segmentation.views import ViewWriter
 from vos_zoo.waiting import announced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from vos_zoo.inference.result import FrameResult
+    from vos_zoo.inference.session import FrameView, VideoSession
     from vos_zoo.media.frames import VideoFrame, VideoReader
     from vos_zoo.media.mask_decoding import Mask
     from vos_zoo.media.writer import MaskWriter
+    from vos_zoo.segmentation.journal import GivenNote
     from vos_zoo.segmentation.passes import Pass
     from vos_zoo.segmentation.plan import Plan
     from vos_zoo.segmentation.sessions import Sessions
@@ -70,6 +73,27 @@ class SegmentationReport:
     def frames_per_second(self) -> float:
         """Segmented frames per second; 0 if there was nothing left to do."""
         return self.segmented / self.seconds if self.segmented else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """All that is to be written of one frame.
+
+    Attributes:
+        frame: The frame.
+        result: What was segmented; None if the frame's mask was finished before.
+        is_kept: Whether the result is kept to be blended later.
+        view: What the network shows beside its masks.
+        given: Objects that the user gave there, or said to be absent.
+        note: What the journal notes of what the user gave for it.
+    """
+
+    frame: VideoFrame
+    result: FrameResult | None
+    is_kept: bool
+    view: FrameView | None
+    given: frozenset[int]
+    note: GivenNote | None
 
 
 class Run:
@@ -171,7 +195,7 @@ class Run:
         return finished
 
     def _run_window(self, passes: list[Pass], finished: int) -> None:
-        """Run the passes over some frames, but for the first finished steps."""
+        """Run the passes over some frames, except for the first finished steps."""
         inputs = self._plan.inputs
         blender = None
         if any(one.blended for one in passes):
@@ -188,7 +212,7 @@ class Run:
 
     def _run_pass(self, one: Pass, primers: int, blender: Blender | None) -> None:
         """Run one pass; of the frames that are known, those after the primers count as finished steps."""
-        inputs, journal = self._plan.inputs, self._plan.journal
+        inputs = self._plan.inputs
         session, seen = self._sessions.open(one, inputs)
         self._device = str(session.device)
         frames = run_pass(
@@ -198,43 +222,67 @@ class Run:
             session,
             known_mask=lambda name: self._known_mask(one, name),
             watch=seen.append,
+            may_lag=self._views is None,
         )
-        for number, (frame, result) in enumerate(frames):
-            if number < primers:
-                continue
-            if result is not None:
-                self._keep(one, frame, result, blender)
-                if self._views is not None:
-                    self._views.write(frame, session.view(self._views.name))
-                if not self._plan.is_redo:
-                    journal.note(frame.name, note_given(inputs.annotations, frame.name))
-            self._came.add(frame.name)
+        steps = self._steps(one, itertools.islice(frames, primers, None), session, blender)
+        for step in write_behind(steps, self._write):
+            self._came.add(step.frame.name)
             self._done += 1
-            if self._overlay is not None:
-                mask = result.mask if result is not None else self._finished_mask(frame.name)
-                self._overlay.write(draw_overlay(frame.image, mask), frame.time)
+            if step.result is not None and not step.is_kept:
+                self._segmented += 1
+                if self._on_frame is not None:
+                    self._on_frame(step.result)
             if self._progress is not None:
                 self._progress(self._done, self._total if self._reader.has_known_length else self._done)
 
-    def _keep(self, one: Pass, frame: VideoFrame, result: FrameResult, blender: Blender | None) -> None:
-        """Write a result: for blending later, or as the frame's mask."""
-        position = self._reader.position(frame)
-        if position in one.kept:
-            self._kept.write(result)
-            return
-        if blender is not None and position in one.blended:
-            result = blender.blend(result)
-        if self._probabilities is not None:  # first, so that a mask that counts as finished has them
-            self._probabilities.write(frame.name, _planes(result))
-        self._writer.write(frame.name, result.mask)
+    def _steps(
+        self,
+        one: Pass,
+        frames: Iterable[tuple[VideoFrame, FrameResult | None]],
+        session: VideoSession,
+        blender: Blender | None,
+    ) -> Iterator[_Step]:
+        """Collect what is to be written of every frame, while the session is still at it."""
         annotations = self._plan.inputs.annotations
-        self._table.write(frame.index, frame.name, result.objects, annotations.ids(frame.name))
-        self._segmented += 1
-        if self._on_frame is not None:
-            self._on_frame(result)
+        for frame, result in frames:
+            position = self._reader.position(frame)
+            is_kept = position in one.kept
+            if result is not None and not is_kept and blender is not None and position in one.blended:
+                result = blender.blend(result)
+            yield _Step(
+                frame,
+                result,
+                is_kept=is_kept,
+                view=None if result is None or self._views is None else session.view(self._views.name),
+                given=annotations.ids(frame.name),
+                note=note_given(annotations, frame.name),
+            )
+
+    def _write(self, step: _Step) -> None:
+        """Write a result, for blending later or as the frame's mask, and then note it; runs in another thread."""
+        frame, result = step.frame, step.result
+        if result is not None:
+            if step.is_kept:
+                self._kept.write(result)
+            else:
+                self._write_mask(step, result)
+            if self._views is not None:
+                self._views.write(frame, step.view)
+            if not self._plan.is_redo:
+                self._plan.journal.note(frame.name, step.note)
+        if self._overlay is not None:
+            mask = result.mask if result is not None else self._finished_mask(frame.name)
+            self._overlay.write(draw_overlay(frame.image, mask), frame.time)
+
+    def _write_mask(self, step: _Step, result: FrameResult) -> None:
+        name = step.frame.name
+        if self._probabilities is not None:  # first, so that a mask that counts as finished has them
+            self._probabilities.write(name, _planes(result))
+        self._writer.write(name, result.mask)
+        self._table.write(step.frame.index, name, result.objects, step.given)
 
     def _known_mask(self, one: Pass, name: str) -> Mask | None:
-        """Give the mask that a frame has now, from which a pass goes on."""
+        """Return the current mask of a frame, from which a pass continues."""
         if name in self._kept and self._reader.names.index(name) in one.kept:
             return self._kept.mask(name, self._reader.size)
         return self._finished_mask(name) if name in self._writer.done else None

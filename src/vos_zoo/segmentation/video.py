@@ -65,7 +65,8 @@ def segment_video(
 ) -> SegmentationReport:
     """Segment objects through a video and write one mask per frame.
 
-    Every mask is on the disk before the next frame is segmented, so that nothing is lost when a run stops half-way.
+    Every mask is written while the next frame is segmented, so an interrupted run loses nothing that is
+    finished. One that is killed loses the frame it is at, and at most one mask that was still being written.
 
     Args:
         video: A video file, a folder of frames, a file of several images, ``"-"`` for standard input, an address such
@@ -76,7 +77,7 @@ def segment_video(
             :func:`vos_zoo.segment_frames`. Objects may enter later, and a mask of a known object corrects it.
         out: Folder for the masks, written as palette PNG under the frames' names (16-bit grey if an id is over 255).
         model: A name for :func:`vos_zoo.load_model`, or a loaded model.
-        device: Where the network runs: ``"auto"`` for the best device there is, or a name such as ``"cuda:1"``. None
+        device: Where the network runs: ``"auto"`` for the best available device, or a name such as ``"cuda:1"``. None
             means the best device for a model given by name, and a loaded model's own device. A loaded model itself
             is not moved.
         size: How the network sees frames, see :class:`vos_zoo.VideoSession`: a short side in pixels, (height, width),
@@ -85,53 +86,54 @@ def segment_video(
             ``vos_zoo.inference.arithmetic``.
         start: First frame, counted from 0.
         end: Frame to stop before.
-        every: Take every n-th frame only.
+        every: Use only every n-th frame.
         levels: Which values of frames of more than 8 bits per colour become 0 and 255: "clip", "type" or (low, high);
             see :func:`~vos_zoo.media.reader.open_video`.
         color: Order of the colours of frames in memory: "rgb", or "bgr" as OpenCV reads them.
         overlay: Also write a video with the masks drawn over the frames: True for ``out/overlay.mp4``, or a path. It
-            has the times, the shape of pixels and, where MP4 can hold it, the sound of the source.
+            keeps the timestamps, the pixel aspect ratio and, if MP4 can hold it, the sound of the source.
         show: Also write one of the network's ``views``, as an image per frame in the folder ``out/<show>``, with its
             mean over time as table and chart.
-        save_probabilities: Also write how probable every object is, as a grey PNG per object and frame in the folders
-            ``out/probabilities/<id>``, from which :func:`vos_zoo.export_masks` makes soft edges.
-        side_inputs: What the network takes beside frames and masks: the path of each, by its name among the network's
-            ``side_inputs``.
+        save_probabilities: Also write the probability of every object, as a grey PNG per object and frame, to the
+            folders ``out/probabilities/<id>``, from which :func:`vos_zoo.export_masks` makes soft edges.
+        side_inputs: What the network takes in addition to frames and masks: the path of each, by its name among the
+            network's ``side_inputs``.
         resize_mask: Resample masks of another size than their frame instead of refusing them.
-        void: The value of mask pixels without an opinion, where objects are segmented as if nothing had been given.
-            "auto" takes 255 for it where it rims objects; None takes every value for an object.
-        mask_reading: What decides where given masks can be read in two ways; an error names both then.
-        direction: Where to go from the annotated frames. "forward" goes from the first one to the end of the video and
-            leaves the frames before it empty; "backward" goes from the last one to the beginning and leaves the frames
-            after it empty; "both" does both, so that a mask from the middle of the video is enough. Between two
+        void: The value of mask pixels that mean "no opinion", where objects are segmented as without a mask. "auto"
+            uses 255 if it rims objects; None means that every value is an object.
+        mask_reading: Options for masks that can be read in two ways; without them an error names both ways.
+        direction: Where to track from the annotated frames. "forward" runs from the first one to the end of the video
+            and leaves the frames before it empty; "backward" runs from the last one to the beginning and leaves the
+            frames after it empty; "both" does both, so a mask from the middle of the video is enough. Between two
             annotations of an object, the two passes are blended by the distance in time. Masks of several frames are
-            taken into account in every direction. Backwards, up to 32 frames or 256 MiB of a video file, whichever is
-            less (at least 4 frames), are in memory.
+            used in every direction. A backward pass holds up to 32 frames or 256 MiB of a video file in memory,
+            whichever is less (at least 4 frames).
         absent: Objects that frames do not show, ``{frame number or name: ids}``: their masks are empty there, the model
-            learns so, and they stay tracked. A file ``absent.json`` beside the masks says the same,
-            ``{"00012": [3]}``.
-        memory_budget: Most bytes that the network's memory may take on the device.
-        resume: Go on where an earlier run with the same settings stopped. The memory is built anew from the annotated
-            frames and the last finished one, so that masks may differ slightly from those of an uninterrupted run.
-        redo: Go on with an earlier run: masks and absences that were added, changed or removed are found, and only
+            memorises their absence, and they stay tracked. A file ``absent.json`` next to the masks,
+            ``{"00012": [3]}``, does the same.
+        memory_budget: Maximum number of bytes of the network's memory on the device.
+        resume: Continue where an earlier run with the same settings stopped. The memory is rebuilt from the annotated
+            frames and the last finished one, so masks may differ slightly from those of an uninterrupted run.
+        redo: Update an earlier run: masks and absences that were added, changed or removed are detected, and only
             the frames from each of them to the next annotated frame, in the directions of the run, are segmented again;
             for an object that is new or that no mask shows any more, all frames in which it is followed now or was
             before. All other masks stay as they are. Of a run or a redo that was stopped, the rest is segmented, too.
         overwrite: Replace files in ``out`` that have the names of new ones, each when its successor is complete.
-        progress: Called with the number of finished frames and the number of all frames, after every frame. What it
-            raises stops the run within one frame; ``resume`` and ``redo`` go on.
+        progress: Called with the number of finished frames and the number of all frames, as soon as a frame's mask is
+            written; by then, the next frame is segmented. What it raises stops the run; ``resume`` and ``redo``
+            continue it.
         on_frame: Called with every result as soon as its mask is written, before ``progress``.
 
     Raises:
-        UsageError: If ``video``, ``masks`` or ``model`` is nothing that can be one.
+        UsageError: If ``video``, ``masks`` or ``model`` has an unsupported type.
         MissingFileError: If the video, the masks or the model do not exist.
         VideoError: If the video cannot be read, has no frames, or is damaged; masks of the frames before the damage
             are written.
-        MaskError: If a mask is no map of ids, does not fit its frame, belongs to no frame, or names no object; or if
+        MaskError: If a mask is not a map of ids, does not fit its frame, belongs to no frame, or names no object; or if
             what is given can be read in two ways.
         OutputExistsError: If ``out`` holds files and none of ``resume``, ``redo`` and ``overwrite`` is given, or,
             whatever is given, if results would replace the video, a given mask or another input.
-        OutputInUseError: If another run writes into ``out`` at this moment.
+        OutputInUseError: If another run is writing into ``out``.
         ConfigError: If an argument is out of range, ``resume`` is given with other settings or given masks than before,
             ``redo`` without a run of these settings, a direction for frames that come once only, or the model
             shows or takes nothing of the name.

@@ -21,7 +21,7 @@ __all__ = ["CHART_FILE", "TABLE_FILE", "ViewWriter"]
 
 TABLE_FILE, CHART_FILE = "mean.csv", "mean.png"
 _COLUMNS = ("frame", "name", "least", "most")  # the others are means
-_SUFFIX = ".jpg"  # pictures for people; a PNG of a filmed frame is ten times as large
+_SUFFIX = ".jpg"  # images for people; a PNG of a filmed frame is ten times as large
 
 
 class ViewWriter:

@@ -12,12 +12,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vos_zoo.data.modules.synthetic import SyntheticDataModule
 from vos_zoo.errors import OutOfMemoryError
+from vos_zoo.inference.cuda_graphs import Graphs
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.models.load import load_model
 from vos_zoo.registry import describe_network, find_architecture
 from vos_zoo.segmentation.frames import segment_frames
 from vos_zoo.testing.clips import HEIGHT, VIDEO, WIDTH, planes, relabel, training_batch
 from vos_zoo.testing.little_memory import LittleMemory
+from vos_zoo.testing.replayed_calls import ReplayedCalls
 from vos_zoo.testing.session_tester import SessionTester
 from vos_zoo.weights import save_checkpoint_folder
 
@@ -319,6 +321,23 @@ class ModelTester(SessionTester):
             expected.append(session.step(VIDEO.frames[2]))
         assert expected[1].object_ids == (2,)
         assert torch.equal(expected[0].probabilities, expected[1].probabilities)
+
+    def test_a_session_that_replays_parts_has_the_same_results(self, network: Any) -> None:
+        """What ``replayable`` names must depend on nothing but the tensors it is given."""
+        calls = ReplayedCalls()
+        graphs = Graphs(calls)
+        results = []
+        for each in (network, graphs.replaying(network)):
+            session = VideoSession(each, size=None, optimize=False)
+            for index in range(24):
+                number = index % len(VIDEO.frames)
+                masks = {0: relabel(VIDEO.masks[0], (1, 2)), 7: relabel(VIDEO.masks[number], (0, 2, 3))}
+                if index == 15:
+                    session.remove(1)
+                results.append(session.step(VIDEO.frames[number], masks.get(index)).probabilities)
+        assert all(torch.equal(*pair) for pair in zip(results[:24], results[24:], strict=True))
+        assert calls.replayed > 0
+        assert set(graphs.states.values()) == {"replayed"}, graphs.states
 
     def test_the_same_video_gives_the_same_numbers(self) -> None:
         runs = [probabilities(self.new_network()) for _ in range(2)]

@@ -106,7 +106,7 @@ class SessionTester:
             session.step(frames[0, ..., :2])
         with pytest.raises(MaskError, match="The mask of frame 0 is 32x48 pixels"):
             session.step(frames[0], mask[:, :32])
-        with pytest.raises(MaskError, match="Object 5 is said to be absent from frame 0"):
+        with pytest.raises(MaskError, match="Object 5 is declared absent from frame 0"):
             session.step(frames[0], mask, absent=[5])
         with pytest.raises(MaskError, match="Object 9 is not tracked"):
             session.remove(9)

@@ -32,7 +32,7 @@ def pretrained(
     Raises:
         UnknownModelError: If no weight has this name.
         MissingFileError: If the path does not exist.
-        CheckpointError: If it is no weight.
+        CheckpointError: If it is not a weight.
     """
     architecture, config = describe_source(weights)
     module: VOSModule = architecture.load_class("module")(

@@ -42,7 +42,7 @@ def load_trunks(network: nn.Module, source: str, roots: Sequence[Path]) -> None:
 
     Raises:
         MissingFileError: If the file or folder does not exist.
-        CheckpointError: If it is no safetensors file.
+        CheckpointError: If it is not a safetensors file.
         ConfigError: If no trunk takes it.
     """
     trunks = {name: part for name, part in network.named_modules() if isinstance(part, ResNetTrunk)}
@@ -191,4 +191,4 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, MemoryError) as error:
-        raise CheckpointError(f"{path} is no readable safetensors file ({error}).") from error
+        raise CheckpointError(f"{path} is not a readable safetensors file ({error}).") from error

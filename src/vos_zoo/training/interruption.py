@@ -1,4 +1,4 @@
-"""A checkpoint to go on from when training is stopped from outside."""
+"""A checkpoint to resume from when training is stopped from outside."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SaveOnInterruption(pl.Callback):
     """Lightning callback that ends training with a checkpoint on Ctrl-C and SIGTERM.
 
     The running iteration is finished first (or the running validation and one more iteration), and the gradients that
-    are being accumulated, so that a run that goes on from the checkpoint has the weights of one that was never stopped.
+    are being accumulated, so that a run resumed from the checkpoint gets the weights of an uninterrupted one.
     A second signal stops at once. On several devices a signal to one of them stops all.
 
     Raises:
@@ -54,7 +54,7 @@ class SaveOnInterruption(pl.Callback):
         path = _checkpoint_folder(trainer) / CHECKPOINT_NAME
         trainer.save_checkpoint(path)
         raise RunStoppedError(
-            f"Training was stopped after {trainer.global_step} iterations. Go on with `--ckpt_path {path}`.",
+            f"Training was stopped after {trainer.global_step} iterations. Continue with `--ckpt_path {path}`.",
             signal_number=self._signal or signal.SIGTERM,
         )
 

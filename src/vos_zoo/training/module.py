@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import pickle  # for the name of its error only
 from pathlib import Path
@@ -16,10 +15,12 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_only, rank_zer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vos_zoo.configs import check_choice, config_from_dict, config_to_dict
 from vos_zoo.data.modules.prediction import Newcomers
 from vos_zoo.devices import computes_in
 from vos_zoo.errors import ConfigError, UsageError
 from vos_zoo.inference.session import VideoSession
+from vos_zoo.inference.sizes import check_size
 from vos_zoo.layers import ResNetTrunk
 from vos_zoo.metrics import JAndF
 from vos_zoo.network import not_called
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from vos_zoo.network import VOSNetwork
 
 ConfigT = TypeVar("ConfigT")
+EvaluationFrames = Literal["all", "annotated"]
 
 _LOGGER = logging.getLogger(__name__)
 _TRAINING_SEED = "training_seed"
@@ -68,7 +70,7 @@ def resolve_config(
     """Return a configuration from an object or the name of a variant, with some fields replaced.
 
     Raises:
-        ConfigError: If the variant or a field does not exist.
+        ConfigError: If the variant or a field does not exist, or a value has the wrong type.
     """
     if isinstance(config, str):
         variant = getattr(config_class, config, None)
@@ -82,14 +84,7 @@ def resolve_config(
         resolved = config
     if not overrides:
         return resolved
-    known = {field.name for field in dataclasses.fields(resolved)}  # type: ignore[arg-type]
-    unknown = sorted(set(overrides) - known)
-    if unknown:
-        raise ConfigError(
-            f"{config_class.__name__} has no field {', '.join(unknown)}. Fields: {', '.join(sorted(known))}."
-        )
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in overrides.items()}
-    return dataclasses.replace(resolved, **values)  # type: ignore[type-var]
+    return config_from_dict(type(resolved), {**config_to_dict(resolved), **overrides}, where="overrides")
 
 
 @rank_zero_only
@@ -97,7 +92,7 @@ def _warn_of_random_encoders(module: str) -> None:
     _LOGGER.warning(
         "%s starts from random encoders, whose batch normalisation is frozen: nothing scales what they compute. The "
         "papers start from trained ones: name them with `--model.backbone_weights timm` or `--model.initial_weights`; "
-        "`--model.backbone_weights random` says that this is meant.",
+        "`--model.backbone_weights random` confirms this.",
         module,
     )
 
@@ -135,7 +130,8 @@ class VOSModule(Pretrained, pl.LightningModule):
         network: The network; everything else of this class is about training and convenience.
 
     Raises:
-        ConfigError: If the network has no part of a name in ``frozen`` or ``part_rates``.
+        ConfigError: If the network has no part of a name in ``frozen`` or ``part_rates``, or an option is none
+            of its choices.
     """
 
     #: Batch normalisation keeps its ImageNet statistics; its affine parameters are trained (STM, STCN, RDE-VOS).
@@ -159,9 +155,11 @@ class VOSModule(Pretrained, pl.LightningModule):
         bootstrap_start: int = 20_000,
         bootstrap_end: int = 70_000,
         evaluation_size: int | tuple[int, int] | Literal["native"] | None = "native",
-        evaluation_frames: Literal["all", "annotated"] = "all",
+        evaluation_frames: EvaluationFrames = "all",
         evaluation_protocol: Literal["davis2017", "davis2016", "youtube-vos"] = "davis2017",
     ) -> None:
+        check_size(evaluation_size)
+        check_choice("evaluation_frames", evaluation_frames, EvaluationFrames)
         super().__init__()
         self.network = network
         self.learning_rate = learning_rate
@@ -354,7 +352,7 @@ class VOSModule(Pretrained, pl.LightningModule):
         self._log_scores(self.test_scores, "test")
 
     def predict_step(self, batch: PredictionVideo, batch_idx: int) -> VideoPrediction:
-        """Give the masks of a whole video, which are computed while they are taken, as ``PredictionWriter`` does."""
+        """Return the masks of a whole video, which are computed while they are taken, as ``PredictionWriter`` does."""
         return VideoPrediction(batch, self._evaluation_session)
 
     def forward(self, *args: Any, **kwargs: Any) -> NoReturn:

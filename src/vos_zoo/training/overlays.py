@@ -1,4 +1,4 @@
-"""Pictures of validation videos with the predicted masks, to look at while training runs."""
+"""Images of validation videos with the predicted masks, to look at while training runs."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _logger = logging.getLogger(__name__)
 
 
 class SampleOverlays(pl.Callback):
-    """Lightning callback that keeps a picture of each of the first validation videos at every validation.
+    """Lightning callback that keeps an image of each of the first validation videos at every validation.
 
-    The picture is the last scored frame, where mistakes have had most time to grow. It goes to TensorBoard where that
+    The image is the last scored frame, where mistakes have had most time to grow. It goes to TensorBoard where that
     is one of the Trainer's loggers, and as ``overlays/<video>-<iteration>.png`` into the run folder otherwise.
 
     Args:

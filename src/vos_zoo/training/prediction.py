@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.media.read_ahead import read_ahead
+
 if TYPE_CHECKING:
     from vos_zoo.data.modules.prediction import PredictionVideo
     from vos_zoo.inference.session import VideoSession
@@ -17,7 +19,8 @@ class VideoPrediction:
     """Masks of one video; iterating segments it, one frame at a time, and gives (frame name, mask).
 
     Nothing is computed before the first mask is taken, so that a video whose results exist costs nothing, and no more
-    than one frame and the memory is ever held. Every iteration is a session of its own.
+    than a few frames and the memory are ever held. Every iteration is a session of its own, and decodes the frames to
+    come in the background.
 
     Args:
         video: The video and what is given of it.
@@ -34,7 +37,7 @@ class VideoPrediction:
     def __iter__(self) -> Iterator[tuple[str, NDArray[np.integer[Any]]]]:
         """Segment the video and give the masks that belong to its result: object ids, shape (H, W)."""
         session = self._new_session()
-        for frame in self.video:
+        for frame in read_ahead(self.video):
             mask = session.step(frame.image, frame.mask).mask
             if frame.is_written:
                 yield frame.name, mask

@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -26,12 +27,14 @@ from tqdm import tqdm
 from vos_zoo.errors import ConfigError, FailedVideosError, OutputExistsError, OutputInUseError, VosZooError
 from vos_zoo.failures import FAILURES_FILE, Failure, forget_failure, note_failure, read_failures
 from vos_zoo.files import PARTIAL_SUFFIX, atomic_path, check_outputs, file_lock
+from vos_zoo.media.write_behind import write_behind
 from vos_zoo.media.writer import MaskWriter
 from vos_zoo.run_file import RUN_FILE, changed_settings
 from vos_zoo.version import __version__
 from vos_zoo.waiting import Pace, describe_progress
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import nn
 
     from vos_zoo.data.modules.prediction import Layout, PredictionVideo
@@ -54,9 +57,10 @@ class PredictionWriter(BasePredictionWriter):
 
     Devices take videos from a common queue: whoever comes to a video that is neither finished nor taken takes it, by a
     lock that the system gives back if its process dies. Nothing is exchanged between them once the first video has
-    begun, so that no device waits for another one. Several runs with the same settings may share the folder.
+    begun, so that no device waits for another one, and one that dies leaves its videos to the others. Several runs with
+    the same settings may share the folder.
 
-    A video's folder appears under its name when it is whole, whatever happens; a run that stopped goes on with the
+    A video's folder appears under its name only once it is complete; a run that stopped continues with the
     videos that have no folder yet, also on another number of devices. A video that cannot be segmented is noted in
     ``failures.jsonl`` and left out. The first device waits for the others of its run; whoever finds all videos finished
     zips them.
@@ -84,6 +88,7 @@ class PredictionWriter(BasePredictionWriter):
         self._elsewhere: list[VideoPrediction] = []  # taken by another device or run when this one came to them
         self._names: list[str] = []  # of all videos
         self._is_stopped = False
+        self._started: list[subprocess.Popen[bytes]] = []  # the other devices of this machine
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Choose the folder.
@@ -133,9 +138,13 @@ class PredictionWriter(BasePredictionWriter):
         # Masks are on the disk, and a hundred thousand videos are too many to hand back.
         trainer.predict_loop.return_predictions = False
         trainer.strategy.barrier("predictions may begin")  # the last time that anybody waits here
+        # Lightning's launcher kills all processes when one on its list has died. Training needs that, since the others
+        # would wait for the dead one for ever; videos are done by whoever is left.
+        self._started = list(_launched(trainer))
+        _launched(trainer).clear()
         if threading.current_thread() is threading.main_thread():
             # Lightning's handler starts a collective, which the other devices would never join.
-            signal.signal(signal.SIGTERM, lambda number, _frame: self._stop(trainer, number))
+            signal.signal(signal.SIGTERM, lambda number, _frame: self._stop(number))
 
     def write_on_batch_end(
         self,
@@ -188,6 +197,7 @@ class PredictionWriter(BasePredictionWriter):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Say that this device has ended, and that nothing is lost."""
         self._presence.close()
+        _launched(trainer)[:] = self._started  # for Lightning to end, if it was interrupted
         if trainer.predicting and self._run and not isinstance(exception, FailedVideosError):
             rank_zero_info("Finished videos are kept in %s; repeat the command to do the others", self.root)
 
@@ -236,16 +246,20 @@ class PredictionWriter(BasePredictionWriter):
         try:
             writer = MaskWriter(partial)
             with _video_progress(prediction.video.name, len(names)) as progress:
-                for done, (name, mask) in enumerate(prediction, start=1):
-                    if self._is_stopped:
-                        raise SIGTERMException
-                    writer.write(name, mask)
+                masks = write_behind(self._until_stopped(prediction), lambda named: writer.write(*named))
+                for done, _ in enumerate(masks, start=1):
                     progress(done, len(names))
             partial.rename(folder)
             forget_failure(self.root, prediction.video.name)
             rank_zero_info("%s: %d masks written", prediction.video.name, len(names))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+    def _until_stopped(self, prediction: VideoPrediction) -> Iterator[tuple[str, NDArray[Any]]]:
+        for named in prediction:
+            if self._is_stopped:
+                raise SIGTERMException
+            yield named
 
     def _take_left_behind(self, trainer: pl.Trainer) -> None:
         """Take the videos of processes that have died; those that are still at work keep theirs."""
@@ -261,6 +275,9 @@ class PredictionWriter(BasePredictionWriter):
                     raise SIGTERMException
                 time.sleep(_POLL)
                 pace(rank, trainer.world_size)
+        for rank, process in enumerate(self._started, start=1):
+            if process.poll():
+                _logger.warning("Device %d died with code %d; the others do its videos", rank, process.returncode)
 
     def _has_ended(self, rank: int) -> bool:
         try:
@@ -283,12 +300,17 @@ class PredictionWriter(BasePredictionWriter):
         else:
             rank_zero_info("Zipped for submission: %s", path)
 
-    def _stop(self, trainer: pl.Trainer, number: int) -> None:
+    def _stop(self, number: int) -> None:
         """End after the current frame, and the processes that this one started likewise."""
         self._is_stopped = True
-        launcher = trainer.strategy.launcher
-        if launcher is not None:
-            launcher.kill(number)
+        for process in self._started:
+            process.send_signal(number)
+
+
+def _launched(trainer: pl.Trainer) -> list[subprocess.Popen[bytes]]:
+    """Give Lightning's own list of the processes that it has started, and looks after."""
+    launched: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+    return launched
 
 
 def write_archive(root: Path, layout: Layout) -> Path:
@@ -328,7 +350,7 @@ def _settings(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]
 
 
 def _fingerprint(network: nn.Module) -> str:
-    """Give a short name to the weights: a training run keeps changing the file that they came from."""
+    """Return a short name to the weights: a training run keeps changing the file that they came from."""
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
@@ -352,19 +374,19 @@ def _check_folder(root: Path, settings: dict[str, Any]) -> None:
         if any(not entry.name.startswith(".") for entry in root.iterdir()):
             raise OutputExistsError(
                 f"`{root}` exists and holds no {RUN_FILE} of predictions. Expected a new folder, or that of a run to "
-                "go on with. Choose another one with `--predictions.folder`."
+                "resume. Choose another one with `--predictions.folder`."
             )
         return
     try:
         changed = changed_settings(run_file, settings)
     except ValueError as error:
         raise ConfigError(
-            f"`{run_file}` is damaged ({error}), so its run cannot go on. Choose another folder with "
+            f"`{run_file}` is damaged ({error}), so its run cannot be resumed. Choose another folder with "
             "`--predictions.folder`."
         ) from error
     if changed:
         raise ConfigError(
-            f"The predictions in `{root}` were made with other settings: {'; '.join(changed)}. Go on with the same "
+            f"The predictions in `{root}` were made with other settings: {'; '.join(changed)}. Continue with the same "
             "ones, or choose another folder with `--predictions.folder`."
         )
 

@@ -91,8 +91,8 @@ def _places() -> list[Path]:
     named = os.environ.get(_VARIABLE)
     if named and not Path(named).is_dir():
         raise MissingFileError(
-            f"{_VARIABLE} names {named}, which is no folder. Let it name the folder `checkpoints` of a clone, or unset "
-            "it."
+            f"{_VARIABLE} names {named}, which is not a folder. Let it name the folder `checkpoints` of a clone, or "
+            "unset it."
         )
     # The last one serves whoever installed the package and works in a clone; a weight's checksum is checked anyway.
     own = [_PACKAGE / "checkpoints", _PACKAGE.parent.parent / "checkpoints", Path("checkpoints")]

@@ -85,7 +85,7 @@ def complete_card(text: str, facts: CardFacts, *, where: str) -> str:
         where: How messages name the card.
 
     Raises:
-        ConfigError: If the card's metadata are no YAML mapping.
+        ConfigError: If the card's metadata are not a YAML mapping.
     """
     from huggingface_hub import ModelCardData
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
@@ -111,7 +111,7 @@ def complete_card(text: str, facts: CardFacts, *, where: str) -> str:
     merged = {**data, **{key: value for key, value in written.items() if value is not None}}
     own_tags = written.get("tags") or []
     if not isinstance(own_tags, list):
-        raise ConfigError(f"{where} has tags that are no list: {own_tags!r}. Write them as a YAML list.")
+        raise ConfigError(f"{where} has tags that are not a list: {own_tags!r}. Write them as a YAML list.")
     merged["tags"] = list(dict.fromkeys([*own_tags, *data["tags"]]))
     front = yaml.safe_dump(merged, sort_keys=False, allow_unicode=True, width=120)
     return f"---\n{front}---\n\n{body.lstrip()}"
@@ -153,7 +153,7 @@ def _metadata(block: str, where: str) -> dict[str, Any]:
         written = yaml.safe_load(block)
     except yaml.YAMLError as error:
         raise ConfigError(
-            f"{where} begins with metadata that are no YAML: {error}. Correct its first lines."
+            f"{where} begins with metadata that are not YAML: {error}. Correct its first lines."
         ) from error
     if written is None:
         return {}

@@ -96,7 +96,7 @@ def read_config(path: Path) -> tuple[Architecture, Any]:
     """Read ``config.json`` and build the architecture's config from it.
 
     Raises:
-        ConfigError: If it is no JSON, has unknown or missing keys, wrong types, or a newer format.
+        ConfigError: If it is not JSON, has unknown or missing keys, wrong types, or a newer format.
         UnknownModelError: If the registry does not hold the architecture.
     """
     return _read_config(path, find_architecture)
@@ -106,7 +106,7 @@ def _read_config(path: Path, find: Callable[[str], StoredT]) -> tuple[StoredT, A
     try:
         data = parse_json(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except ValueError as error:  # also a wrong encoding
-        raise ConfigError(f"{path} is no JSON: {error}. Restore the file of the checkpoint.") from error
+        raise ConfigError(f"{path} is not JSON: {error}. Restore the file of the checkpoint.") from error
     if not isinstance(data, dict) or not isinstance(data.get("config"), dict):
         raise ConfigError(
             f"{path} has no object 'config'. Expected a configuration written by this package, with the keys "
@@ -157,7 +157,7 @@ def check_fits(
             f"{config_path} describes a network of {error}, and {path} has {len(shapes)} tensors. Restore the "
             "configuration that came with the file."
         ) from error
-    # Buffers that are no part of the state are not compared with the file below.
+    # Buffers that are not part of the state are not compared with the file below.
     excess = byte_excess(sum(buffer.numel() * buffer.element_size() for buffer in network.buffers()))
     if excess is not None:
         raise ConfigError(f"{config_path} describes a network with tables that are too large: {excess}.")
@@ -226,7 +226,7 @@ def _float32_on_cpu() -> Iterator[None]:
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _write(path: Path, content: bytes) -> None:

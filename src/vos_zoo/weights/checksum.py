@@ -81,7 +81,7 @@ def _read_note(note: Path | None, state: dict[str, str | int]) -> str | None:
     try:
         known = parse_json(note.read_text(encoding="utf-8"))
         digest = known.pop("sha256")
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):  # no note, or one that is no note of ours
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):  # no note, or one that is not a note of ours
         return None
     return digest if known == state and isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) else None
 

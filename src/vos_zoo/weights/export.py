@@ -25,7 +25,7 @@ def export_checkpoint(path: str | Path, folder: str | Path, *, half: bool = True
 
     Raises:
         MissingFileError: If there is no such file.
-        CheckpointError: If the file is no checkpoint of this package's training, or its weights do not fit.
+        CheckpointError: If the file is not a checkpoint of this package's training, or its weights do not fit.
         OutputExistsError: If the folder already holds a checkpoint.
     """
     path = Path(path)

@@ -255,7 +255,7 @@ def _explain(
     if isinstance(error, errors.HfHubHTTPError):
         return _refused(error, hub, repo_id)
     if isinstance(error, errors.HFValidationError):
-        return ConfigError(f"{repo_id!r} is no name of a repository. Expected owner/name. {_first_line(error)}")
+        return ConfigError(f"{repo_id!r} is not a name of a repository. Expected owner/name. {_first_line(error)}")
     if isinstance(error, transport):
         return _unreachable(hub, place, error)
     if isinstance(error, OSError):

@@ -88,7 +88,7 @@ def publish_checkpoint(
         HubError: If the Hub cannot be reached or refuses.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id):
-        raise ConfigError(f"{repo_id!r} is no name of a repository. Expected owner/name.")
+        raise ConfigError(f"{repo_id!r} is not a name of a repository. Expected owner/name.")
     found = find_checkpoint(checkpoint)
     weights, config, card_path = found.folder / found.file, found.folder / CONFIG_FILE, found.folder / CARD_FILE
     read_model(found.folder, "network", file=found.file)
@@ -140,12 +140,12 @@ def publish_all(
     Raises:
         MissingFileError: If a weight's file is not on this machine, or ``pins`` does not exist.
         CheckpointError: If a weight is not what the registry says.
-        ConfigError: If the owner is no name, ``pins`` holds something else, or a repository is public and ``private``
-            is True.
+        ConfigError: If the owner is not a name, ``pins`` holds something else, or a repository is public and
+            ``private`` is True.
         HubError: If the Hub cannot be reached or refuses.
     """
     if not re.fullmatch(r"[\w.-]+", owner):
-        raise ConfigError(f"{owner!r} is no name of a user or an organisation of the Hub.")
+        raise ConfigError(f"{owner!r} is not a name of a user or an organisation of the Hub.")
     if not pins.is_file():
         raise MissingFileError(
             f"{pins} does not exist. Name the file `src/vos_zoo/{registry.PINS_FILE.name}` of a clone."

@@ -43,7 +43,7 @@ class TensorFile(Mapping[str, "Tensor"]):
         shapes: Shape of every tensor, as the file's header says.
 
     Raises:
-        CheckpointError: If it is no whole safetensors file; the message says what it is instead.
+        CheckpointError: If it is not a complete safetensors file; the message says what it is instead.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +53,7 @@ class TensorFile(Mapping[str, "Tensor"]):
             self._keys = dict.fromkeys(file.keys())  # in order, and quick to look up
 
     def __getitem__(self, key: str) -> Tensor:
-        # Opened anew for every tensor: the library maps the file into memory, and what was read of it stays resident
+        # Opened again for every tensor: the library maps the file into memory, and what was read of it stays resident
         # until the mapping goes, which would be a second copy of all weights.
         with self._open() as file:
             tensor: Tensor = file.get_tensor(key)
@@ -75,7 +75,7 @@ class TensorFile(Mapping[str, "Tensor"]):
                 yield file
         except (SafetensorError, ValueError, TypeError, KeyError, OSError) as error:
             raise CheckpointError(
-                f"{self.path} is no valid safetensors file: {error}. It is damaged; fetch it again."
+                f"{self.path} is not a valid safetensors file: {error}. It is damaged; fetch it again."
             ) from error
 
 
@@ -90,7 +90,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
         path: The file, for messages.
 
     Raises:
-        CheckpointError: If a key is missing or unknown, a shape differs, or a value is no finite number of the
+        CheckpointError: If a key is missing or unknown, a shape differs, or a value is not a finite number of the
             expected kind. The network is then as it was.
     """
     check_shapes(network, shapes_of(tensors), path)
@@ -267,7 +267,7 @@ def _read_header(path: Path) -> dict[str, tuple[int, ...]]:
         is_short = end > size - 8 - header_bytes
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} is no valid safetensors file: {error}. It is damaged; fetch it again."
+            f"{path} is not a valid safetensors file: {error}. It is damaged; fetch it again."
         ) from error
     if is_short:
         raise CheckpointError(

@@ -58,7 +58,7 @@ def read_training_checkpoint(path: str | Path) -> TrainingCheckpoint:
     try:
         content = read_torch_file(path)
     except CheckpointError as error:
-        raise CheckpointError(f"{error} It is no checkpoint of this package's training. {_EXPECTED}") from error
+        raise CheckpointError(f"{error} It is not a checkpoint of this package's training. {_EXPECTED}") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}. {_EXPECTED}")
     described, state, iterations = (content.get(name) for name in ("vos_zoo", "state_dict", "global_step"))
@@ -66,7 +66,7 @@ def read_training_checkpoint(path: str | Path) -> TrainingCheckpoint:
         (described.get(key) for key in ("architecture", "config")) if isinstance(described, Mapping) else (None, None)
     )
     if not (isinstance(name, str) and isinstance(values, Mapping) and isinstance(state, Mapping)):
-        raise CheckpointError(f"{path} is no checkpoint of this package's training. {_EXPECTED}")
+        raise CheckpointError(f"{path} is not a checkpoint of this package's training. {_EXPECTED}")
     if type(iterations) is not int or iterations < 0:
         raise CheckpointError(
             f"{path} holds a {type(iterations).__name__} as number of iterations. Expected a whole number; the file "

@@ -42,7 +42,7 @@ def die() -> None:
 
 
 def refuse() -> None:
-    raise DataError("Picture 'x' cannot be decoded. Expected a JPEG.")
+    raise DataError("Image 'x' cannot be decoded. Expected a JPEG.")
 
 
 # torch raises out of the handler of a signal, wherever the process is then: it may leave a socket or a file open, and
@@ -113,7 +113,7 @@ def test_a_broken_pipe_without_a_death_passes(monkeypatch):
 def test_an_error_of_a_worker_reads_like_one_of_ours(workers):
     with pytest.raises(DataError) as caught:
         list(NamingLoader(Files(refuse), batch_size=1, num_workers=workers))
-    assert str(caught.value) == "Picture 'x' cannot be decoded. Expected a JPEG."
+    assert str(caught.value) == "Image 'x' cannot be decoded. Expected a JPEG."
 
 
 def test_other_runtime_errors_pass():

@@ -150,7 +150,7 @@ def test_workers_open_files_of_their_own(root, tmp_path):
         (lambda out: (out / "shard-00000.json").write_text('{"bytes": 1, "videos": [{}]}'), "is damaged"),
         (lambda out: (out / "shard-00000.json").unlink(), "with gaps"),
         (lambda out: [path.unlink() for path in out.glob("shard-*")], "has no shards"),
-        (lambda out: shutil.rmtree(out), "is no folder"),
+        (lambda out: shutil.rmtree(out), "is not a folder"),
     ],
 )
 def test_damage_is_named(root, tmp_path, damage, said):

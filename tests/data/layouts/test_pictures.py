@@ -50,7 +50,7 @@ def test_pictures_are_held_back_by_their_names_alone(data_root):
     first = held_back_keys(names, 1)
     cats = ImageMaskPairs(data_root / "pairs", held_back=1, sources=["cats"]).keys
     assert set(cats) == {"cats/01", "cats/03"} - first
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(DataError, match="no image"):
         ImageMaskPairs(data_root / "pairs", held_back=5)
 
 
@@ -65,7 +65,7 @@ def test_missing_root(tmp_path):
 
 
 def test_no_pairs(tmp_path):
-    with pytest.raises(DataError, match="no picture with a mask"):
+    with pytest.raises(DataError, match="no image with a mask"):
         ImageMaskPairs(tmp_path)
 
 
@@ -189,8 +189,8 @@ def test_coco_instances(coco):
         ({"annotations": {}}, "no list 'annotations'"),
         ({"images": [{"id": 0, "file_name": "one.jpg"}]}, "without height, width in `images`"),
         ({"annotations": [{"image_id": 0}]}, "without segmentation in `annotations`"),
-        ({"annotations": [{"image_id": 9, "segmentation": [[0] * 6]}]}, "annotates the picture 9"),
-        ({"annotations": []}, "None of the 0 annotated pictures"),
+        ({"annotations": [{"image_id": 9, "segmentation": [[0] * 6]}]}, "annotates the image 9"),
+        ({"annotations": []}, "None of the 0 annotated images"),
     ],
 )
 def test_coco_files_that_lack_something(coco, changes, message):
@@ -210,7 +210,7 @@ def test_segmentation_that_does_not_fit(coco, segmentation):
 def test_coco_file_that_is_none(coco, tmp_path):
     images, path = coco()
     path.write_text("<html>")
-    with pytest.raises(DataError, match="no JSON"):
+    with pytest.raises(DataError, match="not JSON"):
         CocoInstances(images, path)
     with pytest.raises(MissingFileError):
         CocoInstances(images, tmp_path / "nowhere.json")

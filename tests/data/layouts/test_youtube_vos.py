@@ -83,7 +83,7 @@ def test_videos_by_name(youtube_vos_root):
     ("content", "message"),
     [
         (None, r"meta\.json: is missing"),
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "no key 'videos'"),
         ('{"videos": {"0a1b": {}}}', "video '0a1b' has no key 'objects'"),
         ('{"videos": {"0a1b": {"objects": {"1": {}}}}}', "object 1 of video '0a1b' has no list 'frames'"),

@@ -132,7 +132,7 @@ def test_missing_root(tmp_path, kind):
     ("kind", "message"),
     [
         (MixedDataModule, r"no `pairs/` \(found: nothing\)"),
-        (StaticImagesDataModule, "no picture with a mask"),
+        (StaticImagesDataModule, "no image with a mask"),
         (DAVISDataModule, "there is no video. Expected JPEGImages/480p/"),
         (YouTubeVOSDataModule, "train' does not exist"),
         (BL30KDataModule, "there is no video"),

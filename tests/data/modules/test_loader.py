@@ -18,5 +18,5 @@ def test_a_damaged_picture_ends_the_run_with_its_name(data_root, tmp_path):
     for path in (tmp_path / "train/JPEGImages/480p/ant").iterdir():
         path.write_bytes(b"\xff\xd8\xff damaged")
     data = DAVISDataModule(str(tmp_path / "train"), **{**SMALL, "num_workers": 1}, image_set="2017/train")
-    with pytest.raises(DataError, match=r"^Picture 'JPEGImages/480p/ant/000\d\d\.jpg' in .* cannot be decoded"):
+    with pytest.raises(DataError, match=r"^Image 'JPEGImages/480p/ant/000\d\d\.jpg' in .* cannot be decoded"):
         batches(data)

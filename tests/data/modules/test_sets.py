@@ -75,3 +75,8 @@ def test_a_set_that_is_missing_is_named(data_root):
     data = MixedDataModule(str(data_root), **SMALL, pairs_weight=0, video_sets=[VideoSet(), VideoSet("more")])
     with pytest.raises(DataError, match=r"no `more/`"):
         data.setup("fit")
+
+
+def test_a_layout_that_does_not_exist_is_refused():
+    with pytest.raises(ConfigError, match=r"VideoSet\.layout is 'Davis'. Expected one of 'davis'"):
+        VideoSet(layout="Davis")

@@ -26,11 +26,23 @@ from vos_zoo.memory.backends.triton_kernel import read_triton
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3}
 
 
+@pytest.fixture(params=["all similarities", "small groups", "large groups"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How tokens are found, which the size of the memory decides; each way is taken for small ones here."""
+    if request.param != "all similarities":
+        monkeypatch.setattr(triton_kernel, "_FEW_TOKENS", 0)
+        monkeypatch.setattr(triton_kernel, "_MOST_TOKENS", 0)
+    if request.param == "large groups":
+        monkeypatch.setattr(triton_kernel, "_GROUP", 0)
+    return str(request.param)
+
+
 def test_interpreter_is_on() -> None:
     assert os.environ["TRITON_INTERPRET"] == "1"
     assert {status.name: status.is_available for status in available_backends()}["triton"]
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     ("queries", "tokens", "width", "columns", "top_k", "batch", "dtype"),
     [
@@ -58,20 +70,54 @@ def test_read_equals_the_loops(
 
 
 @pytest.mark.parametrize("has_ties", [False, True])
-@pytest.mark.parametrize("maxima", [2**20, 100])
+@pytest.mark.parametrize("scores", [2**20, 100])
 def test_many_groups_are_narrowed_down_and_queries_wait_for_their_turn(
-    maxima: int, has_ties: bool, monkeypatch: pytest.MonkeyPatch
+    scores: int, has_ties: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query, memory = random_read(queries=3, tokens=700, width=8, columns=6, batch=2, has_ties=has_ties, seed=5)
+    for name in ("_FEW_TOKENS", "_MOST_TOKENS", "_GROUP"):
+        monkeypatch.setattr(triton_kernel, name, 0)
     whole, _ = read_triton(query, memory, 2, read_keys=False)  # 44 groups at once
-    monkeypatch.setattr(triton_kernel, "_FEW_GROUPS", 8)
     monkeypatch.setattr(triton_kernel, "_MOST_GROUPS", 16)  # three parts, and their best groups once more two
-    monkeypatch.setattr(triton_kernel, "_MOST_MAXIMA", maxima)
+    monkeypatch.setattr(triton_kernel, "_MOST_SCORES", scores)
     values, _ = read_triton(query, memory, 2, read_keys=False)
     torch.testing.assert_close(values.double(), read_by_loops(query, memory, 2)[0], rtol=0, atol=4e-4)
     assert torch.equal(values, whole)
 
 
+def test_similarities_of_some_queries_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, memory = random_read(queries=3, tokens=70, width=8, columns=6, batch=2, seed=5)
+    whole, _ = read_triton(query, memory, 5, read_keys=False)
+    monkeypatch.setattr(triton_kernel, "_MOST_SCORES", 100)
+    values, _ = read_triton(query, memory, 5, read_keys=False)
+    assert torch.equal(values, whole)
+
+
+@pytest.mark.parametrize(("tokens", "group"), [(8192, 1), (8193, 8), (32768, 8), (32769, 16)])
+def test_the_size_of_the_memory_decides_how_tokens_are_found(
+    tokens: int, group: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    class Program:
+        def __getitem__(self, grid: object) -> object:
+            return self
+
+        def __call__(self, *args: object, GROUP: int, **constants: object) -> None:  # noqa: N803
+            seen.append(GROUP)
+            raise Stop
+
+    monkeypatch.setattr(triton_kernel, "_tuned_group_maxima", lambda *_: Program())
+    query, memory = random_read(queries=1, tokens=tokens, width=1, columns=1)
+    with pytest.raises(Stop):
+        read_triton(query, memory, 20, read_keys=False)
+    assert seen == [group]
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("kind", "dtype"), [("l2", torch.float32), ("dot", torch.float16)])
 def test_ties_go_to_the_lower_index(kind: str, dtype: torch.dtype) -> None:
     query, memory = random_read(queries=3, tokens=300, width=2, dtype=dtype, kind=kind, has_ties=True)
@@ -81,6 +127,7 @@ def test_ties_go_to_the_lower_index(kind: str, dtype: torch.dtype) -> None:
     torch.testing.assert_close(values.double(), read_by_loops(query, memory, 5)[0], rtol=0, atol=4 * TOLERANCE[dtype])
 
 
+@pytest.mark.usefixtures("way")
 def test_zeros_of_both_signs_are_equal() -> None:
     keys = torch.zeros(1, 64, 2)
     keys[:, :32] = -0.0
@@ -89,6 +136,7 @@ def test_zeros_of_both_signs_are_equal() -> None:
     assert values.squeeze().nonzero().squeeze().tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.usefixtures("way")
 def test_similarity_that_rises_along_memory() -> None:
     query, memory = random_read(queries=1, tokens=700)
     rising = MemoryTokens(memory.keys, torch.linspace(-30, 30, 700).unsqueeze(0), memory.values, 0.001)
@@ -96,6 +144,7 @@ def test_similarity_that_rises_along_memory() -> None:
     torch.testing.assert_close(values.double(), read_by_loops(query, rising, 6)[0], rtol=0, atol=1e-4)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("used", [3, 30])
 def test_tokens_with_bias_minus_infinity_are_not_read(used: int) -> None:
     query, memory = random_read(queries=1, tokens=70)
@@ -108,6 +157,7 @@ def test_tokens_with_bias_minus_infinity_are_not_read(used: int) -> None:
     torch.testing.assert_close(values.double(), read_by_loops(query, few, min(5, used))[0], rtol=0, atol=1e-4)
 
 
+@pytest.mark.usefixtures("way")
 def test_layout_of_the_inputs_does_not_matter() -> None:
     query, memory = random_read(queries=1, tokens=70, batch=2)
     assert memory.bias is not None

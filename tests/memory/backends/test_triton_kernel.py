@@ -110,7 +110,7 @@ def test_read_on_a_gpu_writes_no_affinity() -> None:
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     read_memory(query_map, on_device, top_k=20)
-    assert torch.cuda.max_memory_allocated() - before < 16 * 2**20  # the affinity alone is 100 MiB
+    assert torch.cuda.max_memory_allocated() - before < 32 * 2**20  # the affinity alone is 100 MiB
 
 
 def to_cuda(memory: MemoryTokens) -> MemoryTokens:

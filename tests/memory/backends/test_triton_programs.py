@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -54,7 +55,9 @@ def test_a_growing_memory_compiles_nothing_after_its_first_frame(top_k: int, ste
             if count == 1:
                 first = list(compiled)
     assert compiled == first
-    assert 6 <= len(first) <= 12, first  # the tiles to choose from, the selection thrice, narrowing and summing
+    # The tiles to choose from, one of them for two more sizes of groups, the selection among all tokens twice and among
+    # groups thrice, and narrowing.
+    assert 9 <= len(first) <= 12, first
 
 
 def test_a_growing_memory_without_top_k_compiles_nothing_after_its_first_frame() -> None:
@@ -102,7 +105,7 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
             return lambda *args, **constants: launched.append((self.name, current[0]))
 
     for module, names in (
-        (triton_programs, ("group_maxima", "narrow_groups", "select_tokens", "weighted_rows")),
+        (triton_programs, ("group_maxima", "narrow_groups", "read_best", "read_best_of_groups", "weighted_rows")),
         (triton_softmax_programs, ("read_all", "grad_of_table", "grad_of_keys", "grad_of_query")),
     ):
         for name in names:
@@ -117,7 +120,9 @@ def test_programs_run_on_the_device_of_the_tensors(launches: list[tuple[str, int
         query = torch.empty(1, FRAME, 64, device="cuda:1")
         memory = MemoryTokens(query, None, query, 1.0)
         triton_kernel.read_triton(query, memory, 20, read_keys=True)
-    assert {name for name, _ in launches} == {"group_maxima", "narrow_groups", "select_tokens", "weighted_rows"}
+    assert {name for name, _ in launches} == {
+        *("group_maxima", "narrow_groups", "read_best", "read_best_of_groups", "weighted_rows"),
+    }
     assert {device for _, device in launches} == {1}
 
 
@@ -137,17 +142,15 @@ def test_a_device_without_memory_is_probed_again(message: str, monkeypatch: pyte
     outcomes: list[Exception | None] = [RuntimeError(message), RuntimeError(message), None]
     probed: list[torch.device] = []
 
-    def select(query: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
+    def read(query: torch.Tensor, *_: object) -> None:
         probed.append(query.device)
         if outcome := outcomes.pop(0) if outcomes else None:
             raise outcome
-        return query, query
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-    monkeypatch.setattr(triton_kernel, "_select", select)
-    monkeypatch.setattr(triton_kernel, "_read", lambda *_: None)
+    monkeypatch.setattr(triton_kernel, "_read", read)
     native.unavailable_reason()  # which tries itself on numbers, of which there are none in a moment
     with FakeTensorMode():
         with pytest.raises(RuntimeError, match=message[:8]) as failure:
@@ -166,46 +169,71 @@ def test_a_device_without_memory_is_probed_again(message: str, monkeypatch: pyte
     assert [device.index for device in probed] == [0, 0, 0, 1]
 
 
-ALIGNED = ("query_row", "keys_row", "table_row", "maxima_row", "places_row", "narrowed_row", "columns")
+ALIGNED = ("query_row", "keys_row", "table_row", "maxima_row", "scores_row", "places_row", "narrowed_row", "columns")
 
 
 @pytest.mark.parametrize(("architecture", "kind"), [(80, "bf16"), (86, "fp32"), (90, "fp32"), (120, "fp16")])
 def test_tiles_of_the_first_step_stay_in_registers(architecture: int, kind: str) -> None:
     from vos_zoo.memory.backends import triton_programs
 
-    for tile in triton_kernel.tiles(TYPES[kind], architecture):
+    for group, tile in itertools.product((1, 8, 16), triton_kernel.tiles(TYPES[kind], architecture)):
         program = compile_program(
             architecture,
             triton_programs.group_maxima,
             {"query": kind, "keys": kind, "bias": "fp32", "maxima": "fp32"},
             {
-                "WIDTH": 128, "CHANNELS": tile.channels, "HAS_BIAS": True, "GROUP": 16, "PRECISION": "tf32x3",
+                "WIDTH": 128, "CHANNELS": tile.channels, "HAS_BIAS": True, "GROUP": group, "PRECISION": "tf32x3",
                 "ROWS": tile.rows, "TOKENS": tile.tokens,
             },
             aligned=ALIGNED, warps=tile.warps, stages=2,
         )  # fmt: skip
         check_binary(program, architecture)
-        assert stack_bytes(program) == 0, tile
+        assert stack_bytes(program) == 0, (group, tile)
+
+
+OF_TABLE = {"table": "bf16", "out": "bf16", "tokens": "i32", "weights": "fp32"}
+
+
+def summing(top_k: int, columns: int = 512) -> dict[str, int]:
+    padded = triton_kernel.power_of_two(top_k)
+    return {"TOP_K": top_k, "PADDED_K": padded, "COLUMNS": triton_kernel._columns_at_a_time(columns, padded)}
 
 
 @pytest.mark.parametrize("architecture", [80, 90, 120])
-@pytest.mark.parametrize("top_k", [20, 124])
-def test_selection_stays_in_registers(architecture: int, top_k: int) -> None:
+@pytest.mark.parametrize(("top_k", "group"), [(20, 8), (20, 16), (124, 16)])
+def test_selection_among_groups_stays_in_registers(architecture: int, top_k: int, group: int) -> None:
     from vos_zoo.memory.backends import triton_programs
 
-    pointers = {"query": "fp32", "keys": "fp32", "bias": "fp32", "weights": "fp32", "maxima": "fp32"}
-    pointers |= dict.fromkeys(("places", "chosen", "tokens"), "i32")
-    padded = triton_kernel.power_of_two(top_k + 4)
+    pointers = OF_TABLE | dict.fromkeys(("query", "keys", "bias", "maxima"), "fp32")
+    pointers |= dict.fromkeys(("places", "chosen"), "i32")
     program = compile_program(
         architecture,
-        triton_programs.select_tokens,
+        triton_programs.read_best_of_groups,
         pointers,
         {
-            "WIDTH": 64, "CHANNELS": 8, "HAS_BIAS": True, "GROUP": 16, "K": top_k + 4, "PADDED_K": padded,
-            "PADDED_ENTRIES": 4096, "HAS_PLACES": True, "TOP_K": top_k,
+            "WIDTH": 64, "CHANNELS": 8, "HAS_BIAS": True, "GROUP": group, "K": top_k + 4,
+            "PADDED_GROUPS": triton_kernel.power_of_two(top_k + 4), "PADDED_ENTRIES": 4096, "HAS_PLACES": group == 16,
+            **summing(top_k),
         },
         aligned=ALIGNED, warps=8,
     )  # fmt: skip
+    check_binary(program, architecture)
+    assert stack_bytes(program) == 0
+
+
+@pytest.mark.parametrize("architecture", [80, 90, 120])
+@pytest.mark.parametrize(("top_k", "entries"), [(20, 2048), (40, 8192), (124, 8192)])
+def test_selection_among_all_tokens_stays_in_registers(architecture: int, top_k: int, entries: int) -> None:
+    from vos_zoo.memory.backends import triton_programs
+
+    program = compile_program(
+        architecture,
+        triton_programs.read_best,
+        OF_TABLE | {"scores": "fp32"},
+        {"PADDED_ENTRIES": entries, **summing(top_k)},
+        aligned=ALIGNED,
+        warps=8,
+    )
     check_binary(program, architecture)
     assert stack_bytes(program) == 0
 
@@ -223,12 +251,9 @@ def test_other_steps_compile_ahead_of_time(architecture: int, kind: str) -> None
         warps=8,
     )
     rows = compile_program(
-        architecture,
-        triton_programs.weighted_rows,
-        {"table": kind, "tokens": "i32", "weights": "fp32", "out": kind},
-        {"TOP_K": 20, "PADDED_K": 32, "COLUMNS": 256},
+        architecture, triton_programs.weighted_rows, OF_TABLE | {"table": kind, "out": kind}, summing(20),
         aligned=ALIGNED,
-    )
+    )  # fmt: skip
     for program in (narrow, rows):
         check_binary(program, architecture)
         assert stack_bytes(program) == 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from testing.dmn_aoa import request
-from vos_zoo.errors import DataError, MissingFileError
+from vos_zoo.errors import ConfigError, DataError, MissingFileError
 from vos_zoo.inference.geometry import FrameGeometry
 from vos_zoo.models.dmn_aoa.proposal_files import (
     FolderProposals,
@@ -76,8 +76,8 @@ def test_degenerate_boxes_are_left_out(box):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no readable"),
-        (b"not an archive", "no readable"),
+        (b"", "not a readable"),
+        (b"not an archive", "not a readable"),
         ({"version": np.int32(1)}, "lacks boxes"),
         (
             {"version": np.int32(2)} | dict.fromkeys(("size", "boxes", "scores", "labels", "masks"), np.zeros(2)),
@@ -123,3 +123,8 @@ def test_stored_masks_come_back():
     torch.testing.assert_close(placed.boxes, boxes)
     both = ((placed.masks[0] > 0.5) & (mask > 0.5)).sum() / ((placed.masks[0] > 0.5) | (mask > 0.5)).sum()
     assert both > 0.96
+
+
+def test_another_rule_for_missing_files_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"missing is 'skip'. Expected one of 'error', 'empty'"):
+        FolderProposals(tmp_path, missing="skip")

@@ -53,5 +53,5 @@ def test_swin_loads_what_timm_publishes(swin):
 
 @pytest.mark.parametrize("name", ["resnet50", "swin_nothing"])
 def test_swin_refuses_other_networks(name):
-    with pytest.raises(ConfigError, match="is no Swin"):
+    with pytest.raises(ConfigError, match="is not a Swin"):
         SwinTrunk(name)

@@ -466,7 +466,8 @@ function follow(value) {
   if (value.ahead) progress(0, `Waiting for your turn: ${value.ahead} before you`, key);
   else if (!value.total) progress(0, "Loading the model …", key);
   else {
-    const text = `${value.done} of ${value.total} frames, ${value.rate.toFixed(1)} frames/s, ${time(value.left)} left`;
+    const percent = Math.floor((100 * value.done) / value.total);
+    const text = `${percent} %, ${value.rate.toFixed(1)} frames/s, ${time(value.left)} left`;
     progress(value.done / value.total, text, key);
   }
   if (value.frame !== null && value.frame !== undefined) {

@@ -1,1 +1,1 @@
-"""Training clips from videos, pictures and generated shapes."""
+"""Training clips from videos, images and generated shapes."""

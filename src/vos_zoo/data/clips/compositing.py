@@ -1,4 +1,4 @@
-"""Layers of a synthetic clip: a moving background picture and cut-out objects pasted over it."""
+"""Layers of a synthetic clip: a moving background image and cut-out objects pasted over it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MERGED = 3  # masks warped at once; one OpenCV warp carries at most four channe
 
 @dataclass(frozen=True)
 class Sprite:
-    """An object cut out of a picture or a video.
+    """An object cut out of an image or a video.
 
     Attributes:
         images: RGB frames cropped to the object, one frame or one per clip frame, all of the same shape.
@@ -72,7 +72,7 @@ def warp_frames(
     """Warp frames and label maps by the same maps.
 
     Labels are interpolated as one plane per id (a random choice if there are too many), so that outlines stay
-    smooth when a small picture is enlarged. Beyond the border both are mirrored.
+    smooth when a small image is enlarged. Beyond the border both are mirrored.
 
     Args:
         images: RGB frames; a single one is used for every matrix.
@@ -122,7 +122,7 @@ def cut_sprite(images: Sequence[Image], mattes: Sequence[NDArray[np.bool_]]) -> 
 
 
 def cut_random_sprite(pictures: LabelledPictures, rng: np.random.Generator) -> Sprite | None:
-    """Cut one random object out of a random picture; None if it is too small to be pasted."""
+    """Cut one random object out of a random image; None if it is too small to be pasted."""
     image, mask = pictures.read(int(rng.integers(len(pictures))))
     ids = present_ids(mask)
     if len(ids) == 0:

@@ -38,7 +38,7 @@ class FrameOrigin(NamedTuple):
     """Where a frame of a clip comes from, so that whatever else is known of it can follow its augmentation.
 
     Attributes:
-        name: Its file without ending, below the folder of the pictures or of the videos' folders.
+        name: Its file without ending, below the folder of the images or of the videos' folders.
         size: Its (height, width) in pixels.
         matrix: From its pixels to those of the clip, shape (3, 3).
         displacement: Displacement on top, see :func:`vos_zoo.data.clips.motion.source_positions`.

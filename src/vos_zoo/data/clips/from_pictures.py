@@ -1,4 +1,4 @@
-"""Training clips synthesised from single pictures with masks."""
+"""Training clips synthesised from single images with masks."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from vos_zoo.data.layouts.videos import Image
 
 @dataclass(frozen=True)
 class StaticImageClips:
-    """Clips from pairs: the picture moves as a whole, cut-out objects of other pairs move over it.
+    """Clips from pairs: the image moves as a whole, cut-out objects of other pairs move over it.
 
     Attributes:
-        pairs: Pictures and masks.
-        motion: Movement of the picture.
-        zoom: Range of the clip's scale; at 1 the picture just covers the crop.
+        pairs: Images and masks.
+        motion: Movement of the image.
+        zoom: Range of the clip's scale; at 1 the image just covers the crop.
         paste: Pasted objects, or None for none.
         frame_colour: How light, colour and sharpness change from frame to frame.
 
     Source: synthetic clips of STM (ICCV 2019), augmentation of STCN and RDE-VOS; pasted objects are our addition,
-    since a picture that moves as a whole shows neither occlusion nor objects that move against each other.
+    since an image that moves as a whole shows neither occlusion nor objects that move against each other.
     """
 
     pairs: LabelledPictures
@@ -55,7 +55,7 @@ class StaticImageClips:
         max_gap: int,
         max_objects: int = MAX_LABELS,
     ) -> LabelledClip:
-        """Draw one clip; ``max_gap`` has no meaning for pictures."""
+        """Draw one clip; ``max_gap`` has no meaning for images."""
         index = int(rng.integers(len(self.pairs)))
         image, mask = self.pairs.read(index)
         place = _place_picture(mask, self.zoom, crop_size, rng)
@@ -74,7 +74,7 @@ class StaticImageClips:
 
 
 def _place_picture(mask: Image, zoom: tuple[float, float], size: FrameSize, rng: np.random.Generator) -> motion.Matrix:
-    """Scale, flip and shift the picture so that the crop shows an object, and no border if that is possible."""
+    """Scale, flip and shift the image so that the crop shows an object, and no border if that is possible."""
     height, width = mask.shape
     crop_height, crop_width = motion.height_and_width(size)
     crop = np.array([crop_width, crop_height])

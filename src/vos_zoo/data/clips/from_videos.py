@@ -38,10 +38,10 @@ class VideoClips:
         motion: Movement added to the frames.
         area: Range of the crop's area as share of the frame.
         paste: How a second object is pasted (data sets with one object per video lack occlusions), or None for none.
-        pairs: Pictures to cut pasted objects from; without them other videos are used.
+        pairs: Images to cut pasted objects from; without them other videos are used.
         has_one_gap: Whether all neighbours of a clip are equally far apart, instead of one draw for each.
         reverses: Whether every second clip runs backwards.
-        drops_growing: Whether small objects that grow are no targets, a rule for the rendered videos of BL30K.
+        drops_growing: Whether small objects that grow are not targets, a rule for the rendered videos of BL30K.
         still: Share of clips that repeat one frame, so that all movement is added. A few annotated frames lie far
             apart, but neighbours are what a video has.
         frame_colour: How light, colour and sharpness change from frame to frame, on top of what was filmed.

@@ -85,7 +85,7 @@ class ClipsInOrder(ClipDataset):
         return dataclasses.replace(self._clips, videos=_OneVideo(self._videos, video))
 
     def __getstate__(self) -> dict[str, object]:
-        """Let the order be computed anew in a worker process."""
+        """Recompute the order in a worker process."""
         return {**self.__dict__, "_shard_order": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:

@@ -97,7 +97,7 @@ def sample_motion(rng: np.random.Generator, frames: int, motion: MotionRange) ->
         velocity = rng.uniform(-1, 1, 5)
         values = np.zeros((frames, 5))
         for index in range(1, frames):
-            # Inertia 0.7 lets a motion go on for a few frames and still turn round within a clip.
+            # Inertia 0.7 lets a motion continue for a few frames and still reverse within a clip.
             velocity = 0.7 * velocity + 0.3 * rng.uniform(-1.5, 1.5, 5)
             values[index] = values[index - 1] + velocity * width
     else:

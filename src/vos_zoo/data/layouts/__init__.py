@@ -1,1 +1,1 @@
-"""How annotated videos and pictures lie on disk, one file per layout."""
+"""How annotated videos and images lie on disk, one file per layout."""

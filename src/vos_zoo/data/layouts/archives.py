@@ -117,7 +117,7 @@ class FileTree:
         except _BAD_MEMBER as error:
             raise DataError(
                 f"Zip file {str(shard)!r} is damaged at {name!r} ({error}). Expected readable members; copy the "
-                "file anew."
+                "file again."
             ) from error
         except (RuntimeError, NotImplementedError) as error:
             raise DataError(
@@ -126,7 +126,7 @@ class FileTree:
             ) from error
 
     def read_picture(self, name: str) -> NDArray[np.uint8]:
-        """Return a JPEG or PNG picture as RGB, shape (H, W, 3).
+        """Return a JPEG or PNG image as RGB, shape (H, W, 3).
 
         Raises:
             DataError: If the file is missing or cannot be decoded.
@@ -147,7 +147,7 @@ class FileTree:
 
 
 def decode_picture(content: bytes, place: str) -> NDArray[np.uint8]:
-    """Decode a JPEG or PNG picture as RGB, shape (H, W, 3).
+    """Decode a JPEG or PNG image as RGB, shape (H, W, 3).
 
     Args:
         content: Of the file.
@@ -163,11 +163,11 @@ def decode_picture(content: bytes, place: str) -> NDArray[np.uint8]:
     except VosZooError:
         raise
     except Image.DecompressionBombError as error:
-        raise DataError(f"Picture {place} is too large: {error}.") from error
+        raise DataError(f"Image {place} is too large: {error}.") from error
     except (*DAMAGE, cv2.error):
         pass
     if image is None:
-        raise DataError(f"Picture {place} cannot be decoded. Expected a JPEG or PNG file. Replace or remove it.")
+        raise DataError(f"Image {place} cannot be decoded. Expected a JPEG or PNG file. Replace or remove it.")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -212,5 +212,5 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     # The others are what damage in the list of members raises, depending on where it is.
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
         raise DataError(
-            f"File {str(path)!r} is no zip archive ({error}). Expected zip shards; remove it or copy it anew."
+            f"File {str(path)!r} is not a zip archive ({error}). Expected zip shards; remove it or copy it again."
         ) from error

@@ -26,7 +26,7 @@ from vos_zoo.media.mask_values import davis_palette
 FORMATS = ("davis", "youtube-vos", "folder", "bl30k")
 """Layouts that can be checked."""
 
-_MAX_GREYS = 64  # objects; a grey mask with more levels was smoothed or is no mask
+_MAX_GREYS = 64  # objects; a grey mask with more levels was smoothed or is not a mask
 _MAX_THREADS = 8
 
 
@@ -237,7 +237,7 @@ def _mask_problems(
 def _palette_problems(content: bytes, ids: list[int], *, is_davis: bool) -> Iterator[str]:
     with contextlib.suppress(*DAMAGE), open_image(io.BytesIO(content)) as picture:
         if picture.mode == "L" and len(ids) > _MAX_GREYS:
-            yield f"holds {len(ids)} grey levels. Expected one object id per pixel; it was smoothed, or is no mask."
+            yield f"holds {len(ids)} grey levels. Expected one object id per pixel; it was smoothed, or is not a mask."
         if picture.mode != "P":
             return
         palette = picture.getpalette("RGB") or []

@@ -158,7 +158,7 @@ def folder_videos(
         MissingFileError: If ``root`` does not exist.
     """
     if not root.is_dir():
-        raise MissingFileError(f"Data root {str(root)!r} is no folder. Expected one that holds {_EXPECTED}.")
+        raise MissingFileError(f"Data root {str(root)!r} is not a folder. Expected one that holds {_EXPECTED}.")
     problems = [
         Problem(f"{name}/", f"is missing. Expected {_EXPECTED}.", is_fatal=True)
         for name in ("videos", "masks")

@@ -66,7 +66,7 @@ def pack_videos(
     """Write the annotated frames of videos into shards, in an order drawn once.
 
     Frames and masks that are files keep their bytes; those of video files are stored as PNG. A shard and its index
-    appear when they are whole, and a run that was stopped goes on with the shards that are missing.
+    appear once they are complete, and an interrupted run resumes with the missing shards.
 
     Args:
         videos: What to pack.
@@ -263,7 +263,7 @@ def _add(shard: tarfile.TarFile, name: str, content: bytes) -> tuple[int, int]:
 
 def _index_files(root: Path) -> Iterator[Path]:
     if not root.is_dir():
-        raise MissingFileError(f"Data root {str(root)!r} is no folder. Expected one of `vos-zoo data pack`.")
+        raise MissingFileError(f"Data root {str(root)!r} is not a folder. Expected one of `vos-zoo data pack`.")
     paths = sorted(root.glob("shard-*.json"))
     expected = [f"{_SHARD.format(number)}.json" for number in range(len(paths))]
     if not paths or [path.name for path in paths] != expected:
@@ -283,14 +283,16 @@ def _read_index(path: Path) -> dict[str, Any]:
                     raise TypeError(stem)
         return {"bytes": int(content["bytes"]), "videos": content["videos"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"Index {str(path)!r} is damaged ({error!r}). Pack the data again, or copy it anew.") from error
+        raise DataError(
+            f"Index {str(path)!r} is damaged ({error!r}). Pack the data again, or copy it again."
+        ) from error
 
 
 def _check_shard(shard: Path, size: int) -> None:
     found = shard.stat().st_size if shard.is_file() else None
     if found != size:
         what = "is missing" if found is None else f"has {found} bytes"
-        raise DataError(f"Shard {str(shard)!r} {what}. Expected {size} bytes, as its index says. Copy it anew.")
+        raise DataError(f"Shard {str(shard)!r} {what}. Expected {size} bytes, as its index says. Copy it again.")
 
 
 def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
@@ -307,6 +309,6 @@ def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
     if changed:
         names = ", ".join(change.split(" ", 1)[0] for change in changed)
         raise ConfigError(
-            f"The shards in `{folder}` were made from other data or settings: {names} differ. Go on with the same "
+            f"The shards in `{folder}` were made from other data or settings: {names} differ. Continue with the same "
             "ones, or choose another folder."
         )

@@ -1,4 +1,4 @@
-"""Pictures with masks: image-mask pairs and COCO's instance annotations."""
+"""Images with masks: image-mask pairs and COCO's instance annotations."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from vos_zoo.files import parse_json
 _PICTURES = (".jpg", ".jpeg")
 _MAX_ID = 254
 _LONGEST = 60  # bits of a run
-_FARTHEST = 2**24  # from the picture's corner, in sixteenths of a pixel; OpenCV counts in 32 bits
+_FARTHEST = 2**24  # from the image's corner, in sixteenths of a pixel; OpenCV counts in 32 bits
 _MIN_AREA = 32 * 32  # pixels; COCO calls smaller objects small, and they are hardly worth following
 
 
 class LabelledPictures(abc.ABC):
-    """Pictures with the masks of their objects.
+    """Images with the masks of their objects.
 
     Attributes:
-        keys: Name of every picture.
+        keys: Name of every image.
     """
 
     keys: Sequence[str]
 
     @abc.abstractmethod
     def read(self, index: int) -> tuple[Image, Image]:
-        """Return the RGB picture (H, W, 3) and its object ids (H, W), both uint8.
+        """Return the RGB image (H, W, 3) and its object ids (H, W), both uint8.
 
         Raises:
             DataError: If a file cannot be read, or the two differ in size.
         """
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.keys)
 
 
 class ImageMaskPairs(LabelledPictures):
-    """Pictures with masks of the same name, in folders or zip shards.
+    """Images with masks of the same name, in folders or zip shards.
 
     ``NAME.png`` holds the mask of ``NAME.jpg``, beside it or, with ``masks``, in a folder of masks.
 
@@ -59,7 +59,7 @@ class ImageMaskPairs(LabelledPictures):
 
     Args:
         root: Folder that holds the pairs, sub-folders and zip shards included.
-        masks: Folder that holds the masks; None means beside the pictures.
+        masks: Folder that holds the masks; None means beside the images.
         sources: Keep only pairs of these sources (the ``source`` column, or the first folder of the name); None keeps
             all.
         held_back: Number of pairs to leave out, for measuring; :func:`held_back_keys` says which.
@@ -93,16 +93,16 @@ class ImageMaskPairs(LabelledPictures):
             keys = [key for key in keys if (listed or {}).get(key, key.split("/")[0]) in sources]
         if not keys:
             raise DataError(
-                f"Found no picture with a mask in {str(Path(root))!r}"
+                f"Found no image with a mask in {str(Path(root))!r}"
                 f"{'' if sources is None else f' from the sources {list(sources)}'} ({len(pictures)} JPEG "
-                "pictures). Expected NAME.png beside NAME.jpg, or in a folder of masks, as files or in zip files. "
+                "images). Expected NAME.png beside NAME.jpg, or in a folder of masks, as files or in zip files. "
                 "Check the data root."
             )
         self.keys = sorted(keys)
         self._pictures = pictures
 
     def read(self, index: int) -> tuple[Image, Image]:
-        """Return the RGB picture (H, W, 3) and its object ids (H, W), both uint8."""
+        """Return the RGB image (H, W, 3) and its object ids (H, W), both uint8."""
         key = self.keys[index]
         image = self._files.read_picture(self._pictures[key])
         mask = self._masks.read_mask(f"{key}.png")
@@ -117,10 +117,10 @@ class ImageMaskPairs(LabelledPictures):
 
 
 def held_back_keys(keys: Iterable[str], count: int) -> frozenset[str]:
-    """Choose pictures by their names alone, the same ones on every machine.
+    """Choose images by their names alone, the same ones on every machine.
 
     Args:
-        keys: Names of all pictures.
+        keys: Names of all images.
         count: How many to choose, at most.
 
     Returns:
@@ -134,17 +134,17 @@ def held_back_keys(keys: Iterable[str], count: int) -> frozenset[str]:
 
 
 class CocoInstances(LabelledPictures):
-    """Pictures with the instance annotations of a COCO JSON file; crowds and small instances are background.
+    """Images with the instance annotations of a COCO JSON file; crowds and small instances are background.
 
     Smaller instances lie over larger ones where their outlines overlap.
 
     Args:
-        images: Folder of the pictures, for example ``train2017``.
+        images: Folder of the images, for example ``train2017``.
         annotations: JSON file with ``images`` and ``annotations``, for example ``instances_train2017.json``.
 
     Raises:
         MissingFileError: If the folder or the file does not exist.
-        DataError: If the file is no JSON, lacks required keys, or names no picture that has instances.
+        DataError: If the file is not JSON, lacks required keys, or names no image that has instances.
     """
 
     def __init__(self, images: str | os.PathLike[str], annotations: str | os.PathLike[str]) -> None:
@@ -162,8 +162,8 @@ class CocoInstances(LabelledPictures):
             self._check_types(entry, "annotations", {"image_id": (int, str), "area": (int, float)})
             if entry["image_id"] not in names:
                 raise DataError(
-                    f"COCO file {str(self._path)!r} annotates the picture {entry['image_id']!r}, which its `images` do "
-                    "not hold. Expected annotations of listed pictures. Check that the file is complete."
+                    f"COCO file {str(self._path)!r} annotates the image {entry['image_id']!r}, which its `images` do "
+                    "not hold. Expected annotations of listed images. Check that the file is complete."
                 )
             is_large = entry.get("area", _MIN_AREA) >= _MIN_AREA
             if is_large and not entry.get("iscrowd") and entry["segmentation"]:
@@ -171,15 +171,15 @@ class CocoInstances(LabelledPictures):
         self.keys = sorted(name for name in by_picture if name in self._files)
         if not self.keys:
             raise DataError(
-                f"None of the {len(by_picture)} annotated pictures of {str(self._path)!r} lies in "
+                f"None of the {len(by_picture)} annotated images of {str(self._path)!r} lies in "
                 f"{os.fspath(images)!r}. Expected files such as {next(iter(by_picture), '000000000009.jpg')!r}. Check "
-                "the folder of pictures."
+                "the folder of images."
             )
-        # One string per picture: lists of numbers would take ten times the memory, in every worker.
+        # One string per image: lists of numbers would take ten times the memory, in every worker.
         self._outlines = {key: json.dumps(by_picture[key], separators=(",", ":")).encode() for key in self.keys}
 
     def read(self, index: int) -> tuple[Image, Image]:
-        """Return the RGB picture (H, W, 3) and its object ids (H, W), both uint8."""
+        """Return the RGB image (H, W, 3) and its object ids (H, W), both uint8."""
         key = self.keys[index]
         image = self._files.read_picture(key)
         planes = [
@@ -198,7 +198,7 @@ class CocoInstances(LabelledPictures):
         try:
             content = parse_json(self._path.read_bytes())
         except ValueError as error:
-            raise DataError(f"COCO file {str(self._path)!r} is no JSON ({error}). Copy it anew.") from error
+            raise DataError(f"COCO file {str(self._path)!r} is not JSON ({error}). Copy it again.") from error
         for key in ("images", "annotations"):
             if not isinstance(content, dict) or not isinstance(content.get(key), list):
                 raise DataError(
@@ -230,15 +230,15 @@ def decode_segmentation(segmentation: Any, height: int, width: int, *, name: str
 
     Args:
         segmentation: Polygons, each a list of x and y in pixels, or a run-length code with ``counts`` and ``size``.
-        height: Of the picture, in pixels.
-        width: Of the picture, in pixels.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
         name: What messages call the instance.
 
     Returns:
         0 and 1, shape (height, width).
 
     Raises:
-        DataError: If it is neither, or the run lengths do not fit the picture.
+        DataError: If it is neither, or the run lengths do not fit the image.
 
     Source: format of COCO (Lin et al., ECCV 2014): runs alternate between outside and inside, column by column; the
         compressed form stores differences to the count before the last, five bits a character.
@@ -266,7 +266,7 @@ def decode_segmentation(segmentation: Any, height: int, width: int, *, name: str
 
 def _paint_runs(counts: Any, size: Any, height: int, width: int, name: str) -> Image:
     is_fitting = list(size or ()) == [height, width]
-    # More runs than pixels, empty ones included, are no picture; nor is a longer text, at four characters for each.
+    # More runs than pixels, empty ones included, are not an image; nor is a longer text, at four characters for each.
     if is_fitting and len(counts) <= 4 * (height * width + 2):
         runs = np.asarray(_decompress(counts) if isinstance(counts, str) else counts)
         is_fitting = runs.ndim == 1 and runs.dtype.kind in "iu" and len(runs) > 0
@@ -276,7 +276,7 @@ def _paint_runs(counts: Any, size: Any, height: int, width: int, name: str) -> I
             return np.repeat(inside, runs).reshape(width, height).T.astype(np.uint8)
     raise DataError(
         f"A run-length code of {name} is for the size {size} or does not cover it. Expected {height}×{width} (height × "
-        "width), as its picture has. Check that pictures and file belong together."
+        "width), as its image has. Check that images and file belong together."
     )
 
 
@@ -315,6 +315,6 @@ def _decompress(text: str) -> list[int]:
 def _check_size(key: str, image: Image, mask_size: tuple[int, ...]) -> None:
     if image.shape[:2] != mask_size:
         raise DataError(
-            f"Pair {key!r} has a picture of {image.shape[1]}×{image.shape[0]} and a mask of {mask_size[1]}×"
+            f"Pair {key!r} has an image of {image.shape[1]}×{image.shape[0]} and a mask of {mask_size[1]}×"
             f"{mask_size[0]} pixels. Expected the same size. Mend or remove the pair."
         )

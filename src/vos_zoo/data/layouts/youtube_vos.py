@@ -160,7 +160,7 @@ def read_meta(files: FileTree) -> tuple[dict[str, Objects], list[Problem]]:
     try:
         content = parse_json(files.read("meta.json"))
     except ValueError as error:
-        return {}, [Problem("meta.json", f"is no JSON ({error}). Copy it anew.", is_fatal=True)]
+        return {}, [Problem("meta.json", f"is not JSON ({error}). Copy it again.", is_fatal=True)]
     entries = content.get("videos") if isinstance(content, dict) else None
     if not isinstance(entries, dict):
         return {}, [Problem("meta.json", "has no key 'videos' with an entry per video.", is_fatal=True)]

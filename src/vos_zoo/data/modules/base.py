@@ -28,7 +28,7 @@ class ClipDataModule(pl.LightningDataModule):
     """Base of the data modules; a subclass says in :meth:`clip_sources` where its clips come from.
 
     The clip at a place of an epoch depends on ``seed``, the epoch, the place and the gap there alone, not on the number
-    of workers or devices, and a run that is resumed within an epoch goes on behind the clips that it has seen. The gap
+    of workers or devices, and a run that is resumed within an epoch continues after the clips that it has seen. The gap
     is ``max_gap``, or follows a schedule such as that of :class:`vos_zoo.data.modules.curriculum.GapCurriculum`.
 
     Args:
@@ -244,14 +244,14 @@ def _batches_used(trainer: pl.Trainer) -> int:
 
 
 class _ResumableLoader(NamingLoader[ClipItem]):
-    """Training batches; Lightning keeps its place in checkpoints, so that a resumed epoch goes on with new clips."""
+    """Training batches; Lightning keeps its place in checkpoints, so that a resumed epoch continues with new clips."""
 
     def state_dict(self) -> dict[str, int]:
         """Number of clips used."""
         return {"clips_used": cast("_RequestSampler", self.sampler).clips_used}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on behind these clips, maybe with another batch size or number of devices."""
+        """Continue after these clips, possibly with another batch size or number of devices."""
         cast("_RequestSampler", self.sampler).clips_used = state["clips_used"]
 
 

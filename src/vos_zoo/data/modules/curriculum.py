@@ -66,7 +66,7 @@ class GapCurriculum(pl.Callback):
         self.milestones = tuple(milestones)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the data module the schedule, before it makes its first clip."""
+        """Return the data module the schedule, before it makes its first clip."""
         # Lightning sets the attribute only when it was given a data module; other data have no gap to set.
         data = getattr(trainer, "datamodule", None)
         if stage == "fit" and isinstance(data, ClipDataModule):

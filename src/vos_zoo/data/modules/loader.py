@@ -21,12 +21,12 @@ class NamingLoader(DataLoader[ItemT]):
 
     Args:
         dataset: As for torch's.
-        options: Those of torch's data loader, but for ``worker_init_fn``.
+        options: Those of torch's data loader, except for ``worker_init_fn``.
     """
 
     def __init__(self, dataset: Any, **options: Any) -> None:
         workers = options.get("num_workers", 0)
-        # Lightning builds a loader anew with the settings it finds on it.
+        # Lightning rebuilds a loader with the settings it finds on it.
         options.pop("worker_init_fn", None)
         self.read_log = ReadLog(workers)
         super().__init__(dataset, worker_init_fn=self.read_log if workers else None, **options)

@@ -1,4 +1,4 @@
-"""Clips from pictures, videos and shapes, mixed."""
+"""Clips from images, videos and shapes, mixed."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from vos_zoo.errors import ConfigError
 
 
 class MixedDataModule(ClipDataModule):
-    """Clips from pictures with masks, from annotated videos and from generated shapes, mixed by weight.
+    """Clips from images with masks, from annotated videos and from generated shapes, mixed by weight.
 
     Args:
-        root: Folder that contains ``pairs/`` (pictures with masks), ``train/`` (videos in DAVIS layout), or both; each
+        root: Folder that contains ``pairs/`` (images with masks), ``train/`` (videos in DAVIS layout), or both; each
             holds plain files or zip shards.
-        pairs_weight: Share of clips from pictures.
+        pairs_weight: Share of clips from images.
         videos_weight: Share of clips from videos.
         shapes_weight: Share of generated clips.
-        video_sets: Sets of videos below the root, of which every video is equally likely but for its set's ``repeat``;
-            null means ``train/`` alone.
+        video_sets: Sets of videos below the root. Every video is equally likely except for its set's ``repeat``; null
+            means ``train/`` alone.
         paste: Whether cut-out objects move over the clips, or how.
         is_chained: Whether frames follow a random walk; false draws the motion of each frame on its own, as in the
             papers.
-        pair_motion: How far frames of pictures move; null means the ranges of STCN and RDE-VOS, or steps alike with
+        pair_motion: How far frames of images move; null means the ranges of STCN and RDE-VOS, or steps alike with
             ``is_chained``.
         video_motion: How far frames of videos move, on top of what was filmed; null likewise.
         frame_colour: How light, colour and sharpness change from frame to frame; null means the ranges of STCN and
-            RDE-VOS, which differ between pictures and videos.
+            RDE-VOS, which differ between images and videos.
         crop_area: Range of the area of crops from videos, as share of the frame.
         has_one_gap: Whether all neighbours of a video clip are equally far apart, instead of one draw for each.
         reverses: Whether every second video clip runs backwards.
         frame_step: Filmed frames per listed frame of ``train/``.
-        pair_sources: Sources of pictures to use, as in the index; null means all.
+        pair_sources: Sources of images to use, as in the index; null means all.
         video_names: Videos of ``train/`` to train on; null means all.
         cache_bytes: Limit of decoded video frames kept by each worker, in bytes.
         options: Arguments of :class:`ClipDataModule`.

@@ -13,7 +13,7 @@ CACHE_BYTES = 512 * 2**20
 
 
 def check_area(crop_area: tuple[float, float]) -> None:
-    """Refuse a range of areas that is no range of shares.
+    """Refuse a range of areas that is not a range of shares.
 
     Raises:
         ConfigError: If it is none.
@@ -48,11 +48,11 @@ def existing_root(root: Path) -> Path:
     """Return the data root.
 
     Raises:
-        MissingFileError: If it is no folder.
+        MissingFileError: If it is not a folder.
     """
     if not root.is_dir():
         raise MissingFileError(
-            f"Data root {str(root)!r} is no folder. Expected the folder that holds the training data. Check "
+            f"Data root {str(root)!r} is not a folder. Expected the folder that holds the training data. Check "
             "`--data.root`."
         )
     return root
@@ -67,7 +67,7 @@ def part_of_root(root: Path, name: str, weight: str) -> Path:
         weight: The option because of which it is needed.
 
     Raises:
-        MissingFileError: If the root is no folder.
+        MissingFileError: If the root is not a folder.
         DataError: If the root has no such folder.
     """
     if not (existing_root(root) / name).exists():

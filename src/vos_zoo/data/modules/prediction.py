@@ -176,7 +176,7 @@ class ItemVideo:
         return [f"{index:05d}" for index in range(len(self._item["frames"]))]
 
     def __iter__(self) -> Iterator[PredictionFrame]:
-        """Give the frames, and objects where they are first seen."""
+        """Return the frames, and objects where they are first seen."""
         newcomers = Newcomers()
         for name, image, mask in zip(self.written_names(), self._item["frames"], self._item["masks"], strict=True):
             yield PredictionFrame(name, image, newcomers.given(mask), is_written=True)
@@ -250,7 +250,7 @@ def prediction_loader(videos: Dataset[PredictionVideo]) -> DataLoader[Prediction
 class PredictionDataModule(pl.LightningDataModule):
     """Videos of a benchmark, or your own, for ``lightning predict``.
 
-    The layout is found out: DAVIS (``JPEGImages/480p/VIDEO``, ``Annotations/480p/VIDEO``), a split of YouTube-VOS
+    The layout is detected: DAVIS (``JPEGImages/480p/VIDEO``, ``Annotations/480p/VIDEO``), a split of YouTube-VOS
     (``JPEGImages/VIDEO``, ``Annotations/VIDEO``, ``meta.json``), or your own videos (``videos/VIDEO.mp4`` or a folder
     of frames, ``masks/VIDEO``).
 

@@ -1,4 +1,4 @@
-"""Sets of pictures and of videos below one data root."""
+"""Sets of images and of videos below one data root."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vos_zoo.configs import check_choices
 from vos_zoo.data.clips.from_videos import VideoClips
 from vos_zoo.data.clips.motion import CHAINED_VIDEO, PAPER_VIDEO
 from vos_zoo.data.layouts.davis import DavisVideos
@@ -19,13 +20,13 @@ from vos_zoo.data.modules.options import paste_settings
 
 @dataclass(frozen=True)
 class PictureSet:
-    """One of several sets of pictures with masks.
+    """One of several sets of images with masks.
 
     Attributes:
-        path: Folder of the pictures, relative to the data root.
-        masks: Folder of the masks, relative to the data root; null means beside the pictures.
+        path: Folder of the images, relative to the data root.
+        masks: Folder of the masks, relative to the data root; null means beside the images.
         annotations: COCO file with instance annotations, relative to the data root, instead of mask files.
-        repeat: How often each picture of the set counts.
+        repeat: How often each image of the set counts.
     """
 
     path: str
@@ -38,7 +39,7 @@ class PictureSet:
 
         Raises:
             MissingFileError: If the folder or the file does not exist.
-            DataError: If it holds no usable picture.
+            DataError: If it holds no usable image.
         """
         if self.annotations is not None:
             return CocoInstances(root / self.path, root / self.annotations)
@@ -66,6 +67,9 @@ class VideoSet:
     resolution: str = "480p"
     frame_step: int = 1
     repeat: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     def open(self, root: Path, cache_bytes: int) -> AnnotatedVideos:
         """Open the set.

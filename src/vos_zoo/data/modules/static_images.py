@@ -1,4 +1,4 @@
-"""Clips from pictures with masks."""
+"""Clips from images with masks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from vos_zoo.errors import ConfigError
 
 
 class StaticImagesDataModule(ClipDataModule):
-    """Clips synthesised from pictures with masks.
+    """Clips synthesised from images with masks.
 
     Args:
         root: Folder that contains ``pairs/``, or the folder of the pairs itself: plain files or zip shards.
-        sets: Sets of pictures below the root, of which every picture is equally likely but for its ``repeat``; null
+        sets: Sets of images below the root, of which every image is equally likely except for its ``repeat``; null
             means the pairs alone.
         paste: Whether cut-out objects move over the clips, or how.
         is_chained: Whether frames follow a random walk; false draws the motion of each frame on its own, as in the
@@ -61,7 +61,7 @@ class StaticImagesDataModule(ClipDataModule):
         self.held_back = held_back
 
     def clip_sources(self) -> list[tuple[ClipSource, float]]:
-        """The sets, each weighted by its number of pictures and its ``repeat``."""
+        """The sets, each weighted by its number of images and its ``repeat``."""
         folder = existing_root(self.root)
         if self.sets is None:
             pairs = ImageMaskPairs(

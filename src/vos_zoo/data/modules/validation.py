@@ -14,16 +14,16 @@ from vos_zoo.data.layouts.videos import AnnotatedVideos
 
 
 class Pictures(Protocol):
-    """Pictures of a video in order: an array, or read when they are asked for."""
+    """Images of a video in order: an array, or read when they are asked for."""
 
     def __len__(self) -> int:
         """Number of frames."""
 
     def __iter__(self) -> Iterator[Any]:
-        """Pictures one after another."""
+        """Images one after another."""
 
     def __getitem__(self, index: int, /) -> Any:
-        """One picture."""
+        """One image."""
 
 
 class VideoItem(TypedDict):
@@ -71,7 +71,7 @@ class GeneratedVideos(Dataset[VideoItem]):
 
 
 class WholeVideos(Dataset[VideoItem]):
-    """Annotated videos, from their first frame to the last annotated one; pictures are read when they are asked for.
+    """Annotated videos, from their first frame to the last annotated one; images are read when they are asked for.
 
     Args:
         videos: Where they lie.
@@ -87,7 +87,7 @@ class WholeVideos(Dataset[VideoItem]):
         return len(self._videos)
 
     def __getitem__(self, index: int) -> VideoItem:
-        """Open one video; reading its pictures raises DataError if a file cannot be read, or sizes differ."""
+        """Open one video; reading its images raises DataError if a file cannot be read, or sizes differ."""
         video = self._videos.videos[index]
         annotated = [frame for frame in video.annotated if self._frames is None or frame < self._frames]
         frames = _StoredFrames(self._videos, index, max(annotated, default=0) + 1)

@@ -250,7 +250,7 @@ def find_code(flags: tuple[str, ...]) -> NativeCode:
 
     Raises:
         NativeError: If something is missing, the compiler fails, or its result is wrong.
-        OSError: If the compiler's result is no library, or there is no room for it.
+        OSError: If the compiler's result is not a library, or there is no room for it.
         AttributeError: If it is a library of something else.
         subprocess.SubprocessError: If the compiler takes too long.
     """
@@ -295,7 +295,7 @@ def _compiler() -> list[str]:
     try:
         command = shlex.split(named) or [shutil.which("cc") or shutil.which("gcc") or ""]
     except ValueError as error:
-        raise NativeError(f"CC is `{named}`, which is no command ({error})") from error
+        raise NativeError(f"CC is `{named}`, which is not a command ({error})") from error
     if not shutil.which(command[0]):
         raise NativeError("there is no C compiler (`cc`, `gcc` or what CC names)")
     return command

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,8 @@ def read_portable(
         return weights @ memory.values, weights @ memory.keys if read_keys else None
     count = torch.sym_min(top_k, similarity.shape[2])
     best, places = similarity.topk(count, dim=-1, sorted=False)
-    missing = (0, top_k - count)  # without weight, so that the number is the same in every graph
+    # Filled up without weight, so that the number is the same in every graph. In an export the size is a symbol.
+    missing: Any = (0, top_k - count)
     weights, places = F.pad(best.softmax(-1), missing), F.pad(places, missing)
     values = _weighted_rows(memory.values, places, weights)
     return values, _weighted_rows(memory.keys, places, weights) if read_keys else None

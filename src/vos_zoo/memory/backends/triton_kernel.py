@@ -1,11 +1,12 @@
-"""The memory read with top-k on CUDA devices: three small Triton programs, none of which writes the affinity.
+"""The memory read with top-k on CUDA devices: two small Triton programs, one after the other.
 
-1. The largest similarity of each query within each group of consecutive tokens, from tensor-core tiles.
-2. For one query: the groups that can hold one of its k best tokens, which are the k best groups and a few more, because
-   the next step sums in another order and could otherwise miss a token by its last bit; the similarities of the tokens
-   in these groups, again; the k best of them and their softmax weights. Of thousands of groups the best of each part
-   are found first, by a program of its own.
-3. The weighted sum of k rows per query over the values of all objects.
+1. From tensor-core tiles, the similarity of each query to each token, if there are so few tokens that one program can
+   hold them; of more tokens, the largest similarity within each group of consecutive ones.
+2. For one query: the k best tokens, their softmax weights, and the weighted sum of their rows over the values of all
+   objects. Of more tokens, first the groups that can hold one of the k best, which are the k best groups and a few
+   more, because the next sum is taken in another order and could otherwise miss a token by its last bit; and the
+   similarities of the tokens in these groups, again. Of thousands of groups the best of each part are found before, by
+   a program of its own.
 
 A video's memory grows, so nothing that grows with it is a constant of a program, and the few programs that its growth
 calls for are compiled at the first read.
@@ -32,13 +33,17 @@ from vos_zoo.waiting import announced
 
 _logger = logging.getLogger(__name__)
 
-_GROUP = 16  # tokens that share a maximum; fewer mean more maxima to write, more mean more similarities to repeat
-_FEW_GROUPS = 512  # of one query, which stay in the registers of one program; a memory of up to five frames at 480p
-_MOST_GROUPS = 4096  # likewise; of more groups each part of as many is narrowed down first
+# Tokens of one query whose similarities stay in registers of one program: a memory of one frame at 480p, and of five.
+_FEW_TOKENS, _MOST_TOKENS = 2048, 8192
+# Tokens that share a maximum beyond; fewer mean more maxima to write, more mean more similarities to repeat. The larger
+# groups come where the smaller ones would be too many.
+_GROUP, _LARGE_GROUP = 8, 16
+_MOST_GROUPS = 4096  # of one query, likewise in registers; of more groups each part of as many is narrowed down first
 _SPARE_GROUPS = 4
 _MOST_TOP_K = 124  # with the spare groups 128, whose similarities step 2 keeps in registers
-_MOST_MAXIMA = 8 * 2**20  # that exist at once, 32 MiB; queries beyond that wait for their turn
+_MOST_SCORES = 16 * 2**20  # that exist at once, 64 MiB; queries beyond that wait for their turn
 _CHANNELS_OF_CANDIDATES = 8  # of which step 2 reads the keys at a time
+_SUMMED = 8192  # numbers of the table that step 2 reads at a time
 _WARM_UP_QUERIES = 2048
 _ALIGNED = 16  # A row that starts at a multiple of this is read and written in pieces of 16 bytes.
 _TYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -70,8 +75,7 @@ def _probe(device: torch.device) -> str | None:
 
     keys = torch.zeros(1, 64, 16, device=device)
     try:
-        tokens, weights = _select(keys, keys, None, 1.0, 4)
-        _read(keys, tokens, weights)
+        _read(keys, keys, None, keys, 1.0, 4)
         torch.cuda.synchronize(device)
     # What a missing C compiler, an old driver or an unsupported device raise.
     except (TritonError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
@@ -115,45 +119,58 @@ def read_triton(query: Tensor, memory: MemoryTokens, top_k: int, read_keys: bool
     kind = torch.float32 if kind not in _TYPES else kind
     query, keys = regular_rows(query.to(kind)), regular_rows(memory.keys.to(kind))
     with torch.cuda.device_of(query):  # Triton launches on the current device.
+        table = regular_rows(memory.values)
         if not is_interpreted():
-            _warm_up(query.device, kind, query.shape[2], memory.bias is not None, top_k)
-        tokens, weights = _select(query, keys, memory.bias, memory.scale, top_k)
-        values = _read(regular_rows(memory.values), tokens, weights)
-        return values, _read(regular_rows(memory.keys), tokens, weights) if read_keys else None
+            _warm_up(
+                query.device, kind, query.shape[2], memory.bias is not None, top_k, table.dtype, table.shape[2]
+            )  # fmt: skip
+        values, tokens, weights = _read(query, keys, memory.bias, table, memory.scale, top_k)
+        return values, _sum(regular_rows(memory.keys), tokens, weights) if read_keys else None
 
 
 @cache
-def _warm_up(device: torch.device, kind: torch.dtype, width: int, has_bias: bool, top_k: int) -> None:
+def _warm_up(
+    device: torch.device, kind: torch.dtype, width: int, has_bias: bool, top_k: int, of_table: torch.dtype, columns: int
+) -> None:
     """Compile all that a growing memory calls for, and let Triton time its tiles on a memory of some size."""
-    tokens = _GROUP * (_MOST_GROUPS + 1)
+    tokens = _LARGE_GROUP * _MOST_GROUPS + 1
     numbers = torch.arange(1000, device=device).sin()  # some that differ, without the generator's state
     keys = numbers.repeat(1 + tokens * width // 1000)[: tokens * width].view(1, tokens, width).to(kind)
+    table = torch.zeros(1, 1, columns, device=device, dtype=of_table).expand(1, tokens, columns)
     bias = torch.zeros(1, tokens, device=device) if has_bias else None
     with announced(_logger, f"Compiling the memory read for {device}"):
-        for count in (tokens, _GROUP * (_FEW_GROUPS + 1), top_k + 1):
+        for count in (tokens, _GROUP * _MOST_GROUPS + 1, _MOST_TOKENS + 1, _FEW_TOKENS + 1, top_k + 1):
             some = None if bias is None else bias[:, :count]
-            _select(keys[:, :_WARM_UP_QUERIES], keys[:, :count], some, 1.0, top_k)
+            _read(keys[:, :_WARM_UP_QUERIES], keys[:, :count], some, table[:, :count], 1.0, top_k)
 
 
-def _select(query: Tensor, keys: Tensor, bias: Tensor | None, scale: float, top_k: int) -> tuple[Tensor, Tensor]:
-    """Return token indices, int32, and softmax weights, float32, both (B, M, k); tokens ascend."""
+def _read(
+    query: Tensor, keys: Tensor, bias: Tensor | None, table: Tensor, scale: float, top_k: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return sums (B, M, D), token indices, int32, and softmax weights, float32, both (B, M, k); tokens ascend."""
     from vos_zoo.memory.backends import triton_programs
 
     batch, queries, width = query.shape
-    count = keys.shape[1]
-    groups, kept = -(-count // _GROUP), top_k + _SPARE_GROUPS
+    count, columns = keys.shape[1], table.shape[2]
+    # The larger of two sizes for few tokens would do for all of them, but a memory of one frame is read most often.
+    padded_tokens = next((size for size in (_FEW_TOKENS, _MOST_TOKENS) if count <= size), None)
+    group = 1 if padded_tokens is not None else _GROUP if count <= _GROUP * _MOST_GROUPS else _LARGE_GROUP
+    groups, kept = -(-count // group), top_k + _SPARE_GROUPS
     if bias is not None:
         bias = bias if bias.dtype == torch.float32 and bias.stride(1) == 1 else bias.float().contiguous()
     bias_batch = 0 if bias is None else bias.stride(0)
     strides = (rows_apart(query), query.stride(1), rows_apart(keys), keys.stride(1), bias_batch)
-    maxima_row = _round_up(groups)
-    most = max(1, _MOST_MAXIMA // (batch * maxima_row))
-    padded = power_of_two(kept)
-    maxima = query.new_empty(batch, min(most, queries), maxima_row, dtype=torch.float32)
-    chosen = query.new_empty(batch, min(most, queries), padded, dtype=torch.int32)
+    scores_row = _round_up(groups)
+    most = max(1, _MOST_SCORES // (batch * scores_row))
+    padded_k, padded_groups = power_of_two(top_k), power_of_two(kept)
+    scores = query.new_empty(batch, min(most, queries), scores_row, dtype=torch.float32)
+    chosen = query.new_empty(batch, min(most, queries), padded_groups, dtype=torch.int32) if group > 1 else None
     tokens = query.new_empty(batch, queries, top_k, dtype=torch.int32)
     weights = query.new_empty(batch, queries, top_k, dtype=torch.float32)
+    out = table.new_empty(batch, queries, columns)
     group_maxima = _tuned_group_maxima(query.dtype, architecture(query.device))
+    of_table = (rows_apart(table), table.stride(1))
+    summing = {"TOP_K": top_k, "PADDED_K": padded_k, "COLUMNS": _columns_at_a_time(columns, padded_k)}
     for first in range(0, queries, most):
         rows = min(most, queries - first)
 
@@ -161,22 +178,27 @@ def _select(query: Tensor, keys: Tensor, bias: Tensor | None, scale: float, top_
             return -(-rows // settings["ROWS"]) * -(-count // settings["TOKENS"]), batch
 
         group_maxima[grid](
-            query, keys, bias, maxima, first, rows, count, scale, *strides, maxima_row,
-            WIDTH=width, HAS_BIAS=bias is not None, GROUP=_GROUP,
+            query, keys, bias, scores, first, rows, count, scale, *strides, scores_row,
+            WIDTH=width, HAS_BIAS=bias is not None, GROUP=group,
             # Float32 from three tensor-core products; the spare groups make up for its last bits.
             PRECISION="tf32x3",
         )  # fmt: skip
-        places, entries = _narrow(maxima, rows, groups, kept)
-        padded_entries = _FEW_GROUPS if places is None and entries <= _FEW_GROUPS else _MOST_GROUPS
-        triton_programs.select_tokens[(rows, batch)](
-            query, keys, bias, maxima, chosen if places is None else places, chosen, tokens, weights,
-            first, rows, queries, count, entries, scale, *strides, maxima_row,
-            _ALIGNED if places is None else places.shape[2],
+        if chosen is None:
+            triton_programs.read_best[(rows, batch)](
+                scores, table, tokens, weights, out, first, rows, queries, count, columns, scores_row, *of_table,
+                PADDED_ENTRIES=padded_tokens, **summing, num_warps=8,
+            )  # fmt: skip
+            continue
+        places, entries = _narrow(scores, rows, groups, kept)
+        triton_programs.read_best_of_groups[(rows, batch)](
+            query, keys, bias, scores, chosen if places is None else places, chosen, table, tokens, weights, out,
+            first, rows, queries, count, entries, columns, scale, *strides, scores_row,
+            _ALIGNED if places is None else places.shape[2], *of_table,
             WIDTH=width, CHANNELS=min(_CHANNELS_OF_CANDIDATES, power_of_two(width)), HAS_BIAS=bias is not None,
-            GROUP=_GROUP, K=kept, PADDED_K=padded, PADDED_ENTRIES=padded_entries, HAS_PLACES=places is not None,
-            TOP_K=top_k, num_warps=8,
+            GROUP=group, K=kept, PADDED_GROUPS=padded_groups, PADDED_ENTRIES=_MOST_GROUPS,
+            HAS_PLACES=places is not None, **summing, num_warps=8,
         )  # fmt: skip
-    return tokens, weights
+    return out, tokens, weights
 
 
 def _narrow(maxima: Tensor, rows: int, groups: int, kept: int) -> tuple[Tensor | None, int]:
@@ -196,18 +218,22 @@ def _narrow(maxima: Tensor, rows: int, groups: int, kept: int) -> tuple[Tensor |
     return places, entries
 
 
-def _read(table: Tensor, tokens: Tensor, weights: Tensor) -> Tensor:
+def _sum(table: Tensor, tokens: Tensor, weights: Tensor) -> Tensor:
+    """Sum the chosen rows (B, M, k) of another table."""
     from vos_zoo.memory.backends import triton_programs
 
     batch, queries, top_k = tokens.shape
-    width = table.shape[2]
-    columns = min(256, max(16, power_of_two(width)))
-    out = table.new_empty(batch, queries, width)
-    triton_programs.weighted_rows[(queries, -(-width // columns), batch)](
-        table, tokens, weights, out, queries, width, rows_apart(table), table.stride(1),
-        TOP_K=top_k, PADDED_K=power_of_two(top_k), COLUMNS=columns,
+    columns, padded_k = table.shape[2], power_of_two(top_k)
+    out = table.new_empty(batch, queries, columns)
+    triton_programs.weighted_rows[(queries, batch)](
+        table, tokens, weights, out, queries, columns, rows_apart(table), table.stride(1),
+        TOP_K=top_k, PADDED_K=padded_k, COLUMNS=_columns_at_a_time(columns, padded_k),
     )  # fmt: skip
     return out
+
+
+def _columns_at_a_time(columns: int, rows: int) -> int:
+    return max(16, min(_SUMMED // rows, 256, power_of_two(columns)))
 
 
 @cache

@@ -34,7 +34,7 @@ def group_maxima(
     ROWS: tl.constexpr,
     TOKENS: tl.constexpr,
 ):
-    """Largest similarity of each query to each group of consecutive tokens; the affinity stays in registers."""
+    """Largest similarity of each query to each group of consecutive tokens, which may be single ones."""
     row_tiles = tl.cdiv(rows, ROWS)
     row = (tl.program_id(0) % row_tiles) * ROWS + tl.arange(0, ROWS)
     tile = tl.program_id(0) // row_tiles
@@ -62,7 +62,10 @@ def group_maxima(
         token_bias = tl.load(bias + entry * bias_batch + token, mask=token < count, other=float("-inf"))
         similarity += token_bias[None, :]
     similarity = tl.where(token[None, :] < count, similarity, float("-inf"))
-    largest = tl.max(tl.reshape(similarity, (ROWS, TOKENS // GROUP, GROUP)), 2)
+    if GROUP == 1:
+        largest = similarity
+    else:
+        largest = tl.max(tl.reshape(similarity, (ROWS, TOKENS // GROUP, GROUP)), 2)
     group = tile * (TOKENS // GROUP) + tl.arange(0, TOKENS // GROUP)
     tl.store(
         maxima + (entry * rows + row[:, None]) * maxima_row + group[None, :],
@@ -96,21 +99,63 @@ def narrow_groups(
     tl.store(narrowed + row * narrowed_row + place, group, mask=keep)
 
 
-@triton.jit(do_not_specialize=["first", "rows", "queries", "count", "entries", "query_rows", "keys_rows", "bias_batch"])
-def select_tokens(
+@triton.jit(do_not_specialize=["first", "rows", "queries", "count", "table_rows"])
+def read_best(
+    scores,
+    table,
+    tokens,
+    weights,
+    out,
+    first,
+    rows,
+    queries,
+    count,
+    columns,
+    scores_row,
+    table_rows,
+    table_row,
+    TOP_K: tl.constexpr,
+    PADDED_K: tl.constexpr,
+    PADDED_ENTRIES: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Top-k tokens of one query, whose similarities are known, their softmax weights, and the sum of their rows."""
+    entry = tl.program_id(1).to(tl.int64)
+    row = entry * queries + first + tl.program_id(0)
+    token = tl.arange(0, PADDED_ENTRIES)
+    exists = token < count
+    values = tl.load(scores + (entry * rows + tl.program_id(0)) * scores_row + token, mask=exists, other=float("-inf"))
+    _keep_best(values, exists, token, tokens + row * TOP_K, weights + row * TOP_K, TOP_K)
+    tl.debug_barrier()  # other threads of this program read what these have written
+    _sum_rows(
+        table + entry * table_rows * table_row, table_row, tokens + row * TOP_K, weights + row * TOP_K,
+        out + row * columns, columns, TOP_K, PADDED_K, COLUMNS,
+    )  # fmt: skip
+
+
+@triton.jit(
+    do_not_specialize=[
+        *("first", "rows", "queries", "count", "entries"),
+        *("query_rows", "keys_rows", "bias_batch", "table_rows"),
+    ]
+)
+def read_best_of_groups(
     query,
     keys,
     bias,
     maxima,
     places,
     chosen,
+    table,
     tokens,
     weights,
+    out,
     first,
     rows,
     queries,
     count,
     entries,
+    columns,
     scale,
     query_rows,
     query_row,
@@ -119,17 +164,21 @@ def select_tokens(
     bias_batch,
     maxima_row,
     places_row,
+    table_rows,
+    table_row,
     WIDTH: tl.constexpr,
     CHANNELS: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     GROUP: tl.constexpr,
     K: tl.constexpr,
-    PADDED_K: tl.constexpr,
+    PADDED_GROUPS: tl.constexpr,
     PADDED_ENTRIES: tl.constexpr,
     HAS_PLACES: tl.constexpr,
     TOP_K: tl.constexpr,
+    PADDED_K: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):
-    """Top-k tokens of one query among those of its K best groups, and their softmax weights."""
+    """The same among the tokens of the K best groups, whose similarities are computed again."""
     entry = tl.program_id(1).to(tl.int64)
     row = entry * rows + tl.program_id(0)
     group, group_values, is_group = _groups(
@@ -137,14 +186,15 @@ def select_tokens(
         HAS_PLACES,
     )  # fmt: skip
     keep_group = _largest(group_values, is_group, K)
-    tl.store(chosen + row * PADDED_K + tl.cumsum(keep_group.to(tl.int32), 0) - 1, group, mask=keep_group)
+    tl.store(chosen + row * PADDED_GROUPS + tl.cumsum(keep_group.to(tl.int32), 0) - 1, group, mask=keep_group)
     tl.debug_barrier()  # other threads of this program read what these have written
-    candidate = tl.arange(0, PADDED_K * GROUP)
+    candidate = tl.arange(0, PADDED_GROUPS * GROUP)
     is_chosen = candidate < K * GROUP
     # Groups ascend, so candidates stand in token order and ties can be settled by position.
-    token = tl.load(chosen + row * PADDED_K + candidate // GROUP, mask=is_chosen, other=0) * GROUP + candidate % GROUP
+    token = tl.load(chosen + row * PADDED_GROUPS + candidate // GROUP, mask=is_chosen, other=0)
+    token = token * GROUP + candidate % GROUP
     exists = is_chosen & (token < count)
-    products = tl.zeros((PADDED_K * GROUP,), dtype=tl.float32)
+    products = tl.zeros((PADDED_GROUPS * GROUP,), dtype=tl.float32)
     query_start = (entry * query_rows + first + tl.program_id(0)) * query_row
     keys_start = (entry * keys_rows + token) * keys_row
     for start in range(0, WIDTH, CHANNELS):
@@ -160,12 +210,13 @@ def select_tokens(
     if HAS_BIAS:
         values += tl.load(bias + entry * bias_batch + token, mask=exists, other=float("-inf"))
     values = tl.where(exists, values, float("-inf"))
-    keep = _largest(values, exists, TOP_K)
-    weight = tl.where(keep, tl.exp(values - tl.max(values, 0)), 0.0)
-    weight = weight / tl.sum(weight, 0)
-    target = (entry * queries + first + tl.program_id(0)) * TOP_K + tl.cumsum(keep.to(tl.int32), 0) - 1
-    tl.store(tokens + target, token, mask=keep)
-    tl.store(weights + target, weight, mask=keep)
+    row = entry * queries + first + tl.program_id(0)
+    _keep_best(values, exists, token, tokens + row * TOP_K, weights + row * TOP_K, TOP_K)
+    tl.debug_barrier()
+    _sum_rows(
+        table + entry * table_rows * table_row, table_row, tokens + row * TOP_K, weights + row * TOP_K,
+        out + row * columns, columns, TOP_K, PADDED_K, COLUMNS,
+    )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["queries", "table_rows"])
@@ -175,27 +226,50 @@ def weighted_rows(
     weights,
     out,
     queries,
-    width,
+    columns,
     table_rows,
     table_row,
     TOP_K: tl.constexpr,
     PADDED_K: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Weighted sum of the chosen rows of a token-major table, for one query and a run of columns."""
-    entry = tl.program_id(2).to(tl.int64)
+    """Weighted sum of chosen rows of a token-major table for one query."""
+    entry = tl.program_id(1).to(tl.int64)
     row = entry * queries + tl.program_id(0)
+    _sum_rows(
+        table + entry * table_rows * table_row, table_row, tokens + row * TOP_K, weights + row * TOP_K,
+        out + row * columns, columns, TOP_K, PADDED_K, COLUMNS,
+    )  # fmt: skip
+
+
+@triton.jit
+def _keep_best(values, exists, token, tokens, weights, TOP_K: tl.constexpr):
+    """Write the tokens of the largest values, which ascend, and their softmax weights."""
+    keep = _largest(values, exists, TOP_K)
+    weight = tl.where(keep, tl.exp(values - tl.max(values, 0)), 0.0)
+    weight = weight / tl.sum(weight, 0)
+    place = tl.cumsum(keep.to(tl.int32), 0) - 1
+    tl.store(tokens + place, token, mask=keep)
+    tl.store(weights + place, weight, mask=keep)
+
+
+@triton.jit
+def _sum_rows(
+    table, table_row, tokens, weights, out, columns, TOP_K: tl.constexpr, PADDED_K: tl.constexpr, COLUMNS: tl.constexpr
+):
+    """Write the weighted sum of a table's rows, some columns at a time."""
     place = tl.arange(0, PADDED_K)
-    token = tl.load(tokens + row * TOP_K + place, mask=place < TOP_K, other=0).to(tl.int64)
-    weight = tl.load(weights + row * TOP_K + place, mask=place < TOP_K, other=0.0)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    rows = tl.load(
-        table + (entry * table_rows + token[:, None]) * table_row + column[None, :],
-        mask=(place[:, None] < TOP_K) & (column[None, :] < width),
-        other=0.0,
-    )
-    total = tl.sum(rows.to(tl.float32) * weight[:, None], 0)
-    tl.store(out + row * width + column, total.to(out.dtype.element_ty), mask=column < width)
+    token = tl.load(tokens + place, mask=place < TOP_K, other=0).to(tl.int64)
+    weight = tl.load(weights + place, mask=place < TOP_K, other=0.0)
+    for start in range(0, columns, COLUMNS):
+        column = start + tl.arange(0, COLUMNS)
+        rows = tl.load(
+            table + token[:, None] * table_row + column[None, :],
+            mask=(place[:, None] < TOP_K) & (column[None, :] < columns),
+            other=0.0,
+        )
+        total = tl.sum(rows.to(tl.float32) * weight[:, None], 0)
+        tl.store(out + column, total.to(out.dtype.element_ty), mask=column < columns)
 
 
 @triton.jit

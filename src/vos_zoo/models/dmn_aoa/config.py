@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vos_zoo.configs import check_choices
 from vos_zoo.errors import ConfigError
 
 Keeps = Literal["first", "previous", "first+previous", "every", "all"]
@@ -88,6 +89,7 @@ class DMNAOAConfig:
     working_size: int = 480
 
     def __post_init__(self) -> None:
+        check_choices(self)
         grouped = (*self.widths, self.align_dim, self.refine_dim)
         if self.groups < 1 or any(width < 1 or width % self.groups for width in grouped):
             raise ConfigError(

@@ -24,7 +24,7 @@ class DetectorModule(pl.LightningModule):
 
     Videos do not say which of COCO's categories their objects are. Every object is taken as an example of the one that
     the detector itself finds most likely in the object's true box, so that heads keep what they know and no category
-    has to be learnt anew at the paper's tiny rate. Losses are the detector's own.
+    has to be learnt again at the paper's tiny rate. Losses are the detector's own.
 
     Args:
         weights: ``COCO_V1`` downloads torchvision's weights; a path reads a state dict or a checkpoint of this module;

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vos_zoo.configs import check_choice
 from vos_zoo.data.clips.dataset import ClipBatch
 from vos_zoo.errors import ConfigError, MissingFileError
 from vos_zoo.training.module import VOSModule, resolve_config
@@ -20,6 +21,8 @@ from .memory import DMNPolicy
 from .network import DMNAOANetwork
 from .proposals import JoinedProposals, PropagatedProposals, ProposalSource, TrueProposals
 from .training_proposals import ClipProposals
+
+TrainingProposals = Literal["folder", "true", "propagated", "both"]
 
 
 class DMNAOAModule(VOSModule):
@@ -37,7 +40,7 @@ class DMNAOAModule(VOSModule):
         training_proposals: Where proposals come from in training. ``folder`` reads those of a detector (paper);
             ``true`` makes them of the true masks, displaced copies and random boxes, as a detector would find them;
             ``propagated`` of the previous prediction, as in a session that has no detector; ``both`` shows both kinds.
-        proposals_folder: For ``folder``: ``VIDEO/FRAME.npz`` of videos or ``PICTURE.npz`` of pictures, made by
+        proposals_folder: For ``folder``: ``VIDEO/FRAME.npz`` of videos or ``PICTURE.npz`` of images, made by
             ``vos-zoo proposals``; relative to the data root or the working directory.
         coarse_weight: Weight of a binary cross-entropy on coarse masks, which the paper does not have.
         freeze_bn_affine: Keep scale and shift of the backbone's normalisations, besides their statistics (paper).
@@ -54,12 +57,13 @@ class DMNAOAModule(VOSModule):
         learning_rate: float = 1e-4,
         backbone_rate: float = 0.1,
         weight_decay: float = 0.0,
-        training_proposals: Literal["folder", "true", "propagated", "both"] = "both",
+        training_proposals: TrainingProposals = "both",
         proposals_folder: str | None = None,
         coarse_weight: float = 0.0,
         freeze_bn_affine: bool = True,
         **training: Any,
     ) -> None:
+        check_choice("training_proposals", training_proposals, TrainingProposals)
         if (training_proposals == "folder") != (proposals_folder is not None):
             raise ConfigError(
                 f"DMNAOAModule has training_proposals={training_proposals!r} and proposals_folder="

@@ -104,7 +104,7 @@ class DMNMemory(ClipMemory):
         return [bank for banks in self.banks for bank in banks]
 
     def require(self) -> None:
-        """Refuse to go on without a memorised frame.
+        """Refuse to continue without a memorised frame.
 
         Raises:
             EmptyMemoryError: If there is none.

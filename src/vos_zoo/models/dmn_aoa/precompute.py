@@ -63,7 +63,7 @@ class ProposalReport:
 
 
 class Pictures(FrameFolder):
-    """A folder of pictures of any sizes: a detector looks at each on its own."""
+    """A folder of images of any sizes: a detector looks at each on its own."""
 
     def _check_size(self, image: NDArray[np.uint8], where: str) -> None:
         """Accept all."""
@@ -86,7 +86,7 @@ def propose_video(
     """Write the proposals of every frame of a video, for DMN-AOA.
 
     Args:
-        video: A video file, or a folder of frames; for ``"maskrcnn"`` also a folder of unrelated pictures, such as
+        video: A video file, or a folder of frames; for ``"maskrcnn"`` also a folder of unrelated images, such as
             COCO's, whose sizes may differ.
         out: Folder of proposals; the video gets a folder of its own name in it.
         source: ``"builtin"`` follows the objects of ``masks`` with a model of the zoo and proposes around the masks of
@@ -103,7 +103,7 @@ def propose_video(
     Raises:
         MissingFileError: If the video, the masks or the weights do not exist.
         VideoError: If the video cannot be read.
-        MaskError: If a mask is no map of ids or does not fit its frame.
+        MaskError: If a mask is not a map of ids or does not fit its frame.
         OutputExistsError: If the video has proposals in ``out`` and neither ``resume`` nor ``overwrite`` is given, or
             if they would lie among what is read.
         OutputInUseError: If another run writes the proposals of this video at this moment.
@@ -132,7 +132,7 @@ def propose_video(
         done = {path.stem for path in folder.glob(f"*{_SUFFIX}")}
         if done and not (resume or overwrite):
             raise OutputExistsError(
-                f"{folder} holds proposals of {len(done)} frames. Choose another folder, go on with resume=True "
+                f"{folder} holds proposals of {len(done)} frames. Choose another folder, continue with resume=True "
                 "(`--resume`), or replace them with overwrite=True (`--overwrite`)."
             )
         generators = {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from vos_zoo.configs import check_choice
 from vos_zoo.errors import DataError, MissingFileError
 from vos_zoo.files import atomic_path, parse_json
 from vos_zoo.inference.geometry import FrameGeometry
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vos_zoo.inference.geometry import WorkingSize
+
+Missing = Literal["error", "empty"]
 
 _VERSION = 1
 _GRID = 28
@@ -82,7 +85,7 @@ def write_proposals(path: str | Path, proposals: StoredProposals) -> None:
     """
     path = Path(path)
     _check(proposals, str(path))
-    # Scores that are no number go last; readers leave them out.
+    # Scores that are not numbers go last; readers leave them out.
     order = np.argsort(-np.nan_to_num(proposals.scores, nan=-np.inf), kind="stable")
     arrays: dict[str, Any] = {
         "version": np.int32(_VERSION),
@@ -111,7 +114,7 @@ def write_index(root: str | Path, *, generator: str, frames: int, settings: dict
 
 
 def read_index(root: str | Path) -> dict[str, Any] | None:
-    """Read ``proposals.json``; None if there is none.
+    """Read ``proposals.json``, or None.
 
     Raises:
         DataError: If it is damaged or of another version.
@@ -145,7 +148,7 @@ def read_proposals(path: str | Path) -> StoredProposals:
 
     Raises:
         MissingFileError: If the file does not exist.
-        DataError: If it is no proposal file, or its arrays do not fit together.
+        DataError: If it is not a proposal file, or its arrays do not fit together.
     """
     path = Path(path)
     if not path.is_file():
@@ -157,7 +160,7 @@ def read_proposals(path: str | Path) -> StoredProposals:
     except _DAMAGE as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path} is no readable NumPy archive ({error}). Write the proposals again.") from error
+        raise DataError(f"{path} is not a readable NumPy archive ({error}). Write the proposals again.") from error
     missing = {"version", "size", "boxes", "scores", "labels", "masks"} - arrays.keys()
     if missing:
         raise DataError(f"{path} lacks {', '.join(sorted(missing))}. Expected a proposal file of version {_VERSION}.")
@@ -192,10 +195,13 @@ class FolderProposals:
     frame_names: Sequence[str] | None = None
     size: WorkingSize = 480
     first_frame: int = 0
-    missing: Literal["error", "empty"] = "error"
+    missing: Missing = "error"
     mask_threshold: float = 0.4
     nms_iou: float | None = 0.4
     top_k: int = 30
+
+    def __post_init__(self) -> None:
+        check_choice("missing", self.missing, Missing)
 
     @classmethod
     def open(
@@ -281,7 +287,7 @@ def open_proposals(
 def usable_tensors(stored: StoredProposals, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return boxes (n, 4), scores (n,) and grids (n, 28, 28) in [0, 1] on the device of ``like``.
 
-    Boxes without area and scores that are no number are left out.
+    Boxes without area and scores that are not numbers are left out.
     """
     boxes = torch.from_numpy(stored.boxes).to(like.device)
     scores = torch.from_numpy(stored.scores).to(like.device)
@@ -292,7 +298,7 @@ def usable_tensors(stored: StoredProposals, like: torch.Tensor) -> tuple[torch.T
 
 
 def place_proposals(stored: StoredProposals, geometry: FrameGeometry, like: torch.Tensor) -> Proposals:
-    """Paste stored proposals into a padded working frame; leave out boxes without area and scores that are no number.
+    """Paste stored proposals into a padded working frame; leave out boxes without area and scores that are not numbers.
 
     Args:
         stored: Proposals in pixels of the original frame.
@@ -334,7 +340,7 @@ def _check_members(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         excess = byte_excess(sum(member.file_size for member in archive.infolist()))
         if excess is not None:
-            raise DataError(f"{path} is no proposal file: {excess}.")
+            raise DataError(f"{path} is not a proposal file: {excess}.")
         for member in archive.infolist():
             with archive.open(member) as file:
                 version = np.lib.format.read_magic(file)

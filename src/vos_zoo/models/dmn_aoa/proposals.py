@@ -87,7 +87,7 @@ def tidy_proposals(
     """Tighten boxes around masks, drop what is degenerate or double, keep the best.
 
     Boxes become the tight boxes of mask pixels above ``mask_threshold``; a proposal without such a pixel, or with a
-    score or mask that is no finite number, goes. Of proposals whose boxes overlap more than ``nms_iou`` the best one
+    score or mask that is not a finite number, goes. Of proposals whose boxes overlap more than ``nms_iou`` the best one
     stays, whatever its category.
 
     Args:

@@ -23,7 +23,7 @@ class ClipProposals:
     """Proposals of the original frames, moved with them; boxes are tightened around the moved masks.
 
     Args:
-        folder: Holds ``VIDEO/FRAME.npz`` for videos and ``PICTURE.npz`` for pictures, as ``vos-zoo proposals`` writes
+        folder: Holds ``VIDEO/FRAME.npz`` for videos and ``PICTURE.npz`` for images, as ``vos-zoo proposals`` writes
             them.
         origins: Where every frame of every clip comes from.
         thresholds: Settings of ``tidy_proposals``.
@@ -49,7 +49,7 @@ class ClipProposals:
         of_clip = self.origins[request.entry]
         if not of_clip:
             raise DataError(
-                "A generated clip has no proposals on disk. Expected clips of pictures or videos; use other data, or "
+                "A generated clip has no proposals on disk. Expected clips of images or videos; use other data, or "
                 "`--model.training_proposals true`."
             )
         origin = of_clip[request.index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vos_zoo.configs import check_choices
 from vos_zoo.errors import ConfigError
 from vos_zoo.memory.tokens import Similarity
 
@@ -57,7 +58,7 @@ class GIELConfig:
     temporal_attention: bool = True
     #: how those weights are normalised over support frames
     ta_norm: Literal["softmax", "sigmoid"] = "softmax"
-    #: added to similarities in log space, so that equal weights are no weights whatever their number; ``mul``
+    #: added to similarities in log space, so that equal weights change nothing, whatever their number; ``mul``
     #: multiplies similarities, which changes the softmax's temperature with the number of frames
     ta_mode: Literal["log", "mul"] = "log"
     #: which processed frames support the next one (paper, Section 3.4 and Table 1)
@@ -82,7 +83,8 @@ class GIELConfig:
     working_size: int = 480
 
     def __post_init__(self) -> None:
-        """Check the fields that depend on each other."""
+        """Check choices, and the fields that depend on each other."""
+        check_choices(self)
         for name in ("support_size", "coarse_layers", "max_objects", "working_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}. Expected at least 1.")

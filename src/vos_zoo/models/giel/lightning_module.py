@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vos_zoo.configs import check_choice
 from vos_zoo.data.clips.dataset import ClipBatch
 from vos_zoo.errors import CheckpointError
 from vos_zoo.models.giel.log_odds import aggregate_log_odds
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from vos_zoo.layers import KeyValueFeatures
 
     from .network import GIELPrediction
+
+TrainSupport = Literal["predicted", "gt"]
 
 
 class GIELModule(VOSModule):
@@ -62,7 +65,7 @@ class GIELModule(VOSModule):
         *,
         weight_instance: float = 1.0,
         weight_coarse: float = 0.0,
-        train_support: Literal["predicted", "gt"] = "predicted",
+        train_support: TrainSupport = "predicted",
         detach_masks: bool = False,
         freeze_label_bn: bool = False,
         mask_rcnn_weights: str | None = None,
@@ -71,6 +74,7 @@ class GIELModule(VOSModule):
         final_decay: float = 1.0,
         **training: Any,
     ) -> None:
+        check_choice("train_support", train_support, TrainSupport)
         super().__init__(self._build(config, overrides), weight_decay=weight_decay, final_decay=final_decay, **training)
         self.weight_instance = weight_instance
         self.weight_coarse = weight_coarse

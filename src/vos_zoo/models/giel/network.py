@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -52,6 +52,11 @@ class GIELNetwork(VOSNetwork[KeyValueFeatures, GIELMemory]):
 
     Source: Ge, Lu and Shen, CVPR 2021.
     """
+
+    replayable: ClassVar[tuple[str, ...]] = (
+        *("encode", "support_encoder", "support_projection"),
+        *("label_encoder", "global_decoder", "instance_decoder", "coarse_head"),
+    )
 
     def __init__(self, config: GIELConfig) -> None:
         super().__init__()

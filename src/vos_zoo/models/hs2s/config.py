@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vos_zoo.configs import check_choices
 from vos_zoo.errors import ConfigError
 
 References = Literal["none", "first", "previous", "both"]
@@ -59,11 +60,12 @@ class HS2SConfig:
     #: how objects compete: softly, as all models of the zoo; ``argmax`` is the released rule, in which the most
     #: probable object takes the pixel if it is above one half
     merge: Literal["soft", "argmax"] = "soft"
-    #: a user's correction starts the object anew, so that its first reference is the corrected frame; ``continue``
+    #: a user's correction starts the object again, so that its first reference is the corrected frame; ``continue``
     #: keeps first reference and states (the paper has no corrections)
     correction: Literal["restart", "continue"] = "restart"
 
     def __post_init__(self) -> None:
+        check_choices(self)
         kernels = (self.skip_kernel, self.matching_kernel)
         sizes = (self.state_width, *kernels, self.matching_width, self.border_width, self.border_bin)
         if min(*sizes, *self.decoder_dims) < 1:

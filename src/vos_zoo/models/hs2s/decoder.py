@@ -32,7 +32,7 @@ class DecoderLevel(nn.Module):
     def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """Map (N, in_channels, h, w) to (N, out_channels, *size)."""
         mixed = F.relu(self.mix(features))
-        # To the size of the next skip: twice this one, but for frames whose sides are odd multiples of 16.
+        # To the size of the next skip: twice this one, except for frames whose sides are odd multiples of 16.
         enlarged = F.interpolate(mixed, size, mode="bilinear", align_corners=False)
         return F.relu(self.convolve(enlarged))
 

@@ -46,7 +46,7 @@ class MaskedEncoder(ResNetTrunk):
         takes_mask: Whether the first convolution has the fourth channel.
 
     Raises:
-        ConfigError: If the backbone is no ResNet.
+        ConfigError: If the backbone is not a ResNet.
 
     Source: HS2S, Azimi et al., 2020, Section 4.1; extra layer, pooling and normalisation as released.
     """
@@ -86,7 +86,7 @@ class MaskedEncoder(ResNetTrunk):
 
         Args:
             stem: What :meth:`image_stem` gave, shape (B, C, H/2, W/2).
-            masks: Shape (B, O, H, W), values in [0, 1]; None if there is none to see, which is as an empty one.
+            masks: Shape (B, O, H, W), values in [0, 1]; None is treated as an empty mask.
 
         Returns:
             Maps with B*O rows, B rows without masks.

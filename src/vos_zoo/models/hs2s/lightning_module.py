@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from vos_zoo.configs import check_choice
 from vos_zoo.data.clips.dataset import ClipBatch
 from vos_zoo.errors import ConfigError
 from vos_zoo.training.initial_weights import read_checkpoint
@@ -25,6 +26,8 @@ from .network import HS2SFeatures, HS2SNetwork, StepOutput
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+Jaccard = Literal["batch", "object"]
 
 _DECAY_EPOCHS = 5
 _DECAY = 0.9
@@ -83,7 +86,7 @@ class HS2SModule(VOSModule):
         *,
         losses: Literal["released", "paper"] = "released",
         balanced: bool = True,
-        jaccard: Literal["batch", "object"] = "batch",
+        jaccard: Jaccard = "batch",
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         decay_start: int = 651,
@@ -111,8 +114,7 @@ class HS2SModule(VOSModule):
                 f"HS2SModule has mask_input_start={mask_input_start} and mask_dropout={mask_dropout}. Expected an "
                 "iteration from 0 on and a probability."
             )
-        if jaccard not in ("batch", "object"):
-            raise ConfigError(f"HS2SModule has jaccard={jaccard!r}. Expected 'batch' or 'object'.")
+        check_choice("jaccard", jaccard, Jaccard)
         super().__init__(
             HS2SNetwork(resolve_config(HS2SConfig, config, overrides)),
             learning_rate=learning_rate,

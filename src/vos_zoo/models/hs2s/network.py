@@ -100,6 +100,7 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
     """
 
     stride: ClassVar[int] = 32
+    replayable: ClassVar[tuple[str, ...]] = ("encode", "step", "encode_reference")
     #: What the released network was trained and tested on.
     working_size: int | tuple[int, int] = (256, 448)
 
@@ -250,7 +251,7 @@ class HS2SNetwork(VOSNetwork[HS2SFeatures, HS2SMemory]):
         memory.frames_since_kept = 0
 
     def _starting(self, annotated: frozenset[int], memory: HS2SMemory) -> list[int]:
-        """Return the planes that start with this frame; corrections may go on from the states before."""
+        """Return the planes that start with this frame; corrections may continue from the previous states."""
         goes_on = memory.num_objects if self.config.correction == "continue" else 0
         return sorted(plane for plane in annotated if plane >= goes_on)
 

@@ -67,7 +67,7 @@ def convert_state_dict(
         original: Tensors under the authors' names, as ``read_original`` returns them.
         extra_channel: How the fifth channel of stage-0 weights is filled.
         accept_missing: Whether a file without aggregation module (stage 0, or STCN's) is accepted and the module
-            initialised anew, to be trained. A file that has one keeps it.
+            initialised again, to be trained. A file that has one keeps it.
 
     Returns:
         A state dict of ``RDENetwork(RDEConfig.r50())``.

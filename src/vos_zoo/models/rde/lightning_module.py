@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from vos_zoo.configs import check_choice
 from vos_zoo.data.clips.dataset import ClipBatch
 from vos_zoo.models.stcn.lightning_module import STCNModule
 from vos_zoo.training.module import resolve_config
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vos_zoo.models.stcn.network import STCNFeatures
+
+FrameWeights = Literal["halving", "uniform"]
+GuidanceTarget = Literal["decoder_input", "readout"]
+KLReduction = Literal["element", "position"]
 
 
 class RDEModule(STCNModule):
@@ -54,13 +59,16 @@ class RDEModule(STCNModule):
         weight_consistency: float = 10.0,
         weight_guidance: float = 10.0,
         stm_pattern_loss: bool = True,
-        frame_weights: Literal["halving", "uniform"] = "halving",
-        guidance_target: Literal["decoder_input", "readout"] = "decoder_input",
-        kl_reduction: Literal["element", "position"] = "element",
+        frame_weights: FrameWeights = "halving",
+        guidance_target: GuidanceTarget = "decoder_input",
+        kl_reduction: KLReduction = "element",
         detach_teacher: bool = False,
         use_aggregation: bool = True,
         **training: Any,
     ) -> None:
+        check_choice("frame_weights", frame_weights, FrameWeights)
+        check_choice("guidance_target", guidance_target, GuidanceTarget)
+        check_choice("kl_reduction", kl_reduction, KLReduction)
         super().__init__(config, overrides, **training)
         self.weight_consistency = weight_consistency
         self.weight_guidance = weight_guidance

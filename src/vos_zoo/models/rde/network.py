@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ class RDENetwork(STCNNetwork):
     """
 
     config: RDEConfig
+    replayable: ClassVar[tuple[str, ...]] = (*STCNNetwork.replayable, "aggregation.key", "aggregation.value")
 
     def __init__(self, config: RDEConfig) -> None:
         super().__init__(config)

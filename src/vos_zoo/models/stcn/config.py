@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from vos_zoo.configs import check_choices
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -41,6 +43,9 @@ class STCNConfig:
     #: most memory frames in a session; longer than any DAVIS or YouTube-VOS clip needs, so that results there are the
     #: paper's while memory stays bounded on longer videos
     max_memory_frames: int | None = 64
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     @classmethod
     def r50(cls) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,8 @@ class STCNNetwork(VOSNetwork[STCNFeatures, MatchingMemory]):
 
     Source: Cheng, Tai and Tang, NeurIPS 2021.
     """
+
+    replayable: ClassVar[tuple[str, ...]] = ("encode", "decoder", "value_encoder")
 
     def __init__(self, config: STCNConfig) -> None:
         super().__init__()

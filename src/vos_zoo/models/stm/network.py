@@ -79,6 +79,7 @@ class STMNetwork(VOSNetwork[KeyValueFeatures, MatchingMemory]):
 
     pads_before_normalisation: ClassVar[bool] = True
     pads_masks_with_zeros: ClassVar[bool] = True
+    replayable: ClassVar[tuple[str, ...]] = ("encode", "decoder", "memory_encoder", "memory_projection")
 
     def __init__(self, config: STMConfig) -> None:
         super().__init__()

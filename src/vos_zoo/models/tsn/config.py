@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vos_zoo.configs import check_choices
 from vos_zoo.errors import ConfigError
 from vos_zoo.models.stcn.config import STCNConfig
 
@@ -74,7 +75,8 @@ class TSNConfig(STCNConfig):
     drop_path: float = 0.1
 
     def __post_init__(self) -> None:
-        """Check the fields that depend on each other."""
+        """Check choices, and the fields that depend on each other."""
+        check_choices(self)
         if self.head_depth < 1 or self.head_channels < 1 or self.head_out_channels < 1:
             raise ConfigError(
                 f"TSN heads have depth {self.head_depth}, {self.head_channels} channels and {self.head_out_channels} "

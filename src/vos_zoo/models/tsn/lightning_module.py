@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vos_zoo.configs import check_choice
 from vos_zoo.data.clips.dataset import ClipBatch
 from vos_zoo.models.tsn.swin import SwinTrunk
 from vos_zoo.training.module import VOSModule, resolve_config
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
     from vos_zoo.models.stcn.network import STCNFeatures
+
+Optimizer = Literal["adam", "adamw"]
 
 _NO_DECAY = ("relative_position_bias_table", "predictor.embedding")
 
@@ -55,12 +58,13 @@ class TSNModule(VOSModule):
         *,
         weight_iou: float = 1.0,
         freeze_bn_affine: bool = True,
-        optimizer: Literal["adam", "adamw"] = "adam",
+        optimizer: Optimizer = "adam",
         weight_decay: float = 0.0,
         poly_power: float | None = None,
         swin_tag: str = "ms_in22k",
         **training: Any,
     ) -> None:
+        check_choice("optimizer", optimizer, Optimizer)
         super().__init__(self._build(config, overrides), weight_decay=weight_decay, **training)
         self.weight_iou = weight_iou
         self.optimizer = optimizer
@@ -72,7 +76,7 @@ class TSNModule(VOSModule):
                     part.requires_grad_(False)
 
     def load_start(self, roots: Sequence[Path]) -> bool:
-        """Load a Swin's weights too, which are no ResNet's."""
+        """Load a Swin's weights too, which are not a ResNet's."""
         trunk = self.network.key_encoder
         if self.backbone_weights == "timm" and isinstance(trunk, SwinTrunk):
             import timm

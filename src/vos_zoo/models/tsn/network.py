@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,11 @@ class TSNNetwork(VOSNetwork[STCNFeatures, TSNMemory]):
 
     Source: Lu et al., 2022.
     """
+
+    replayable: ClassVar[tuple[str, ...]] = (
+        *("encode", "value_encoder"),
+        *("decoder.compress", "decoder.up_16_8", "decoder.up_8_4"),
+    )
 
     def __init__(self, config: TSNConfig) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ class SwinTrunk(nn.Module):
         drop_path: Largest rate at which residual branches are left out in training.
 
     Raises:
-        ConfigError: If timm does not know the name, or the network is no Swin.
+        ConfigError: If timm does not know the name, or the network is not a Swin.
 
     Source: Liu et al., "Swin Transformer", ICCV 2021, Section 3; output normalisation as in its detection code.
     """
@@ -33,7 +33,7 @@ class SwinTrunk(nn.Module):
 
         if not name.startswith("swin_") or not timm.is_model(name):
             raise ConfigError(
-                f"Backbone {name!r} is no Swin that timm knows. Expected one such as swin_base_patch4_window7_224."
+                f"Backbone {name!r} is not a Swin that timm knows. Expected one such as swin_base_patch4_window7_224."
             )
         self.name = name
         # A fixed image size would make timm refuse every other one.
@@ -53,7 +53,7 @@ class SwinTrunk(nn.Module):
         """Compute features of (B, 3, H, W).
 
         Raises:
-            ShapeError: If H or W is no multiple of 16.
+            ShapeError: If H or W is not a multiple of 16.
         """
         if image.shape[2] % _STRIDE or image.shape[3] % _STRIDE:
             raise ShapeError(
