@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ author = "the vos_zoo developers"
 release = version = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "live"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 # Notebooks are executed by the tests; a build shows what they hold.
@@ -59,8 +60,19 @@ def _trim_docstring(app: Sphinx, what: str, name: str, obj: object, options: obj
     lines[:] = [re.sub(r"^(Source|Convention): ", r"**\1:** ", line) for line in lines]
 
 
+def _copy_live_page(app: Sphinx, failure: Exception | None) -> None:
+    """The page that computes in the browser is not Sphinx's; until ``live/build.py`` ran, it says what it lacks."""
+    if failure is None and app.builder.format == "html":
+        place, built = Path(app.outdir) / "live", DOCS / "live" / "built"
+        if built.is_dir():
+            shutil.copytree(built, place, dirs_exist_ok=True)
+        own = shutil.ignore_patterns("*.py", built.name, "__pycache__")
+        shutil.copytree(DOCS / "live", place, dirs_exist_ok=True, ignore=own)
+
+
 def setup(app: Sphinx) -> None:
     """Write the pages that are made; the environment names a folder of executed notebooks."""
     write_pages(DOCS, notebooks=Path(os.environ.get("VOS_ZOO_NOTEBOOKS", EXAMPLES)))
     app.connect("source-read", _turn_links)
+    app.connect("build-finished", _copy_live_page)
     app.connect("autodoc-process-docstring", _trim_docstring, priority=400)

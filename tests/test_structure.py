@@ -85,6 +85,7 @@ WITHOUT_TWIN = {
 #: Tests of no single source, by what they test; patterns of fnmatch below tests/.
 WITHOUT_SOURCE = {
     "files beside the package: recipes, docs, results, packaging": (
+        "live/test_live_page.py",
         "recipes/*.py",
         "reproduction/test_rows.py",
         "test_add_a_model.py",
@@ -99,7 +100,6 @@ WITHOUT_SOURCE = {
     ),
     "several sources at once": (
         "app/test_page_in_browser.py",
-        "app/test_visitors.py",
         "cli/test_full_disk.py",
         "deployment/test_families.py",
         "cli/test_processes.py",

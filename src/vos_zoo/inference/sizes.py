@@ -10,10 +10,10 @@ from vos_zoo.errors import ConfigError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["FrameSizes", "WorkingSize", "check_size", "native_size"]
+__all__ = ["LARGEST_RATIO", "LEAST_SIDE", "FrameSizes", "WorkingSize", "check_size", "native_size"]
 
-_LEAST_SIDE = 320  # pixels
-_LARGEST_RATIO = 4  # long side by short side of the largest area that a short side stands for
+LEAST_SIDE = 320  # pixels
+LARGEST_RATIO = 4  # long side by short side of the largest area that a short side stands for
 _LEAST_OBJECT = 8.0  # pixels of the network's frame, half a cell of its grid: what is smaller is mostly lost
 _SIZE_STEP = 16  # pixels between the sizes that messages propose
 
@@ -62,8 +62,8 @@ class FrameSizes:
             short = min(height, width)
             scale = 1.0
             if size is not None:
-                largest = (_LARGEST_RATIO * size**2 / (height * width)) ** 0.5
-                scale = min(min(size, max(short, _LEAST_SIDE)) / short, largest)
+                largest = (LARGEST_RATIO * size**2 / (height * width)) ** 0.5
+                scale = min(min(size, max(short, LEAST_SIDE)) / short, largest)
             working = (max(1, round(height * scale)), max(1, round(width * scale)))
         vertical, horizontal = (-side % stride for side in working)
         left, top = horizontal // 2, vertical // 2
@@ -111,7 +111,7 @@ class FrameSizes:
             A message; None if the frame has an ordinary shape.
         """
         short = min(self.frame_size)
-        if not isinstance(size, int) or min(self.working_size) >= min(size, max(short, _LEAST_SIDE)) - 1:
+        if not isinstance(size, int) or min(self.working_size) >= min(size, max(short, LEAST_SIDE)) - 1:
             return None
         height, width = self.frame_size
         return (

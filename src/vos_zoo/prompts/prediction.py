@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from .check import ObjectPrompts
     from .network import PromptNetwork
 
-__all__ = ["bundled_network", "segment_by_network", "stored_network"]
+__all__ = ["BOX_TOLERANCE", "INSIDE", "MARGIN", "bundled_network", "segment_by_network", "stored_network"]
 
 WEIGHT = "prompt.small"
 
-_MARGIN = 1.5
-_INSIDE = 128  # of 255
-_BOX_TOLERANCE = 0.2  # share of the box's extent that an object may stand out; hands are unsteady
+MARGIN = 1.5
+INSIDE = 128  # of 255
+BOX_TOLERANCE = 0.2  # share of the box's extent that an object may stand out; hands are unsteady
 _LEAST_AREA = 4  # pixels of the crop; fewer say nothing about where the object ends
 
 
@@ -85,8 +85,8 @@ def segment_by_network(
         return window, window.enlarge(_look(network, frame, window, prompts, None))
     window, found = _search(network, frame, prompts, join_extents(*known))
     inside = np.zeros(size, bool)
-    inside[window.slices] = window.enlarge(found) >= _INSIDE
-    if (found >= _INSIDE).sum() < _LEAST_AREA or not inside.any():
+    inside[window.slices] = window.enlarge(found) >= INSIDE
+    if (found >= INSIDE).sum() < _LEAST_AREA or not inside.any():
         return window, window.enlarge(found)
     closer = _window(network, join_extents(extent_of_mask(inside), *known), size)
     return closer, closer.enlarge(_look(network, frame, closer, prompts, closer.cut_mask(inside)))
@@ -96,12 +96,12 @@ def _search(
     network: PromptNetwork, frame: NDArray[np.uint8], prompts: ObjectPrompts, known: Extent
 ) -> tuple[Window, NDArray[np.uint8]]:
     height, width = frame.shape[:2]
-    side = max(min(height, width), _MARGIN * (known[2] - known[0]), _MARGIN * (known[3] - known[1]))
+    side = max(min(height, width), MARGIN * (known[2] - known[0]), MARGIN * (known[3] - known[1]))
     x, y = (known[0] + known[2]) / 2, (known[1] + known[3]) / 2
     square = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
     window = Window.around(square, (height, width), margin=1.0, long_side=network.config.crop_size)
     found = _look(network, frame, window, prompts, None)
-    if not _is_cut_off(found >= _INSIDE, window, (height, width)):
+    if not _is_cut_off(found >= INSIDE, window, (height, width)):
         return window, found
     window = Window.around((0, 0, width, height), (height, width), margin=1.0, long_side=network.config.crop_size)
     return window, _look(network, frame, window, prompts, None)
@@ -120,7 +120,7 @@ def _is_cut_off(inside: NDArray[np.bool_], window: Window, size: tuple[int, int]
 
 
 def _window(network: PromptNetwork, extent: Extent, size: tuple[int, int]) -> Window:
-    return Window.around(extent, size, margin=_MARGIN, long_side=network.config.crop_size)
+    return Window.around(extent, size, margin=MARGIN, long_side=network.config.crop_size)
 
 
 def _look(
@@ -161,7 +161,7 @@ def _beyond(prompts: ObjectPrompts, window: Window) -> NDArray[np.bool_]:
     assert prompts.box is not None
     corners = [extent_of_points([point for line in prompts.positive for point in line])] if prompts.positive else []
     left, top, right, bottom = join_extents((*prompts.box.points[0], *prompts.box.points[1]), *corners)
-    dx, dy = _BOX_TOLERANCE * (right - left), _BOX_TOLERANCE * (bottom - top)
+    dx, dy = BOX_TOLERANCE * (right - left), BOX_TOLERANCE * (bottom - top)
     x0, y0, x1, y1 = window.place_extent((left - dx, top - dy, right + dx, bottom + dy))
     beyond = np.ones(window.crop_size, bool)
     beyond[int(y0) : int(np.ceil(y1)) + 1, int(x0) : int(np.ceil(x1)) + 1] = False

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .prompt import Point
 
-__all__ = ["Extent", "Window", "extent_of_mask", "extent_of_points", "join_extents"]
+__all__ = ["LEAST_SIDE", "Extent", "Window", "extent_of_mask", "extent_of_points", "join_extents"]
 
 #: Left, top, right and bottom in pixels.
 Extent = tuple[float, float, float, float]
@@ -49,7 +49,7 @@ class Window:
         """
         height, width = size
         left, top, right, bottom = extent
-        side = max(margin * max(right - left, bottom - top), _LEAST_SIDE)
+        side = max(margin * max(right - left, bottom - top), LEAST_SIDE)
         sides = [min(round(side), width), min(round(side), height)]
         corner = [
             min(max(round((low + high - own) / 2), 0), limit - own)
@@ -112,7 +112,7 @@ class Window:
         return x0, y0, max(x0, x1), max(y0, y1)
 
 
-_LEAST_SIDE = 48.0  # pixels of the frame; a window around one pixel would show nothing else
+LEAST_SIDE = 48.0  # pixels of the frame; a window around one pixel would show nothing else
 
 
 def extent_of_points(points: Sequence[Point]) -> Extent:
