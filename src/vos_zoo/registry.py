@@ -549,7 +549,7 @@ _SMALL_DATA = (
     *_PICTURES,
     _IMAGENET,
 )
-# What recipes/stcn/small.yaml and recipes/rde/small.yaml use beside it.
+# What recipes/<model>/small.yaml use beside it.
 _MORE_DATA = (
     DataSource("SegTrack (4 videos)", "none stated, research", "https://github.com/karim-ahmed/videoObject"),
     *_MORE_PICTURES,
@@ -600,18 +600,19 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "stcn.small",
             num_bytes=15_013_312,
-            sha256="450f88702dae0e569b501ee5c2d00e0f344775b9f09a2d73903887a87d64af35",
+            sha256="f321ed9a35a56235c3002fe210a24d6fc03d1bd5f5283729349e6c8142eae2ee",
             date="2026-11-30",
-            on_clips=(75.0, 68.9, 81.2),
+            on_clips=(75.1, 70.7, 79.5),
             in_wheel=True,
             more_data=_MORE_DATA,
         ),
         _small_weight(
             "tsn.small",
             num_bytes=17_194_674,
-            sha256="7a249a3ba3b06130fbc139f769e6c81f8392c7405da8fb261fc1d0438c720b0d",
-            date="2026-11-21",
-            on_clips=(69.6, 63.8, 75.3),
+            sha256="d5885d82e842a2c33863ed54ecc1b1a463b3277ed1311dd553e1ef5f62e0cc7b",
+            date="2026-11-30",
+            on_clips=(77.5, 71.8, 83.3),
+            more_data=_MORE_DATA,
         ),
         _small_weight(
             "giel.small",
