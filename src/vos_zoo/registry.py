@@ -591,9 +591,9 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "rde.small",
             num_bytes=16_492_400,
-            sha256="71c78aca44e2005e587bde60a8267951851da8575a5bf78a508adf5c284638a2",
+            sha256="15fa56c00169486de075bda654678f85525d18cde7983c3117230ca175c7d6f3",
             date="2026-11-30",
-            on_clips=(76.1, 70.3, 81.9),
+            on_clips=(76.8, 71.4, 82.1),
             in_wheel=True,
             more_data=_MORE_DATA,
         ),
