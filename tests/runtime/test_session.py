@@ -28,7 +28,7 @@ def test_masks_have_the_smallest_type_and_never_a_smaller_one(rde_graphs):
     assert session.step(VIDEO.frames[1], relabel(VIDEO.masks[1], (0, 300))).mask.dtype == np.uint16
     session.remove(300)
     assert session.step(VIDEO.frames[2]).mask.dtype == np.uint16
-    assert session.step(VIDEO.frames[3], relabel(VIDEO.masks[3], (0, -5))).mask.dtype == np.int32
+    assert session.step(VIDEO.frames[3], relabel(VIDEO.masks[3], (0, 70_000))).mask.dtype == np.int32
 
 
 def test_frames_are_scaled_as_the_network_wants_them(rde_graphs):

@@ -207,7 +207,8 @@ def test_sessions_share_one_rearranged_network(job, settings, monkeypatch):
 
 @pytest.mark.slow
 def test_a_killed_worker_loses_its_current_frame_at_most(settings, tmp_path):
-    video = moving_shapes(40, 48, 64, num_objects=1, rng=3)
+    # A frame takes milliseconds: the worker must not be done before it is killed.
+    video = moving_shapes(400, 48, 64, num_objects=1, rng=3)
     write_frames(tmp_path / "long", list(video.frames))
     write_mask(tmp_path / "long.png", video.masks[0])
     job = Job(1, "long", str(tmp_path / "long"), str(tmp_path / "long.png"), {})
@@ -230,7 +231,7 @@ def test_a_killed_worker_loses_its_current_frame_at_most(settings, tmp_path):
         until(lambda events: any(event.kind == "outcome" for event in events))
     finally:
         engine.close()
-    assert len(list((tmp_path / "out" / "long").glob("*.png"))) == 40
+    assert len(list((tmp_path / "out" / "long").glob("*.png"))) == 400
     changed = [path for path, when in made.items() if path.stat().st_mtime_ns != when]
     assert len(changed) <= 1  # a mask that was complete, but not yet noted
 
@@ -240,7 +241,8 @@ def test_a_killed_worker_with_a_bucket_loses_a_second_at_most(remote, settings, 
     import fsspec
 
     files = fsspec.filesystem("s3")
-    video = moving_shapes(60, 48, 64, num_objects=1, rng=3)
+    # Long enough for the results of the first second to arrive before the last frame.
+    video = moving_shapes(1200, 48, 64, num_objects=1, rng=3)
     write_video(tmp_path / "long.mp4", list(video.frames))
     files.put_file(str(tmp_path / "long.mp4"), f"{bucket}/clips/long.mp4")
     job = remote._replace(name="long", video=f"{bucket}/clips/long.mp4")
@@ -265,4 +267,4 @@ def test_a_killed_worker_with_a_bucket_loses_a_second_at_most(remote, settings, 
         until(lambda events: ended.extend(event for event in events if event.outcome) or ended)
     finally:
         engine.close()
-    assert (ended[0].outcome.kind, ended[0].outcome.record["segmented"]) == ("finished", 60 - kept)
+    assert (ended[0].outcome.kind, ended[0].outcome.record["segmented"]) == ("finished", 1200 - kept)

@@ -110,7 +110,8 @@ def test_a_resumed_run_reads_the_files_of_its_frames(built, dmn_aoa, small_clip,
     options["side_inputs"] = {"proposals": folder}
     with pytest.raises(KeyboardInterrupt):
         segment_video(small_clip.frames, small_clip.given, progress=stop, **options)
-    assert read == [name for name in ASKED if name < NAMES[stop_at]]
+    # The next frame is segmented while a mask is written.
+    assert read == [name for name in ASKED if name <= NAMES[stop_at]]
     read.clear()
     segment_video(small_clip.frames, small_clip.given, resume=True, **options)
     assert [name for name in read if name >= NAMES[stop_at]] == [name for name in ASKED if name >= NAMES[stop_at]]

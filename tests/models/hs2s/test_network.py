@@ -192,7 +192,7 @@ def test_jaccard_is_of_the_batch_or_of_each_object():
 
 
 def test_an_unknown_jaccard_is_refused():
-    with pytest.raises(ConfigError, match="jaccard='frame'"):
+    with pytest.raises(ConfigError, match="jaccard is 'frame'"):
         HS2SModule("tiny", jaccard="frame")
 
 
