@@ -61,7 +61,7 @@ def test_every_requirement_has_a_bound_and_a_reason():
     lines = (ROOT / "setup.cfg").read_text(encoding="utf-8").splitlines()
     start = lines.index("install_requires =")
     section = [line.strip() for line in lines[start + 1 : lines.index("[options.package_data]")] if line.strip()]
-    requirements = [line for line in section if re.match(r"[a-z_\-\[\]]+[<>=]=", line)]
+    requirements = [line for line in section if re.match(r"[a-z0-9_\-\[\]]+[<>=]=", line)]
     assert len(requirements) >= 15
     for requirement in requirements:
         assert section[section.index(requirement) - 1].startswith("#"), requirement
@@ -72,7 +72,7 @@ def test_the_oldest_versions_are_those_of_setup_cfg():
     """They are those of the package and of its tests; other extras bring tools, and what few people need."""
     parsed = setup_cfg()
     named = parsed["options"]["install_requires"] + "\n" + parsed["options.extras_require"]["test"]
-    wanted = dict(re.findall(r"^([a-z_\-]+)(?:\[\w+\])?>=([\d.]+)", named, flags=re.MULTILINE))
+    wanted = dict(re.findall(r"^([a-z0-9_\-]+)(?:\[\w+\])?>=([\d.]+)", named, flags=re.MULTILINE))
     lines = (ROOT / ".ci" / "oldest.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert pinned.keys() == wanted.keys()

@@ -134,6 +134,7 @@ def test_the_doctor_reports_what_is_missing(monkeypatch, capsys):
 
 def test_the_doctor_says_whether_devices_have_graphs(monkeypatch, capsys):
     properties = SimpleNamespace(name="Some GPU", total_memory=24 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # nothing else of the command may use them
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
     monkeypatch.setattr(cuda_graphs, "why_no_graphs", lambda device: "driver too old" if device.index else None)
