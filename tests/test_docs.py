@@ -111,7 +111,7 @@ def place(tmp_path, monkeypatch, tiny_model):
 @pytest.mark.parametrize("code", snippets())
 def test_a_snippet_runs(place, code, tmp_path, tiny_model):
     if "save_file(" in code:
-        for name in ("my-model", "checkpoints/rde-small"):
+        for name in ("my-model", "checkpoints/rde-small", "checkpoints/stcn-small"):
             shutil.copytree(tiny_model, tmp_path / name)
     if "evaluate(" in code:
         for name in ("masks", "true_masks"):
