@@ -97,18 +97,6 @@ def address(tmp_path_factory):
     assert not list(place.glob("vos-zoo-app-*"))  # no files are left behind
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("there is no Chromium; Debian's package is called `chromium`")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
-
-
 class Page:
     """A tab with the page in it, in the words of its user."""
 
