@@ -7,8 +7,10 @@
 
 `list` runs a generated table with workers that do nothing: seconds until the first job is given out, seconds and peak
 memory of a driver that finds everything finished, and milliseconds that a video costs beside its frames. `workers`
-compares two workers with one on short clips, in turns, one thread each. `share` says which part of the wall time of one
-clip the network takes. `cost` multiplies: frames a second on one device, bytes of a mask, dollars an hour.
+compares two workers with one on short clips, in turns, one thread each. `share` segments the frames of one clip in
+memory, then its file, in turns: the share of the wall time that a session takes alone, and the processor time of
+decoding a frame and of encoding its mask. Each has a thread of its own, so that no device gets further than the slower
+of them. `cost` multiplies: frames a second on one device, bytes of a mask, dollars an hour.
 """
 
 from __future__ import annotations
@@ -199,51 +201,42 @@ def write_clips(folder, clips, frames):
 
 
 def measure_share(options):
-    import torch
-
-    from vos_zoo import segment_video
+    from vos_zoo import VideoSession, load_model, read_frames, read_mask, segment_video
     from vos_zoo.devices import find_device
-    from vos_zoo.inference.session import VideoSession
-    from vos_zoo.weights import load_network
+    from vos_zoo.media.masks import write_mask
 
     device = find_device(options.device)
-    network = load_network(options.model, device)
-    steps: list[float] = []
-    step = VideoSession.step
-
-    def timed(self, *arguments, **keywords):
-        begin = time.perf_counter()
-        result = step(self, *arguments, **keywords)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        steps.append(time.perf_counter() - begin)
-        return result
-
-    VideoSession.step = timed
-    shares, speeds = [], []
-    try:
-        for turn in range(options.rounds + 1):
-            steps.clear()
-            with tempfile.TemporaryDirectory() as folder:
-                report = segment_video(
-                    options.video,
-                    options.masks,
-                    out=Path(folder) / "out",
-                    model=network,
-                    device=device,
-                    end=options.end,
-                )
-            if turn:  # the first turn compiles and warms up
-                shares.append(sum(steps) / report.seconds)
-                speeds.append(report.frames_per_second)
-    finally:
-        VideoSession.step = step
+    network = load_model(options.model, device=device)
+    begin = time.process_time()
+    frames = list(read_frames(options.video, end=options.end))
+    decoding = time.process_time() - begin
+    first = read_mask(options.mask)
+    shares, speeds, encoding = [], [], []
+    for turn in range(options.rounds + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            session = VideoSession(network)
+            begin = time.perf_counter()
+            masks = [session.step(frame, None if number else first).mask for number, frame in enumerate(frames)]
+            alone = time.perf_counter() - begin
+            begin = time.process_time()
+            for number, mask in enumerate(masks):
+                write_mask(Path(folder) / f"{number:05d}.png", mask)
+            encoding.append(time.process_time() - begin)
+            out = Path(folder) / "out"
+            report = segment_video(options.video, options.mask, out=out, model=network, device=device, end=options.end)
+        if turn:  # the first turn compiles and warms up
+            shares.append(alone / report.seconds)
+            speeds.append(report.frames_per_second)
+    slowest = max(decoding, statistics.median(encoding)) / len(frames)
     return {
         "model": options.model,
         "device": str(device),
-        "frames": report.frames,
+        "frames": len(frames),
         "network_share": round(statistics.median(shares), 3),
         "frames_per_second": round(statistics.median(speeds), 2),
+        "decoding_ms": round(1e3 * decoding / len(frames), 2),
+        "encoding_ms": round(1e3 * statistics.median(encoding) / len(frames), 2),
+        "most_frames_per_second": round(1 / slowest, 1),
     }
 
 
@@ -283,7 +276,7 @@ def main() -> int:
     two.add_argument("--size", type=int, default=240)
     three = parts.add_parser("share")
     three.add_argument("video")
-    three.add_argument("masks")
+    three.add_argument("mask", help="of the first frame")
     three.add_argument("--model", default="rde")
     three.add_argument("--device", default="auto")
     three.add_argument("--end", type=int, help="frame to stop before")
