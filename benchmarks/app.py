@@ -84,7 +84,7 @@ def measure_start(rounds: int) -> dict[str, float]:
                     if name == "page" and browser is not None:
                         tab = browser.new_page()
                         tab.goto(address)
-                        tab.get_by_role("button", name="Take the example").wait_for()
+                        tab.get_by_role("button", name="Use the example").wait_for()
                         seconds["page in a browser"].append(time.perf_counter() - begin)
                         tab.close()
     return {name: round(statistics.median(values), 3) for name, values in seconds.items() if values}

@@ -100,6 +100,7 @@ WITHOUT_SOURCE = {
     ),
     "several sources at once": (
         "app/test_page_in_browser.py",
+        "app/test_visitors.py",
         "cli/test_full_disk.py",
         "deployment/test_families.py",
         "cli/test_processes.py",

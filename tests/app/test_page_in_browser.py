@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 import zipfile
 
 import numpy as np
 import pytest
 
+from testing.page_server import COMMAND, running_page
 from testing.videos import write_video
 from vos_zoo.media.masks import read_mask
 
@@ -72,29 +67,8 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Start the command as a user does, and stop it."""
-    if importlib.util.find_spec("gradio") is None:
-        pytest.skip("the extra `app` is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = tmp_path_factory.mktemp("server")
-    log, environment = place / "log.txt", {**os.environ, "TMPDIR": str(place)}
-    words = [sys.executable, "-m", "vos_zoo.cli.main", "app", "--port", str(port), "--no-browser", "--device", "cpu"]
-    with log.open("w") as file, subprocess.Popen(words, stdout=file, stderr=file, env=environment) as server:
-        try:
-            url = f"http://127.0.0.1:{port}/"
-            for _ in range(240):
-                with contextlib.suppress(OSError):
-                    urllib.request.urlopen(url, timeout=5).close()
-                    break
-                assert server.poll() is None, log.read_text()
-                time.sleep(0.5)
-            yield url
-        finally:
-            server.terminate()
-            server.wait(60)
-    assert not list(place.glob("vos-zoo-app-*"))  # no files are left behind
+    with running_page(tmp_path_factory.mktemp("server"), COMMAND) as url:
+        yield url
 
 
 class Page:
@@ -107,7 +81,7 @@ class Page:
         self.tab.on("request", self._note)
         self.tab.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.tab.goto(address)
-        self.button("Take the example").wait_for()
+        self.button("Use the example").wait_for()
 
     def _note(self, request):
         if not request.url.startswith(("http://127.0.0.1", "data:", "blob:")):
@@ -183,12 +157,12 @@ def test_from_a_clip_to_its_masks_and_back(page, clip, tmp_path):
     page.button("Track").click()
     page.wait(runs=2, pending=0)
     page.choose("Model", "stcn")
-    page.choose("Size that the model sees", "240 pixels (fast)")
+    page.choose("Working resolution", "240 pixels (fast)")
     page.tab.get_by_label("Backwards").check()
     page.tab.reload()
     page.wait(runs=2, finished=FRAMES)
     assert page.tab.get_by_label("Model").first.input_value() == "stcn"
-    assert page.tab.get_by_label("Size that the model sees").first.input_value() == "240 pixels (fast)"
+    assert page.tab.get_by_label("Working resolution").first.input_value() == "240 pixels (fast)"
     assert page.tab.get_by_label("Backwards").is_checked()
 
     masks = page.download("Masks (PNG)", tmp_path / "squares_masks.zip")
@@ -210,7 +184,7 @@ def test_from_a_clip_to_its_masks_and_back(page, clip, tmp_path):
 
 
 def test_tracking_stops_within_a_frame_and_goes_on(page, clip):
-    page.button("Take the example").click()
+    page.button("Use the example").click()
     page.wait(frame=0)
     page.drag((40, 20), (90, 110))  # of 160x120, as place() counts
     page.wait(pending=1)
@@ -230,7 +204,7 @@ def test_two_tabs_do_not_mix(browser, address, clip):
     first.upload(clip)
     first.wait(frame=0)
     assert not second.tab.locator(".vz-stage").is_visible()
-    second.button("Take the example").click()
+    second.button("Use the example").click()
     second.wait(frame=0)
     first.tab.reload()
     first.wait(frame=0)

@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import struct
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from vos_zoo.errors import CheckpointError, ConfigError, MissingFileError, OutputExistsError, UnknownModelError
 from vos_zoo.models.load import load_model
@@ -41,6 +44,32 @@ def test_a_saved_network_comes_back(tmp_path, name, half):
         # float16 keeps 11 bits of a normal number; numbers below 6e-5 lose more
         torch.testing.assert_close(found, tensor, rtol=2**-11 if half else 0, atol=6e-8 if half else 0)
     assert (folder / "README.md").read_text() == "# Card\n"
+
+
+def test_threads_load_and_build_at_once(tiny_model, quick_switches):
+    """As several visitors of a page do, beside a program that builds modules of its own."""
+    expected = load_network(tiny_model).state_dict()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            networks = [threads.submit(load_network, tiny_model) for _ in range(8)]
+            while not all(network.done() for network in networks):
+                assert nn.Linear(3, 2).weight.device.type == "cpu"
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for network in networks:
+        found = network.result().state_dict()
+        assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
+
+
+@pytest.fixture
+def quick_switches():
+    """Let Python change threads so often that what may go wrong between them does."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
 
 
 def test_half_precision_halves_the_file_and_keeps_statistics(tiny_model):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["answer", "build_page", "page_file"]
 
 _NO_PROJECT = "Choose a video first."
-_SIZES = {"As the model was made for": "native", "360 pixels": 360, "240 pixels (fast)": 240}
+_SIZES = {"Model default": "native", "360 pixels": 360, "240 pixels (fast)": 240}
 _DIRECTIONS = {"Both ways": "both", "Forwards": "forward", "Backwards": "backward"}
 _OPENED_AT_A_TIME = 4  # videos; each takes a processor
 _NEWS_EVERY = 0.25  # seconds
@@ -104,7 +104,7 @@ def build_page(store: ProjectStore, *, model: str = "rde") -> gradio.Blocks:
             with gr.Column(elem_id="vz-choose"):
                 gr.Markdown("## 1 Choose a video")
                 chosen = gr.File(label="Video file", file_types=["video", ".gif", ".tif", ".tiff"], height=120)
-                take_example = gr.Button("Take the example (a bird)")
+                take_example = gr.Button("Use the example (a bird)")
             gr.HTML(
                 html_template=page_file("editor.html"),
                 js_on_load=page_file("editor.js"),
@@ -117,7 +117,7 @@ def build_page(store: ProjectStore, *, model: str = "rde") -> gradio.Blocks:
                 with gr.Group():
                     name = gr.Dropdown(offered[0], value=model, label="Model")
                     direction = gr.Radio(offered[1], value=offered[1][0], label="Direction")
-                    size = gr.Dropdown(offered[2], value=offered[2][0], label="Size that the model sees")
+                    size = gr.Dropdown(offered[2], value=offered[2][0], label="Working resolution")
                 begin = gr.Button("Track", variant="primary", elem_id="vz-track")
             gr.HTML(
                 html_template=page_file("review.html"),
@@ -144,8 +144,16 @@ def build_page(store: ProjectStore, *, model: str = "rde") -> gradio.Blocks:
         # The projects' own line says who is next, and tells the visitors.
         begin.click(track, [key, *settings], news, concurrency_limit=None, show_progress="hidden")
         for kind, button in buttons.items():
-            button.click(_of_kind(download, kind), key, [file, news], concurrency_limit=1, concurrency_id="download")
-    page.queue(max_size=store.limits.waiting)
+            button.click(
+                _of_kind(download, kind),
+                key,
+                [file, news],
+                api_name=f"download_{kind}",
+                concurrency_limit=1,
+                concurrency_id="download",
+            )
+    # Tracking has a line of its own, which refuses in words of its own; this one holds uploads and downloads.
+    page.queue(max_size=store.limits.projects)
     return page
 
 

@@ -90,16 +90,18 @@ def make_page(
     Raises:
         MissingExtraError: If Gradio is not installed.
     """
+    store = ProjectStore(limits or AppLimits(), device=device)
+    # Files of Gradio go where the projects are, and with them. It reads this when it is imported, too.
+    os.environ["GRADIO_TEMP_DIR"] = str(store.folder / "files")
     gr = import_gradio()
     from vos_zoo.app.page import build_page, page_file
 
-    store = ProjectStore(limits or AppLimits(), device=device)
-    # Uploads and downloads of Gradio go where the projects are, and with them.
-    os.environ["GRADIO_TEMP_DIR"] = str(store.folder / "files")
     fonts = ["system-ui", "sans-serif"]  # of the visitor's system: nothing is fetched from elsewhere
     theme = gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"])
-    # Gradio's own greys and orange are too pale to be read by everybody.
+    # Gradio's own greys and orange are too pale to be seen and read by everybody.
     theme.set(
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
         **{f"button_primary_background_fill{part}": "*primary_700" for part in ("", "_dark")},
@@ -112,6 +114,8 @@ def make_page(
         "footer_links": [],
         "ssr_mode": False,
         "enable_monitoring": False,
+        # Gradio would ask itself for the page, and give up on a machine that is too busy to answer in three seconds.
+        "_frontend": False,
     }
     return build_page(store, model=model), options
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import TYPE_CHECKING
 
 import cv2
@@ -31,16 +32,22 @@ WEIGHT = "prompt.small"
 MARGIN = 1.5
 INSIDE = 128  # of 255
 BOX_TOLERANCE = 0.2  # share of the box's extent that an object may stand out; hands are unsteady
+_READING = threading.Lock()
 _LEAST_AREA = 4  # pixels of the crop; fewer say nothing about where the object ends
 
 
-@functools.cache
 def bundled_network() -> PromptNetwork:
-    """Return the bundled prompt network, which is read once.
+    """Return the bundled prompt network, which is read once, whichever thread asks first.
 
     Raises:
         VosZooError: If its file is missing, changed or damaged.
     """
+    with _READING:
+        return _bundled_network()
+
+
+@functools.cache
+def _bundled_network() -> PromptNetwork:
     network: PromptNetwork = load_helper(WEIGHT)
     return network
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import reprlib
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -56,6 +57,7 @@ WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
 FORMAT_VERSION = 1
+_DEFAULT_DTYPE = threading.RLock()
 
 StoredT = TypeVar("StoredT", bound=StoredNetwork)
 
@@ -215,14 +217,18 @@ def save_checkpoint_folder(network: nn.Module, folder: str | Path, *, card: str,
 
 @contextlib.contextmanager
 def _float32_on_cpu() -> Iterator[None]:
-    """Build in float32 on the CPU, with weights that can be trained, whatever the caller has made PyTorch's default."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        with torch.device("cpu"), torch.inference_mode(mode=False):
-            yield
-    finally:
-        torch.set_default_dtype(default)
+    """Build in float32 on the CPU, with weights that can be trained, whatever the caller has made PyTorch's default.
+
+    PyTorch has one default type for all threads, so one thread at a time may change it and change it back.
+    """
+    with _DEFAULT_DTYPE:
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            with torch.device("cpu"), torch.inference_mode(mode=False):
+                yield
+        finally:
+            torch.set_default_dtype(default)
 
 
 def _refuse_constant(name: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,20 +158,16 @@ def at_most(parameters: int) -> Iterator[None]:
     Raises:
         TooManyParametersError: From within the block.
     """
-    builder = threading.get_ident()
     count = 0
 
-    def note(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    def note(parameter: nn.Parameter) -> None:
         nonlocal count
-        count += threading.get_ident() == builder
+        count += 1
         if count > parameters:
             raise TooManyParametersError(f"more than {parameters:,} parameters")
 
-    handle = register_module_parameter_registration_hook(note)
-    try:
+    with _BUILDER.watching(note):
         yield
-    finally:
-        handle.remove()
 
 
 @contextlib.contextmanager
@@ -187,20 +183,43 @@ def without_storage() -> Iterator[None]:
         >>> layer.weight.device
         device(type='meta')
     """
-    builder = threading.get_ident()
 
-    def drop(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter | None:
-        if threading.get_ident() != builder or parameter.is_meta:
+    def drop(parameter: nn.Parameter) -> nn.Parameter | None:
+        if parameter.is_meta:
             return None
         return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
 
-    # The type stub claims that the hook returns nothing; the documentation says that it may return a parameter.
-    handle = register_module_parameter_registration_hook(drop)  # type: ignore[arg-type]
-    try:
-        with _WithoutDraws():
+    with _BUILDER.watching(drop), _WithoutDraws():
+        yield
+
+
+class _Builder(threading.local):
+    """A thread that builds modules, and what is done with each of their parameters."""
+
+    def __init__(self) -> None:
+        self._watchers: list[Callable[[nn.Parameter], nn.Parameter | None]] = []
+
+    @contextlib.contextmanager
+    def watching(self, watcher: Callable[[nn.Parameter], nn.Parameter | None]) -> Iterator[None]:
+        """Show a function every new parameter of this thread; what it returns, if anything, replaces the parameter."""
+        self._watchers.append(watcher)
+        try:
             yield
-    finally:
-        handle.remove()
+        finally:
+            self._watchers.remove(watcher)
+
+    def show(self, module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter:
+        for watcher in self._watchers:
+            replaced = watcher(parameter)
+            parameter = parameter if replaced is None else replaced
+        return parameter
+
+
+# One hook that stays: PyTorch keeps all hooks in one dictionary, which other threads may be walking through whenever
+# they build a module. A hook that came and went would make them fail.
+_BUILDER = _Builder()
+# The type stub claims that the hook returns nothing; the documentation says that it may return a parameter.
+register_module_parameter_registration_hook(_BUILDER.show)  # type: ignore[arg-type]
 
 
 class _WithoutDraws(TorchFunctionMode):

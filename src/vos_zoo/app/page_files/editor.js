@@ -44,7 +44,13 @@ async function ask(action, more = {}) {
 }
 
 function say(text) { find(".vz-message").textContent = text; }
-function fail(text) { find(".vz-error").textContent = text; }
+function fail(text) {
+  find(".vz-error").textContent = text;
+  if (text) bring(".vz-error");
+}
+
+// What was pressed may be far below on the page.
+function bring(selector) { find(selector).scrollIntoView({ block: "nearest" }); }
 
 function progress(share, text, of = "") {
   goingOn = of;
@@ -255,6 +261,7 @@ async function point(prompt) {
   if (answer) {
     masks.delete(frame);
     adopt(answer);
+    say(state.runs ? "Press Track: only the frames that this changes are segmented again." : "Press Track to follow the object.");
   }
   await show(frame);
 }
@@ -263,6 +270,7 @@ async function undo() {
   const answer = await ask("undo");
   if (!answer) return;
   fail("");
+  say("");
   masks = new Map();
   adopt(answer);
   await show(answer.undone === null ? frame : answer.undone);
@@ -402,7 +410,9 @@ function time(seconds) {
 window.vosZoo = {
   wait(text) {
     fail("");
+    say("");
     progress(0, text);
+    bring(".vz-progress");
   },
   review(part) {
     review = part;
