@@ -209,17 +209,17 @@ def measure_share(options):
     device = find_device(options.device)
     network = load_network(options.model, device)
     steps: list[float] = []
-    step = VideoSession.step
+    submit = VideoSession.submit
 
     def timed(self, *arguments, **keywords):
         begin = time.perf_counter()
-        result = step(self, *arguments, **keywords)
+        result = submit(self, *arguments, **keywords)
         if device.type == "cuda":
             torch.cuda.synchronize()
         steps.append(time.perf_counter() - begin)
         return result
 
-    VideoSession.step = timed
+    VideoSession.submit = timed
     shares, speeds = [], []
     try:
         for turn in range(options.rounds + 1):
@@ -237,7 +237,7 @@ def measure_share(options):
                 shares.append(sum(steps) / report.seconds)
                 speeds.append(report.frames_per_second)
     finally:
-        VideoSession.step = step
+        VideoSession.submit = submit
     return {
         "model": options.model,
         "device": str(device),
