@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu" / "run.py"
 SCALE = Path(__file__).parents[1] / "benchmarks" / "scale.py"
+_HANGS = 3000  # seconds after which a process hangs, however busy the machine is
 WRITES = {
     "env": {"machine", "backends", "copy_bytes"},
     "suite": {"exit_code", "selected"},
@@ -36,7 +38,7 @@ WRITES = {
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, str(SCRIPT), *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_HANGS, check=False)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -44,15 +46,15 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(2 * _HANGS)
 @pytest.mark.parametrize("step", WRITES)
 def test_a_step_does_the_least_on_a_cpu_and_says_what_it_would_do(step: str, tmp_path: Path) -> None:
     path = tmp_path / "results" / "rows.jsonl"
     path.parent.mkdir()
     path.write_text('{"step": "earlier"}\n')
-    result = run("--dry", "--steps", step, "--rows", str(path), "--seconds", "60")
+    result = run("--dry", "--steps", step, "--rows", str(path), "--seconds", str(_HANGS))
     assert result.returncode == 0, result.stdout + result.stderr
-    assert f"{step} (60 s at most): " in result.stdout
+    assert f"{step} ({_HANGS} s at most): " in result.stdout
     earlier, *found = rows(path)
     assert earlier == {"step": "earlier"}
     assert {row["step"] for row in found} == {step}
@@ -68,6 +70,81 @@ def test_a_step_whose_time_is_over_keeps_what_it_measured(tmp_path: Path) -> Non
     steps = [row["step"] for row in rows(path)]
     assert steps.count("long") == 1  # of three: it looks at the clock after each
     assert steps.count("fps") <= 1  # of four: it looks before each
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    for folder in (SCRIPT.parents[1], SCRIPT.parent):
+        monkeypatch.syspath_prepend(str(folder))
+    return gpu_module("run")
+
+
+def test_a_step_that_dies_or_runs_out_of_time_leaves_the_rows_of_the_others(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    ends = {"env": 0, "reads": -9, "fps": None, "long": 1, "loader": 0}
+
+    def end(command: list[str], seconds: float) -> int | None:
+        name = command[command.index("--steps") + 1]
+        assert command[command.index("--rows") + 1] == str(path)
+        assert seconds == 7 + runner.GRACE
+        with path.open("a") as file:
+            file.write(json.dumps({"step": name}) + "\n")
+        return ends[name]
+
+    monkeypatch.setattr(runner, "run_process", end)
+    assert runner.main(["--dry", "--steps", *ends, "--rows", str(path), "--seconds", "7"]) == 1
+    assert [row["step"] for row in rows(path)] == list(ends)
+    said = capsys.readouterr().out
+    for name, problem in (("reads", "ended with -9"), ("fps", "ran out of time"), ("long", "ended with 1")):
+        assert f"{name} {problem}; what it had measured is in {path}" in said
+    assert said.count("what it had measured") == 3
+
+
+_STARTS_ANOTHER = """
+import subprocess, sys, time
+from pathlib import Path
+other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100000)"])
+partial = Path(sys.argv[1] + ".partial")
+partial.write_text(str(other.pid))
+partial.rename(sys.argv[1])
+"""
+
+
+@pytest.mark.timeout(_HANGS)
+def test_a_process_out_of_time_is_ended_with_what_it_has_started(runner: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    for seconds in (1, 10, 100, 1000):  # until it is enough to begin
+        assert (
+            runner.run_process([sys.executable, "-c", f"{_STARTS_ANOTHER}\ntime.sleep(10000)", str(path)], seconds)
+            is None
+        )
+        if path.exists():
+            break
+    assert_gone(int(path.read_text()))
+
+
+@pytest.mark.timeout(_HANGS)
+def test_a_process_that_dies_is_followed_by_what_it_has_started(runner: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    dies = f"{_STARTS_ANOTHER}\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    assert runner.run_process([sys.executable, "-c", dies, str(path)], _HANGS) == -9
+    assert_gone(int(path.read_text()))
+    assert runner.run_process([sys.executable, "-c", "raise SystemExit(3)"], _HANGS) == 3
+    assert runner.run_process(["this is never started"], -1.0) is None
+
+
+def assert_gone(process: int) -> None:
+    """Wait until a process has ended; one that nobody waits for may stay in the table as a zombie."""
+    while True:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if state in "ZX":
+            return
+        time.sleep(0.05)
 
 
 def test_without_a_device_only_the_plan_is_printed(tmp_path: Path) -> None:
@@ -153,7 +230,7 @@ def test_a_checkpoint_that_does_not_fit_is_kept_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(2 * _HANGS)
 def test_a_slice_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
     words = [
         *("--model", "STCNModule", "--model.config", "tiny", "--model.evaluation_size", "null"),
@@ -165,9 +242,17 @@ def test_a_slice_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
     for number, steps in enumerate((3, 6)):
         start = ["--start", str(tmp_path / "0")] if number else []
         out = tmp_path / str(number)
-        command = [sys.executable, str(SCRIPT.with_name("slices.py")), "--out", str(out), "--seconds", "120", *start]
+        command = [
+            sys.executable,
+            str(SCRIPT.with_name("slices.py")),
+            "--out",
+            str(out),
+            "--seconds",
+            str(_HANGS / 2),
+            *start,
+        ]
         command += ["--", *words, "--trainer.max_steps", str(steps)]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=_HANGS, check=False)
         assert result.returncode == 0, result.stdout + result.stderr
         notes.append(json.loads((out / "slice.json").read_text()))
         assert len(list(out.iterdir())) <= 8
@@ -176,7 +261,7 @@ def test_a_slice_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
 
 def scale(*words: str, out: Path) -> dict[str, Any]:
     command = [sys.executable, str(SCALE), *words, "--out", str(out)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=_HANGS, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     content: dict[str, Any] = json.loads(out.read_text())
     return content

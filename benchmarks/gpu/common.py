@@ -54,6 +54,7 @@ class Run:
         seconds: Time that the step has.
         is_dry: Whether it does the least on a CPU.
         shards: Folder of packed training videos; None makes some.
+        start: When its time began, as told by ``time.monotonic``.
     """
 
     step: str

@@ -13,6 +13,9 @@ beside this file says which files they need there, and ``slices.py`` trains in s
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,10 +24,10 @@ from pathlib import Path
 import torch
 from common import CALL_SECONDS, CALLS, STEPS, Run, load_step
 
-GRACE = 60.0  # seconds beyond a step's limit, for its start above all, after which it is killed
+GRACE = 60.0  # seconds beyond a step's limit, for the measurement that is under way then, after which it is killed
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
@@ -33,8 +36,9 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, default=Path(__file__).parents[1] / "results" / "gpu.jsonl")
     parser.add_argument("--seconds", type=float, help="limit of every step; by default its own")
     parser.add_argument("--dry", action="store_true")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)  # run one step in this process
-    arguments = parser.parse_args()
+    # Run one step in this process; its time began when the process was started, as told by time.monotonic.
+    parser.add_argument("--inside", type=float, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(words)
     limits = CALLS[arguments.call] if arguments.call else {name: load_step(name).SECONDS for name in arguments.steps}
     if arguments.seconds:
         limits = dict.fromkeys(limits, arguments.seconds)
@@ -43,28 +47,43 @@ def main() -> int:
         for name, limit in limits.items():
             say_plan(name, limit)
         return 0
-    if arguments.inside:
+    if arguments.inside is not None:
         ((name, limit),) = limits.items()
-        run = Run(name, arguments.rows, limit, is_dry=arguments.dry, shards=arguments.shards)
+        run = Run(
+            name, arguments.rows, limit, is_dry=arguments.dry, shards=arguments.shards, start=arguments.inside
+        )  # fmt: skip
         load_step(name).measure(run)
         return 0
     failed = []
     end = time.monotonic() + (CALL_SECONDS if arguments.call else float("inf"))
     for name, limit in limits.items():
         say_plan(name, limit)
-        words = ["--inside", "--steps", name, "--rows", str(arguments.rows), "--seconds", str(limit)]
-        words += [] if arguments.shards is None else ["--shards", str(arguments.shards)]
-        command = [sys.executable, __file__, *words, *(["--dry"] if arguments.dry else [])]
-        most = min(limit + GRACE, end - time.monotonic())
-        try:
-            returned = None if most <= 0 else subprocess.run(command, timeout=most, check=False).returncode
-        except subprocess.TimeoutExpired:
-            returned = None
+        now = time.monotonic()
+        command = [sys.executable, __file__, "--inside", str(now), "--steps", name, "--rows", str(arguments.rows)]
+        command += ["--seconds", str(limit), *(["--dry"] if arguments.dry else [])]
+        command += [] if arguments.shards is None else ["--shards", str(arguments.shards)]
+        returned = run_process(command, min(limit + GRACE, end - now))
         if returned != 0:
             problem = "ran out of time" if returned is None else f"ended with {returned}"
             print(f"{name} {problem}; what it had measured is in {arguments.rows}", flush=True)
             failed.append(name)
     return 1 if failed else 0
+
+
+def run_process(command: list[str], seconds: float) -> int | None:
+    """Run a command; return its exit code, or None if it was ended, with all that it had started, for lack of time."""
+    if seconds <= 0:
+        return None
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        # Also what a step that has died leaves behind: it would be at work on the device while the next one measures.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def say_plan(name: str, seconds: float) -> None:

@@ -15,8 +15,10 @@ from testing.graphs import tiny_network
 from vos_zoo import VideoSession
 from vos_zoo.devices import computes_in
 from vos_zoo.inference import precision_choice
+from vos_zoo.inference.cuda_graphs import CALLS_BEFORE_REPLAY, Graphs
 from vos_zoo.inference.precision_choice import candidates, choose_precision
 from vos_zoo.models.stcn import STCNConfig, STCNNetwork
+from vos_zoo.testing.replayed_calls import ReplayedCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,6 +89,57 @@ def test_the_choice_is_remembered_for_this_network_on_this_machine(
     monkeypatch.setattr(precision_choice, "__version__", "99.0")
     assert choose_precision(network, CPU, policy, timer=clock(0.2, 0.3)) == "fp32"
     assert len(list(notes.iterdir())) == 3
+
+
+class TimedSession:
+    """Stands in for a session on a CUDA device whose graphs are replayed from the fifth frame after the first on.
+
+    Until then ``bf16`` is slow, as half precision is where launching its many operations takes the time.
+    """
+
+    now = 0.0
+
+    def __init__(self, network: Any, *, precision: str, graphs: bool, **options: Any) -> None:
+        del network, options
+        self.is_half, self.has_graphs, self.frames = precision == "bf16", graphs, 0
+
+    def step(self, frame: Any, mask: Any = None) -> None:
+        del frame
+        is_replayed = self.has_graphs and self.frames > 4
+        self.frames += 1
+        TimedSession.now += (0.1 if is_replayed else 0.9) if self.is_half else 0.4
+        assert (mask is None) == (self.frames > 1)
+
+
+@pytest.mark.parametrize(("graphs", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_what_is_timed_is_what_a_session_will_run(
+    network: Any, notes: Path, monkeypatch: pytest.MonkeyPatch, graphs: bool, expected: str
+) -> None:
+    monkeypatch.setattr(precision_choice, "VideoSession", TimedSession)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a device")
+    device, policy = torch.device("cuda", 0), network.default_policy()
+    for has_graphs in (not graphs, graphs):  # one is no answer for the other
+        chosen = choose_precision(network, device, policy, graphs=has_graphs, timer=lambda: TimedSession.now)
+    assert chosen == expected
+    assert len(list(notes.iterdir())) == 2
+
+
+def test_frames_are_timed_once_their_graphs_are_replayed(network: Any) -> None:
+    calls = ReplayedCalls()
+    graphs = Graphs(calls)
+    session = VideoSession(graphs.replaying(network), size=None, optimize=False)
+    noted = []
+
+    def timer() -> float:
+        noted.append((calls.recorded, calls.replayed))
+        return 0.0
+
+    precision_choice._measure({"fp32": session}, (32, 64), CALLS_BEFORE_REPLAY, timer)
+    counted = noted[2 * CALLS_BEFORE_REPLAY :]
+    assert len({recorded for recorded, _ in counted}) == 1
+    replayed = [replays for _, replays in counted]
+    assert all(after - before >= 2 for before, after in zip(replayed[::2], replayed[1::2], strict=True))
+    assert {graphs.states[name] for name in ("encode", "decoder")} == {"replayed"}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"facts": {}, "precision": "bf16"}', b"\xff"])

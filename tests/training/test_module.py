@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from vos_zoo import VideoSession, load_model
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.errors import ConfigError, EvaluationError
+from vos_zoo.inference.result import PendingResult
 from vos_zoo.models.giel import GIELModule
 from vos_zoo.models.hs2s import HS2SModule
 from vos_zoo.models.stcn import STCNConfig, STCNModule
@@ -272,10 +273,39 @@ def test_unannotated_frames_are_not_scored(monkeypatch):
     np.testing.assert_array_equal(made["masks"][1], predicted(module, item)[3])
     module.evaluation_frames = "annotated"
     steps = []
-    step = VideoSession.step
-    monkeypatch.setattr(VideoSession, "step", lambda self, *args: steps.append(1) or step(self, *args))
+    submit = VideoSession.submit
+    monkeypatch.setattr(VideoSession, "submit", lambda self, *args: steps.append(1) or submit(self, *args))
     module.validation_step(item, 1)
     assert len(steps) == 2
+
+
+@pytest.mark.parametrize("frames", ["all", "annotated"])
+def test_a_device_that_works_ahead_scores_the_same_masks(monkeypatch, frames):
+    module = STCNModule("tiny", evaluation_size=None, evaluation_frames=frames).eval()
+    item = video(frames=6) | {"annotated": [0, 2, 5]}
+    events = []
+    submit, fetch = VideoSession.submit, PendingResult.result
+
+    def submitted(self, *args):
+        events.append(("given", self.num_frames))
+        return submit(self, *args)
+
+    def fetched(self):
+        events.append(("fetched", self.index))
+        return fetch(self)
+
+    monkeypatch.setattr(VideoSession, "submit", submitted)
+    monkeypatch.setattr(PendingResult, "result", fetched)
+    expected = module.validation_step(item, 0)
+    events.clear()
+    monkeypatch.setattr(VideoSession, "works_ahead", True)
+    found = module.validation_step(item, 0)
+    assert found["frames"] == expected["frames"] == [0, 2, 5]
+    np.testing.assert_array_equal(found["masks"], expected["masks"])
+    wanted = [0, 2, 5] if frames == "all" else [0, 1, 2]
+    assert [number for kind, number in events if kind == "fetched"] == wanted
+    for number in wanted[:-1]:
+        assert events[events.index(("fetched", number)) - 1] == ("given", number + 1)
 
 
 # Videos
@@ -327,13 +357,13 @@ def test_a_perfect_prediction_scores_one_and_is_logged(stage):
 def test_late_objects_are_given_when_they_appear(monkeypatch):
     module = STCNModule("tiny", evaluation_size=None).eval()
     given = []
-    step = VideoSession.step
+    submit = VideoSession.submit
 
     def watched(self, frame, mask=None):
         given.append(None if mask is None else set(np.unique(mask)))
-        return step(self, frame, mask)
+        return submit(self, frame, mask)
 
-    monkeypatch.setattr(VideoSession, "step", watched)
+    monkeypatch.setattr(VideoSession, "submit", watched)
     module.log = ignore
     module.validation_step(video(frames=5, objects=2, late_frame=2), 0)
     assert given[0] == {0, 1}

@@ -30,7 +30,7 @@ from vos_zoo.data.modules.prediction import PredictionDataModule
 from vos_zoo.errors import ConfigError, FailedVideosError, OutputExistsError
 from vos_zoo.failures import read_failures
 from vos_zoo.files import file_lock, folder_lock
-from vos_zoo.inference.session import FrameResult
+from vos_zoo.inference.result import PendingResult
 from vos_zoo.media.masks import read_mask, write_mask
 from vos_zoo.models.stcn import STCNModule
 from vos_zoo.training import PredictionWriter
@@ -152,13 +152,13 @@ def youtube(tmp_path):
 @pytest.mark.parametrize("all_frames", [False, True])
 def test_youtube_vos_takes_every_fifth_frame(youtube, module, tmp_path, all_frames, monkeypatch):
     seen = []
-    step = VideoSession.step
+    submit = VideoSession.submit
 
     def watched(self, frame, mask=None):
         seen.append(None if mask is None else set(np.unique(mask)))
-        return step(self, frame, mask)
+        return submit(self, frame, mask)
 
-    monkeypatch.setattr(VideoSession, "step", watched)
+    monkeypatch.setattr(VideoSession, "submit", watched)
     writer = PredictionWriter(str(tmp_path / "out"))
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[writer],
@@ -181,8 +181,8 @@ def test_finished_videos_are_left_as_they_are(davis, module, tmp_path, monkeypat
         path.unlink()
     (tmp_path / "out" / "cedar").rmdir()
     steps = []
-    step = VideoSession.step
-    monkeypatch.setattr(VideoSession, "step", lambda self, *args: steps.append(1) or step(self, *args))
+    submit = VideoSession.submit
+    monkeypatch.setattr(VideoSession, "submit", lambda self, *args: steps.append(1) or submit(self, *args))
     with caplog.at_level("INFO"):
         predict(module, davis, tmp_path / "out")
     assert len(steps) == LENGTHS["cedar"]
@@ -194,16 +194,16 @@ def test_finished_videos_are_left_as_they_are(davis, module, tmp_path, monkeypat
 
 @pytest.mark.parametrize("stop", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_a_video_that_is_not_finished_leaves_nothing(davis, module, tmp_path, monkeypatch, stop):
-    step = VideoSession.step
+    submit = VideoSession.submit
     count = []
 
-    def failing(self, frame, mask=None) -> FrameResult:
+    def failing(self, frame, mask=None) -> PendingResult:
         count.append(1)
         if len(count) == LENGTHS["birch"] + 3:  # the longest video is whole, the second one is in its third frame
             raise stop
-        return step(self, frame, mask)
+        return submit(self, frame, mask)
 
-    monkeypatch.setattr(VideoSession, "step", failing)
+    monkeypatch.setattr(VideoSession, "submit", failing)
     expected = SystemExit if isinstance(stop, KeyboardInterrupt) else OSError
     with pytest.raises(expected):
         predict(module, davis, tmp_path / "out")
@@ -313,16 +313,16 @@ def test_a_long_video_speaks_without_a_terminal(davis, module, tmp_path, monkeyp
 
 
 def test_a_signal_ends_the_run_after_the_frame(davis, module, tmp_path, monkeypatch):
-    step = VideoSession.step
+    submit = VideoSession.submit
     count = []
 
     def signalled(self, frame, mask=None):
         count.append(1)
         if len(count) == LENGTHS["birch"] + 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, frame, mask)
+        return submit(self, frame, mask)
 
-    monkeypatch.setattr(VideoSession, "step", signalled)
+    monkeypatch.setattr(VideoSession, "submit", signalled)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SIGTERMException):
         predict(module, davis, tmp_path / "out")
@@ -333,7 +333,7 @@ def test_a_signal_ends_the_run_after_the_frame(davis, module, tmp_path, monkeypa
 
 def test_a_run_that_fails_leaves_the_folder_to_others(davis, module, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(VideoSession, "step", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        patch.setattr(VideoSession, "submit", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
         with pytest.raises(OSError, match="full"):
             predict(module, davis, tmp_path / "out")
     with folder_lock(tmp_path / "out"):

@@ -25,12 +25,13 @@ from vos_zoo.network import VOSNetwork
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["CudaRecorder", "Graphs", "Recorder", "why_no_graphs"]
+__all__ = ["CALLS_BEFORE_REPLAY", "CudaRecorder", "Graphs", "Recorder", "why_no_graphs"]
 
 NetworkT = TypeVar("NetworkT", bound=VOSNetwork[Any, Any])
 ResultT = TypeVar("ResultT")
 
 _WARM_UP = 2  # calls before one is recorded: cuDNN compares its programs in the first
+CALLS_BEFORE_REPLAY = _WARM_UP + 2  #: of a part with tensors of one layout: one is recorded, the next one checks that
 _MOST = 4  # recordings of one part that are kept, those used last: groups of objects have sizes of their own
 # Largest difference from the operations, in parts of the largest number. The programs are the same; some of them add in
 # any order.

@@ -13,27 +13,27 @@ import logging
 import platform
 import statistics
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 import torch
 
 from vos_zoo.cache import private_cache_folder
 from vos_zoo.devices import computes_in
 from vos_zoo.files import atomic_path, parse_json
-from vos_zoo.layers import soft_aggregate
 from vos_zoo.version import __version__
 from vos_zoo.waiting import announced
 
-from .arithmetic import Precision, arithmetic, half_type, prepare_network
+from .arithmetic import Precision, half_type
+from .cuda_graphs import CALLS_BEFORE_REPLAY
+from .session import VideoSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
-
-    from vos_zoo.network import ClipMemory, MemoryPolicy, VOSNetwork
+    from vos_zoo.network import MemoryPolicy, VOSNetwork
 
 __all__ = ["candidates", "choose_precision"]
 
@@ -61,23 +61,31 @@ def choose_precision(
     device: torch.device,
     policy: MemoryPolicy,
     *,
+    optimize: bool = True,
+    graphs: bool = True,
     timer: Callable[[], float] = time.perf_counter,
 ) -> Precision:
     """Return the fastest precision for a network on a device; of nearly equal ones the most exact.
 
-    The first call segments a few frames of noise with one object in each precision, at the size that the network was
-    made for, which takes seconds on a CPU. Later calls, of other processes too, find the answer in the cache.
+    The first call runs a session in each precision over a few frames of noise with one object, at the size that the
+    network was made for, which takes seconds on a CPU. Later calls, of other processes too, find the answer in the
+    cache. On a CUDA device, frames are timed once their CUDA graphs are replayed, and all sessions exist at once.
+
+    Sessions that compile their network are timed without compiling it: that takes minutes for each precision.
 
     Args:
         network: In float32; it stays as it is.
         device: Where it will run.
         policy: What its memory keeps.
+        optimize: As for the session.
+        graphs: As for the session.
         timer: Clock to measure with, in seconds.
     """
     names = candidates(device)
     if len(names) == 1:
         return names[0]
-    facts = _facts(network, device)
+    graphs = graphs and device.type == "cuda"
+    facts = _facts(network, device) | {"optimize": optimize, "graphs": graphs}
     folder = private_cache_folder("precision")
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     note = None if folder is None else folder / f"{key}.json"
@@ -85,7 +93,11 @@ def choose_precision(
     if known is not None:
         return known
     with announced(_logger, "Measuring which precision is fastest on this machine, once"):
-        seconds = _measure(network, device, policy, names, timer)
+        start = partial(
+            VideoSession, network, size=None, device=device, policy=policy, optimize=optimize, graphs=graphs
+        )
+        sessions = {name: start(precision=name) for name in names}
+        seconds = _measure(sessions, _sides(network), CALLS_BEFORE_REPLAY if graphs else _WARM_UP, timer)
     chosen = names[0]
     for name in names[1:]:
         if seconds[name] < _GAIN * seconds[chosen]:
@@ -96,62 +108,30 @@ def choose_precision(
     return chosen
 
 
-def _measure(
-    network: VOSNetwork[Any, Any],
-    device: torch.device,
-    policy: MemoryPolicy,
-    names: tuple[Precision, ...],
-    timer: Callable[[], float],
-) -> dict[Precision, float]:
-    """Return the median time of a frame in each precision, in turn, so that the machine's load meets all of them."""
+def _sides(network: VOSNetwork[Any, Any]) -> tuple[int, int]:
+    """Return the size of wide frames that a network was made for, as multiples of its stride."""
     size = network.working_size
-    sides = size if isinstance(size, tuple) else (size, round(size * _WIDE))
-    height, width = (-(-side // network.stride) * network.stride for side in sides)
-    image = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(device)
-    mask = torch.zeros(1, 1, height, width, device=device)
-    mask[..., height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = 1
-    with torch.inference_mode():
-        trials = {name: _Trial(network, device, policy, name, image, mask) for name in names}
-        taken: dict[Precision, list[float]] = {name: [] for name in names}
-        for _ in range(_WARM_UP + _COUNTED):
-            for name, trial in trials.items():
-                begin = timer()
-                trial.step()
-                taken[name].append(timer() - begin)
-    return {name: statistics.median(all_taken[_WARM_UP:]) for name, all_taken in taken.items()}
+    height, width = size if isinstance(size, tuple) else (size, round(size * _WIDE))
+    return -(-height // network.stride) * network.stride, -(-width // network.stride) * network.stride
 
 
-class _Trial:
-    """Segments one frame again and again in one precision."""
-
-    def __init__(
-        self,
-        network: VOSNetwork[Any, Any],
-        device: torch.device,
-        policy: MemoryPolicy,
-        precision: Precision,
-        image: Tensor,
-        mask: Tensor,
-    ) -> None:
-        self._network = prepare_network(network, device, precision)
-        self._precision: Precision = precision
-        self._device = device
-        self._image = image
-        self._memory: ClipMemory = self._network.new_memory(policy)
-        with arithmetic(precision, device):
-            self._memory.tick()
-            self._network.memorize(self._network.encode(image), mask, self._memory, reference=True)
-
-    def step(self) -> None:
-        network, memory = self._network, self._memory
-        with arithmetic(self._precision, self._device):
-            memory.tick()
-            features = network.encode(self._image)
-            prediction = network.predict(features, memory)
-            masks = soft_aggregate(prediction.logits.float().sigmoid()).softmax(dim=1)[:, 1:]
-            if memory.is_due:
-                network.memorize(features, masks, memory, prediction=prediction)
-        masks.sum().item()  # waits for the device
+def _measure(
+    sessions: dict[Precision, VideoSession], sides: tuple[int, int], warm_up: int, timer: Callable[[], float]
+) -> dict[Precision, float]:
+    """Return the median time of a frame in each session, in turn, so that the machine's load meets all of them."""
+    height, width = sides
+    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    mask = np.zeros(sides, np.uint8)
+    mask[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = 1
+    for session in sessions.values():
+        session.step(frame, mask)
+    taken: dict[Precision, list[float]] = {name: [] for name in sessions}
+    for _ in range(warm_up + _COUNTED):
+        for name, session in sessions.items():
+            begin = timer()
+            session.step(frame)  # which waits for the device
+            taken[name].append(timer() - begin)
+    return {name: statistics.median(all_taken[warm_up:]) for name, all_taken in taken.items()}
 
 
 def _facts(network: VOSNetwork[Any, Any], device: torch.device) -> dict[str, str | int]:

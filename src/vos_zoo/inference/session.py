@@ -22,7 +22,6 @@ from .geometry import FrameGeometry, normalise
 from .inputs import Given, SessionInputs
 from .objects import ObjectIds, id_type
 from .optimize import compile_network, copy_network
-from .precision_choice import choose_precision
 from .result import FrameResult, PendingResult, decide
 from .side_inputs import check_side_inputs
 from .sizes import check_size, native_size
@@ -168,7 +167,9 @@ class VideoSession:
         where = target or next(network.parameters()).device
         chosen = policy or network.default_policy()
         if precision == "auto":
-            precision = choose_precision(network, where, chosen)
+            from .precision_choice import choose_precision  # which runs sessions
+
+            precision = choose_precision(network, where, chosen, optimize=optimize, graphs=graphs and not compile)
         warn_of_emulation(precision, where)
         self._precision: Precision = precision
         if side_inputs:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from vos_zoo.errors import ConfigError
+from vos_zoo.inference.late_results import fetch_results
 from vos_zoo.media.in_memory import VideoInMemory
 from vos_zoo.media.mask_values import VOID
 from vos_zoo.media.masks import mask_ids
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from vos_zoo.media.mask_decoding import Mask
 
 __all__ = ["Direction", "Pass", "check_direction", "nearest", "plan_passes", "run_pass"]
-
-ItemT = TypeVar("ItemT")
 
 Direction = Literal["forward", "backward", "both"]
 """From the annotated frames to the end of the video, to its beginning, or to both."""
@@ -152,22 +151,8 @@ def run_pass(
     """
     lags = may_lag and session.works_ahead and reader.is_repeatable
     steps = _steps(one, reader, annotations, session, known_mask=known_mask, watch=watch)
-    for frame, pending in _lagging(steps) if lags else steps:
-        yield frame, None if pending is None else replace(pending.result(), index=frame.index, name=frame.name)
-
-
-def _lagging(steps: Iterator[ItemT]) -> Iterator[ItemT]:
-    """Give every item once the next one is under way; an error of the next one comes after it."""
-    held: list[ItemT] = []
-    try:
-        for step in steps:
-            held.append(step)
-            if len(held) > 1:
-                yield held.pop(0)
-    except Exception:
-        yield from held
-        raise
-    yield from held
+    for frame, result in fetch_results(steps, is_late=lags):
+        yield frame, None if result is None else replace(result, index=frame.index, name=frame.name)
 
 
 def _steps(

@@ -19,6 +19,7 @@ from vos_zoo.configs import check_choice, config_from_dict, config_to_dict
 from vos_zoo.data.modules.prediction import Newcomers
 from vos_zoo.devices import computes_in
 from vos_zoo.errors import ConfigError, UsageError
+from vos_zoo.inference.late_results import fetch_results
 from vos_zoo.inference.session import VideoSession
 from vos_zoo.inference.sizes import check_size
 from vos_zoo.layers import ResNetTrunk
@@ -32,7 +33,7 @@ from vos_zoo.training.sharing import Pretrained
 from vos_zoo.weights.torch_files import unpickling_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
     from typing_extensions import Self
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from vos_zoo.data.modules.prediction import PredictionVideo
     from vos_zoo.data.modules.validation import VideoItem
     from vos_zoo.inference.arithmetic import Precision
+    from vos_zoo.inference.result import PendingResult
     from vos_zoo.network import VOSNetwork
 
 ConfigT = TypeVar("ConfigT")
@@ -383,20 +385,22 @@ class VOSModule(Pretrained, pl.LightningModule):
 
     def _score(self, video: VideoItem, scores: JAndF) -> VideoMasks:
         session = self._evaluation_session()
-        newcomers = Newcomers()
-        annotated = set(video["annotated"])
-        predictions, frames = [], []
-        for index, (frame, annotation) in enumerate(zip(video["frames"], video["masks"], strict=True)):
-            is_annotated = index in annotated
-            if not is_annotated and self.evaluation_frames == "annotated":
-                continue
-            prediction = session.step(frame, newcomers.given(annotation) if is_annotated else None).mask
-            if is_annotated:
-                predictions.append(prediction)
-                frames.append(index)
-        masks = np.stack(predictions)
+        results = fetch_results(self._evaluation_steps(video, session), is_late=session.works_ahead)
+        predictions = {index: result.mask for index, result in results if result is not None}
+        frames, masks = list(predictions), np.stack(list(predictions.values()))
         scores.update(masks, np.stack([video["masks"][frame] for frame in frames]), sequence=video["name"])
         return {"frames": frames, "masks": masks}
+
+    def _evaluation_steps(self, video: VideoItem, session: VideoSession) -> Iterator[tuple[int, PendingResult | None]]:
+        """Give the frames to a session; results of annotated ones are wanted."""
+        newcomers = Newcomers()
+        annotated = set(video["annotated"])
+        for index, (frame, annotation) in enumerate(zip(video["frames"], video["masks"], strict=True)):
+            if index in annotated:
+                yield index, session.submit(frame, newcomers.given(annotation))
+            elif self.evaluation_frames != "annotated":
+                session.submit(frame)
+                yield index, None
 
     def _log_scores(self, scores: JAndF, stage: str) -> None:
         if scores.update_called:

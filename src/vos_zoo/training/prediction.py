@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.inference.late_results import fetch_results
 from vos_zoo.media.read_ahead import read_ahead
 
 if TYPE_CHECKING:
     from vos_zoo.data.modules.prediction import PredictionVideo
+    from vos_zoo.inference.result import PendingResult
     from vos_zoo.inference.session import VideoSession
 
 
@@ -37,7 +39,11 @@ class VideoPrediction:
     def __iter__(self) -> Iterator[tuple[str, NDArray[np.integer[Any]]]]:
         """Segment the video and give the masks that belong to its result: object ids, shape (H, W)."""
         session = self._new_session()
+        for name, result in fetch_results(self._steps(session), is_late=session.works_ahead):
+            if result is not None:
+                yield name, result.mask
+
+    def _steps(self, session: VideoSession) -> Iterator[tuple[str, PendingResult | None]]:
         for frame in read_ahead(self.video):
-            mask = session.step(frame.image, frame.mask).mask
-            if frame.is_written:
-                yield frame.name, mask
+            pending = session.submit(frame.image, frame.mask)
+            yield frame.name, pending if frame.is_written else None
