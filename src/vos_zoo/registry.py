@@ -617,10 +617,11 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "giel.small",
             num_bytes=15_954_492,
-            sha256="f4b42473a0fc0ff4077d0a85ddcd51966f35c9c53bf35a5774c9155112a66e19",
-            date="2026-11-21",
-            on_clips=(55.0, 51.3, 58.8),
+            sha256="bba043dfd9ed20d0de94cc70f856fafe5630b8f673377c4961e33b0bde035066",
+            date="2026-11-30",
+            on_clips=(60.8, 58.0, 63.5),
             size="short side 320",
+            more_data=_MORE_DATA,
         ),
         _small_weight(
             "hs2s.small",
