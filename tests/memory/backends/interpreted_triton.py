@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -115,6 +116,31 @@ def test_the_size_of_the_memory_decides_how_tokens_are_found(
     with pytest.raises(Stop):
         read_triton(query, memory, 20, read_keys=False)
     assert seen == [group]
+
+
+@pytest.mark.parametrize("top_k", [5, 20])  # 9 and 24 groups, held as 16 and 32
+def test_sizes_that_are_rounded_up_load_no_byte_more(way: str, top_k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from triton.runtime import interpreter
+
+    queries, width, columns, group = 2, 8, 24, {"small groups": 8, "large groups": 16}.get(way)
+    tokens = 40 * (group or 8)
+    query, memory = random_read(queries=queries, tokens=tokens, width=width, columns=columns)
+    parts = {"keys": memory.keys, "values": memory.values}
+    loaded = dict.fromkeys(parts, 0)
+    load = interpreter.InterpreterBuilder.create_masked_load
+
+    def counting(self: Any, pointers: Any, mask: Any, *args: Any) -> Any:
+        for name, part in parts.items():
+            is_there = (pointers.data >= part.data_ptr()) & (pointers.data < part.data_ptr() + part.nbytes)
+            loaded[name] += int((is_there & mask.data).sum())
+        return load(self, pointers, mask, *args)
+
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_masked_load", counting)
+    read_triton(query, memory, top_k, read_keys=False)
+    assert loaded["values"] == queries * top_k * columns
+    # Once for the tile of all queries, and for each query what is in the best groups.
+    candidates = 0 if group is None else queries * (top_k + triton_kernel._SPARE_GROUPS) * group
+    assert loaded["keys"] == (tokens + candidates) * width
 
 
 @pytest.mark.usefixtures("way")

@@ -29,7 +29,7 @@ def test_kernels_under_the_interpreter() -> None:
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3000,  # it hangs, however busy the machine is
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr

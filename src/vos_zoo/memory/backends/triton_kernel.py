@@ -162,6 +162,11 @@ def _read(
     strides = (rows_apart(query), query.stride(1), rows_apart(keys), keys.stride(1), bias_batch)
     scores_row = _round_up(groups)
     most = max(1, _MOST_SCORES // (batch * scores_row))
+    # Triton's ranges are powers of two. Rounding up costs idle lanes, but no byte: loads are masked, and the masks hold
+    # exactly ``kept`` groups and ``top_k`` tokens. For top-20 among 4,050 groups of 64 channels, a query takes 172,000
+    # lane operations instead of 160,000, because the search among groups is three quarters of them. Pieces of powers of
+    # two (128 + 64 candidates, 16 + 4 rows) would save these 7 %, but would repeat the 32 rounds of the selection among
+    # candidates, each of which waits for all warps, and leave more of a program's 256 threads idle.
     padded_k, padded_groups = power_of_two(top_k), power_of_two(kept)
     scores = query.new_empty(batch, min(most, queries), scores_row, dtype=torch.float32)
     chosen = query.new_empty(batch, min(most, queries), padded_groups, dtype=torch.int32) if group > 1 else None

@@ -125,12 +125,8 @@ def read_best(
     token = tl.arange(0, PADDED_ENTRIES)
     exists = token < count
     values = tl.load(scores + (entry * rows + tl.program_id(0)) * scores_row + token, mask=exists, other=float("-inf"))
-    _keep_best(values, exists, token, tokens + row * TOP_K, weights + row * TOP_K, TOP_K)
-    tl.debug_barrier()  # other threads of this program read what these have written
-    _sum_rows(
-        table + entry * table_rows * table_row, table_row, tokens + row * TOP_K, weights + row * TOP_K,
-        out + row * columns, columns, TOP_K, PADDED_K, COLUMNS,
-    )  # fmt: skip
+    _keep_best(values, exists, token, tokens, weights, row, TOP_K)
+    _sum_rows(table, tokens, weights, out, entry, row, columns, table_rows, table_row, TOP_K, PADDED_K, COLUMNS)
 
 
 @triton.jit(
@@ -211,12 +207,8 @@ def read_best_of_groups(
         values += tl.load(bias + entry * bias_batch + token, mask=exists, other=float("-inf"))
     values = tl.where(exists, values, float("-inf"))
     row = entry * queries + first + tl.program_id(0)
-    _keep_best(values, exists, token, tokens + row * TOP_K, weights + row * TOP_K, TOP_K)
-    tl.debug_barrier()
-    _sum_rows(
-        table + entry * table_rows * table_row, table_row, tokens + row * TOP_K, weights + row * TOP_K,
-        out + row * columns, columns, TOP_K, PADDED_K, COLUMNS,
-    )  # fmt: skip
+    _keep_best(values, exists, token, tokens, weights, row, TOP_K)
+    _sum_rows(table, tokens, weights, out, entry, row, columns, table_rows, table_row, TOP_K, PADDED_K, COLUMNS)
 
 
 @triton.jit(do_not_specialize=["queries", "table_rows"])
@@ -236,40 +228,49 @@ def weighted_rows(
     """Weighted sum of chosen rows of a token-major table for one query."""
     entry = tl.program_id(1).to(tl.int64)
     row = entry * queries + tl.program_id(0)
-    _sum_rows(
-        table + entry * table_rows * table_row, table_row, tokens + row * TOP_K, weights + row * TOP_K,
-        out + row * columns, columns, TOP_K, PADDED_K, COLUMNS,
-    )  # fmt: skip
+    _sum_rows(table, tokens, weights, out, entry, row, columns, table_rows, table_row, TOP_K, PADDED_K, COLUMNS)
 
 
 @triton.jit
-def _keep_best(values, exists, token, tokens, weights, TOP_K: tl.constexpr):
-    """Write the tokens of the largest values, which ascend, and their softmax weights."""
+def _keep_best(values, exists, token, tokens, weights, row, TOP_K: tl.constexpr):
+    """Write the tokens of the largest values, which ascend, and their softmax weights, for all threads to read."""
     keep = _largest(values, exists, TOP_K)
     weight = tl.where(keep, tl.exp(values - tl.max(values, 0)), 0.0)
     weight = weight / tl.sum(weight, 0)
     place = tl.cumsum(keep.to(tl.int32), 0) - 1
-    tl.store(tokens + place, token, mask=keep)
-    tl.store(weights + place, weight, mask=keep)
+    tl.store(tokens + row * TOP_K + place, token, mask=keep)
+    tl.store(weights + row * TOP_K + place, weight, mask=keep)
+    tl.debug_barrier()  # other threads of this program read what these have written
 
 
 @triton.jit
 def _sum_rows(
-    table, table_row, tokens, weights, out, columns, TOP_K: tl.constexpr, PADDED_K: tl.constexpr, COLUMNS: tl.constexpr
+    table,
+    tokens,
+    weights,
+    out,
+    entry,
+    row,
+    columns,
+    table_rows,
+    table_row,
+    TOP_K: tl.constexpr,
+    PADDED_K: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):
-    """Write the weighted sum of a table's rows, some columns at a time."""
+    """Write the weighted sum of an entry's rows of the table for one query, some columns at a time."""
     place = tl.arange(0, PADDED_K)
-    token = tl.load(tokens + place, mask=place < TOP_K, other=0).to(tl.int64)
-    weight = tl.load(weights + place, mask=place < TOP_K, other=0.0)
+    token = tl.load(tokens + row * TOP_K + place, mask=place < TOP_K, other=0).to(tl.int64)
+    weight = tl.load(weights + row * TOP_K + place, mask=place < TOP_K, other=0.0)
     for start in range(0, columns, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
         rows = tl.load(
-            table + token[:, None] * table_row + column[None, :],
+            table + entry * table_rows * table_row + token[:, None] * table_row + column[None, :],
             mask=(place[:, None] < TOP_K) & (column[None, :] < columns),
             other=0.0,
         )
         total = tl.sum(rows.to(tl.float32) * weight[:, None], 0)
-        tl.store(out + column, total.to(out.dtype.element_ty), mask=column < columns)
+        tl.store(out + row * columns + column, total.to(out.dtype.element_ty), mask=column < columns)
 
 
 @triton.jit
