@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,6 +45,10 @@ def network() -> STCNNetwork:
     return network
 
 
+def sessions(network: Any) -> Callable[..., VideoSession]:
+    return partial(VideoSession, network, size=None)
+
+
 def clock(*seconds: float) -> Callable[[], float]:
     """A clock that says a frame takes the first time in fp32, the second in bf16, whatever it takes."""
 
@@ -63,31 +68,30 @@ def clock(*seconds: float) -> Callable[[], float]:
 def test_the_fastest_is_chosen_and_of_nearly_equal_ones_the_most_exact(
     network: Any, seconds: tuple[float, float], expected: str
 ) -> None:
-    assert choose_precision(network, CPU, network.default_policy(), timer=clock(*seconds)) == expected
+    assert choose_precision(network, CPU, sessions(network), timer=clock(*seconds)) == expected
 
 
 @pytest.mark.parametrize("name", ["dmn_aoa", "giel", "hs2s", "rde", "stcn", "stm", "tsn"])
 def test_every_model_can_be_timed(name: str) -> None:
     network = tiny_network(name)
     network.working_size = 64
-    assert choose_precision(network, CPU, network.default_policy(), timer=clock(0.3, 0.2)) == "bf16"
+    assert choose_precision(network, CPU, sessions(network), timer=clock(0.3, 0.2)) == "bf16"
 
 
 def test_the_choice_is_remembered_for_this_network_on_this_machine(
     network: Any, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy = network.default_policy()
-    assert choose_precision(network, CPU, policy, timer=clock(0.3, 0.2)) == "bf16"
-    assert choose_precision(network, CPU, policy, timer=lambda: pytest.fail("measured again")) == "bf16"
+    assert choose_precision(network, CPU, sessions(network), timer=clock(0.3, 0.2)) == "bf16"
+    assert choose_precision(network, CPU, sessions(network), timer=lambda: pytest.fail("measured again")) == "bf16"
     (note,) = notes.iterdir()
     content = json.loads(note.read_text())
     assert content["precision"] == "bf16"
     assert content["seconds"] == pytest.approx({"fp32": 0.3, "bf16": 0.2})
     other = STCNNetwork(replace(STCNConfig.tiny(), decoder_dims=(8, 8, 4)))
     other.working_size = 32
-    assert choose_precision(other, CPU, policy, timer=clock(0.2, 0.3)) == "fp32"
+    assert choose_precision(other, CPU, sessions(other), timer=clock(0.2, 0.3)) == "fp32"
     monkeypatch.setattr(precision_choice, "__version__", "99.0")
-    assert choose_precision(network, CPU, policy, timer=clock(0.2, 0.3)) == "fp32"
+    assert choose_precision(network, CPU, sessions(network), timer=clock(0.2, 0.3)) == "fp32"
     assert len(list(notes.iterdir())) == 3
 
 
@@ -99,8 +103,7 @@ class TimedSession:
 
     now = 0.0
 
-    def __init__(self, network: Any, *, precision: str, graphs: bool, **options: Any) -> None:
-        del network, options
+    def __init__(self, *, precision: str, graphs: bool) -> None:
         self.is_half, self.has_graphs, self.frames = precision == "bf16", graphs, 0
 
     def step(self, frame: Any, mask: Any = None) -> None:
@@ -115,11 +118,11 @@ class TimedSession:
 def test_what_is_timed_is_what_a_session_will_run(
     network: Any, notes: Path, monkeypatch: pytest.MonkeyPatch, graphs: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(precision_choice, "VideoSession", TimedSession)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a device")
-    device, policy = torch.device("cuda", 0), network.default_policy()
+    device = torch.device("cuda", 0)
     for has_graphs in (not graphs, graphs):  # one is no answer for the other
-        chosen = choose_precision(network, device, policy, graphs=has_graphs, timer=lambda: TimedSession.now)
+        start = partial(TimedSession, graphs=has_graphs)
+        chosen = choose_precision(network, device, start, graphs=has_graphs, timer=lambda: TimedSession.now)
     assert chosen == expected
     assert len(list(notes.iterdir())) == 2
 
@@ -144,25 +147,24 @@ def test_frames_are_timed_once_their_graphs_are_replayed(network: Any) -> None:
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"facts": {}, "precision": "bf16"}', b"\xff"])
 def test_a_note_that_is_none_of_ours_is_replaced(network: Any, notes: Path, content: Any) -> None:
-    policy = network.default_policy()
-    choose_precision(network, CPU, policy, timer=clock(0.3, 0.2))
+    choose_precision(network, CPU, sessions(network), timer=clock(0.3, 0.2))
     (note,) = notes.iterdir()
     note.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert choose_precision(network, CPU, policy, timer=clock(0.2, 0.3)) == "fp32"
+    assert choose_precision(network, CPU, sessions(network), timer=clock(0.2, 0.3)) == "fp32"
     assert json.loads(note.read_text())["precision"] == "fp32"
 
 
 def test_without_a_cache_it_is_measured_every_time(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision_choice, "private_cache_folder", lambda _: None)
     for seconds, expected in (((0.3, 0.2), "bf16"), ((0.2, 0.3), "fp32")):
-        assert choose_precision(network, CPU, network.default_policy(), timer=clock(*seconds)) == expected
+        assert choose_precision(network, CPU, sessions(network), timer=clock(*seconds)) == expected
 
 
 def test_only_what_the_device_computes_in_is_tried(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert candidates(CPU) == ("fp32", "bf16")
     assert candidates(torch.device("cuda")) == ("fp32", "tf32", "bf16")
     monkeypatch.setattr(precision_choice, "computes_in", lambda *_: False)
-    assert choose_precision(network, CPU, network.default_policy(), timer=lambda: pytest.fail("measured")) == "fp32"
+    assert choose_precision(network, CPU, sessions(network), timer=lambda: pytest.fail("measured")) == "fp32"
     monkeypatch.setattr(precision_choice, "computes_in", computes_in)
     assert candidates(torch.device("cuda")) == ("fp32", "tf32", "bf16", "fp16")
 

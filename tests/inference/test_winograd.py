@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -47,15 +48,19 @@ def test_it_is_the_direct_convolution(images, channels, size, has_bias, layout):
     torch.testing.assert_close(result.double(), expected, rtol=0, atol=2e-5)
 
 
-def test_its_errors_are_those_of_the_direct_convolution():
+def test_its_errors_are_those_of_sums_in_float32():
     layer = convolution(256, 128)
     features = torch.randn(1, 256, 30, 54)
     with torch.inference_mode():
-        ours = (WinogradConv2d(layer)(features) - direct(features, layer)).abs().max()
-        theirs = (layer(features) - direct(features, layer)).abs().max()
-    # How exact the direct one is depends on how its library sums: with AVX2 ours was 3 times as far off, with AVX-512,
-    # whose sums are split into more parts, 7 times (5e-6 where outputs have a deviation of 1).
-    assert ours < 10 * theirs
+        expected = direct(features, layer)
+        ours = (WinogradConv2d(layer)(features) - expected).abs().max()
+        # A direct convolution that adds one product after another. Libraries sum in parts, on some processors in so many
+        # that ours is twelve times as far off as theirs.
+        windows = F.unfold(features, 3, padding=1)[0].numpy()
+        kernels = layer.weight[:8].flatten(1).numpy()
+        sums = np.stack([np.add.accumulate(windows * kernel[:, None], axis=0)[-1] for kernel in kernels])
+        theirs = np.abs(sums + layer.bias[:8, None].numpy() - expected[0, :8].flatten(1).numpy()).max()
+    assert ours < 5 * theirs
 
 
 @pytest.mark.parametrize("magnitude", [1e-20, 1e20])

@@ -13,9 +13,9 @@ import logging
 import platform
 import statistics
 import time
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
 import torch
@@ -28,12 +28,13 @@ from vos_zoo.waiting import announced
 
 from .arithmetic import Precision, half_type
 from .cuda_graphs import CALLS_BEFORE_REPLAY
-from .session import VideoSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vos_zoo.network import MemoryPolicy, VOSNetwork
+    from numpy.typing import NDArray
+
+    from vos_zoo.network import VOSNetwork
 
 __all__ = ["candidates", "choose_precision"]
 
@@ -56,10 +57,17 @@ def candidates(device: torch.device) -> tuple[Precision, ...]:
     )
 
 
+class Stepping(Protocol):
+    """What is timed: a session, see :class:`~vos_zoo.inference.session.VideoSession`."""
+
+    def step(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None, /) -> Any:
+        """Segment the next frame."""
+
+
 def choose_precision(
     network: VOSNetwork[Any, Any],
     device: torch.device,
-    policy: MemoryPolicy,
+    start: Callable[..., Stepping],
     *,
     optimize: bool = True,
     graphs: bool = True,
@@ -76,9 +84,9 @@ def choose_precision(
     Args:
         network: In float32; it stays as it is.
         device: Where it will run.
-        policy: What its memory keeps.
-        optimize: As for the session.
-        graphs: As for the session.
+        start: Starts a session of the network on the device in a ``precision``.
+        optimize: Whether such a session rearranges the network.
+        graphs: Whether it uses CUDA graphs where it can.
         timer: Clock to measure with, in seconds.
     """
     names = candidates(device)
@@ -93,9 +101,6 @@ def choose_precision(
     if known is not None:
         return known
     with announced(_logger, "Measuring which precision is fastest on this machine, once"):
-        start = partial(
-            VideoSession, network, size=None, device=device, policy=policy, optimize=optimize, graphs=graphs
-        )
         sessions = {name: start(precision=name) for name in names}
         seconds = _measure(sessions, _sides(network), CALLS_BEFORE_REPLAY if graphs else _WARM_UP, timer)
     chosen = names[0]
@@ -116,7 +121,7 @@ def _sides(network: VOSNetwork[Any, Any]) -> tuple[int, int]:
 
 
 def _measure(
-    sessions: dict[Precision, VideoSession], sides: tuple[int, int], warm_up: int, timer: Callable[[], float]
+    sessions: dict[Precision, Stepping], sides: tuple[int, int], warm_up: int, timer: Callable[[], float]
 ) -> dict[Precision, float]:
     """Return the median time of a frame in each session, in turn, so that the machine's load meets all of them."""
     height, width = sides

@@ -22,6 +22,7 @@ from .geometry import FrameGeometry, normalise
 from .inputs import Given, SessionInputs
 from .objects import ObjectIds, id_type
 from .optimize import compile_network, copy_network
+from .precision_choice import choose_precision
 from .result import FrameResult, PendingResult, decide
 from .side_inputs import check_side_inputs
 from .sizes import check_size, native_size
@@ -167,9 +168,11 @@ class VideoSession:
         where = target or next(network.parameters()).device
         chosen = policy or network.default_policy()
         if precision == "auto":
-            from .precision_choice import choose_precision  # which runs sessions
-
-            precision = choose_precision(network, where, chosen, optimize=optimize, graphs=graphs and not compile)
+            has_graphs = graphs and not compile
+            start = partial(
+                VideoSession, network, size=None, device=where, policy=chosen, optimize=optimize, graphs=has_graphs
+            )
+            precision = choose_precision(network, where, start, optimize=optimize, graphs=has_graphs)
         warn_of_emulation(precision, where)
         self._precision: Precision = precision
         if side_inputs:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -112,6 +113,7 @@ class Worker:
         from vos_zoo.inference.arithmetic import check_precision, half_type
         from vos_zoo.inference.optimize import optimize_network
         from vos_zoo.inference.precision_choice import choose_precision
+        from vos_zoo.inference.session import VideoSession
         from vos_zoo.weights import load_network
 
         if threads is not None:
@@ -121,7 +123,8 @@ class Worker:
         precision = check_precision(run.options.get("precision", "fp32"))
         network = load_network(run.model).to(self._device)
         if precision == "auto":  # sessions find the same choice, in the cache
-            precision = choose_precision(network, self._device, network.default_policy())
+            start = partial(VideoSession, network, size=None, device=self._device)
+            precision = choose_precision(network, self._device, start)
         # Rearranged once, for all videos.
         self._network = optimize_network(network, self._device, winograd=half_type(precision) is None)
         self._store = open_store(run.out)
