@@ -17,6 +17,7 @@ from vos_zoo import VideoSession
 from vos_zoo.devices import computes_in
 from vos_zoo.inference import precision_choice
 from vos_zoo.inference.cuda_graphs import CALLS_BEFORE_REPLAY, Graphs
+from vos_zoo.inference.optimize import optimize_network
 from vos_zoo.inference.precision_choice import candidates, choose_precision
 from vos_zoo.models.stcn import STCNConfig, STCNNetwork
 from vos_zoo.testing.replayed_calls import ReplayedCalls
@@ -83,6 +84,9 @@ def test_the_choice_is_remembered_for_this_network_on_this_machine(
 ) -> None:
     assert choose_precision(network, CPU, sessions(network), timer=clock(0.3, 0.2)) == "bf16"
     assert choose_precision(network, CPU, sessions(network), timer=lambda: pytest.fail("measured again")) == "bf16"
+    rearranged = optimize_network(network, CPU)
+    again = choose_precision(rearranged, CPU, sessions(rearranged), timer=lambda: pytest.fail("measured again"))
+    assert again == "bf16"
     (note,) = notes.iterdir()
     content = json.loads(note.read_text())
     assert content["precision"] == "bf16"

@@ -54,8 +54,8 @@ def test_its_errors_are_those_of_sums_in_float32():
     with torch.inference_mode():
         expected = direct(features, layer)
         ours = (WinogradConv2d(layer)(features) - expected).abs().max()
-        # A direct convolution that adds one product after another. Libraries sum in parts, on some processors in so many
-        # that ours is twelve times as far off as theirs.
+        # A direct convolution that adds one product after another. Libraries sum in parts, on some processors in so
+        # many that ours is twelve times as far off as theirs.
         windows = F.unfold(features, 3, padding=1)[0].numpy()
         kernels = layer.weight[:8].flatten(1).numpy()
         sums = np.stack([np.add.accumulate(windows * kernel[:, None], axis=0)[-1] for kernel in kernels])

@@ -69,7 +69,6 @@ def choose_precision(
     device: torch.device,
     start: Callable[..., Stepping],
     *,
-    optimize: bool = True,
     graphs: bool = True,
     timer: Callable[[], float] = time.perf_counter,
 ) -> Precision:
@@ -85,7 +84,6 @@ def choose_precision(
         network: In float32; it stays as it is.
         device: Where it will run.
         start: Starts a session of the network on the device in a ``precision``.
-        optimize: Whether such a session rearranges the network.
         graphs: Whether it uses CUDA graphs where it can.
         timer: Clock to measure with, in seconds.
     """
@@ -93,7 +91,7 @@ def choose_precision(
     if len(names) == 1:
         return names[0]
     graphs = graphs and device.type == "cuda"
-    facts = _facts(network, device) | {"optimize": optimize, "graphs": graphs}
+    facts = _facts(network, device) | {"graphs": graphs}
     folder = private_cache_folder("precision")
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     note = None if folder is None else folder / f"{key}.json"
@@ -141,7 +139,8 @@ def _measure(
 
 def _facts(network: VOSNetwork[Any, Any], device: torch.device) -> dict[str, str | int]:
     """Return all that a measurement depends on."""
-    shapes = [(name, tuple(part.shape)) for name, part in network.named_parameters()]
+    # Normalisations and biases are left out: a network that was rearranged already is still the same one.
+    shapes = [(name, tuple(part.shape)) for name, part in network.named_parameters() if part.ndim > 1]
     kind = type(network)
     return {
         "network": f"{kind.__module__}.{kind.__qualname__}",

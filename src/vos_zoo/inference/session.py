@@ -172,7 +172,7 @@ class VideoSession:
             start = partial(
                 VideoSession, network, size=None, device=where, policy=chosen, optimize=optimize, graphs=has_graphs
             )
-            precision = choose_precision(network, where, start, optimize=optimize, graphs=has_graphs)
+            precision = choose_precision(network, where, start, graphs=has_graphs)
         warn_of_emulation(precision, where)
         self._precision: Precision = precision
         if side_inputs:
