@@ -38,6 +38,12 @@ def test_small_frames_are_padded_to_the_least_that_graphs_take(manifest):
     assert geometry.crop(np.zeros(geometry.padded_size)).shape == (5, 90)
 
 
+@pytest.mark.parametrize("size", [(96, 160), (96, 159), (288, 513), (480, 854)])
+def test_a_frame_of_the_fixed_size_keeps_every_pixel(manifest, size):
+    padded = tuple(-(-side // 16) * 16 for side in size)
+    assert ArrayGeometry.of(size, 480, replace(manifest, size=padded)).working_size == size
+
+
 @pytest.mark.parametrize(
     ("frame", "working"),
     [((480, 854), (480, 854)), ((1080, 1920), (480, 853)), ((640, 480), (480, 360)), ((90, 90), (320, 320))],

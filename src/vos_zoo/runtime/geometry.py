@@ -42,9 +42,11 @@ class ArrayGeometry(FrameSizes):
             least = LEAST_CELLS * stride
             height, width = fitted.padded_size
             return fitted._padded_to((max(height, least), max(width, least)))
-        scale = min(full / side for full, side in zip(manifest.size, fitted.working_size, strict=True))
-        if scale < 1:
-            height, width = (max(1, int(side * scale)) for side in fitted.working_size)
+        if any(side > full for side, full in zip(fitted.working_size, manifest.size, strict=True)):
+            scale = min(full / side for full, side in zip(manifest.size, frame_size, strict=True))
+            height, width = (
+                min(full, max(1, round(side * scale))) for side, full in zip(frame_size, manifest.size, strict=True)
+            )
             fitted = cls.fit(frame_size, (height, width), stride)
         return fitted._padded_to(manifest.size)
 
