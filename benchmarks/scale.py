@@ -7,10 +7,10 @@
 
 `list` runs a generated table with workers that do nothing: seconds until the first job is given out, seconds and peak
 memory of a driver that finds everything finished, and milliseconds that a video costs beside its frames. `workers`
-compares two workers with one on short clips, in turns, one thread each. `share` segments the frames of one clip in
-memory, then its file, in turns: the share of the wall time that a session takes alone, and the processor time of
-decoding a frame and of encoding its mask. Each has a thread of its own, so that no device gets further than the slower
-of them. `cost` multiplies: frames a second on one device, bytes of a mask, dollars an hour.
+compares two workers with one on short clips, in turns, one thread each. `share` says which part of the wall time of one
+clip is spent in its session, and what processor time decoding a frame and encoding its mask take. Each has a thread of
+its own, so that no device gets further than the slower of them. `cost` multiplies: frames a second on one device, bytes
+of a mask, dollars an hour.
 """
 
 from __future__ import annotations
@@ -211,22 +211,36 @@ def measure_share(options):
     frames = list(read_frames(options.video, end=options.end))
     decoding = time.process_time() - begin
     first = read_mask(options.mask)
-    shares, speeds, encoding = [], [], []
-    for turn in range(options.rounds + 1):
-        with tempfile.TemporaryDirectory() as folder:
-            session = VideoSession(network)
-            begin = time.perf_counter()
-            masks = [session.step(frame, None if number else first).mask for number, frame in enumerate(frames)]
-            alone = time.perf_counter() - begin
-            begin = time.process_time()
-            for number, mask in enumerate(masks):
-                write_mask(Path(folder) / f"{number:05d}.png", mask)
-            encoding.append(time.process_time() - begin)
-            out = Path(folder) / "out"
-            report = segment_video(options.video, options.mask, out=out, model=network, device=device, end=options.end)
-        if turn:  # the first turn compiles and warms up
-            shares.append(alone / report.seconds)
+    session = VideoSession(network)
+    masks = [session.step(frame, None if number else first).mask for number, frame in enumerate(frames)]
+    shares, speeds, encoding, at_work = [], [], [], []
+    submit = VideoSession.submit
+
+    def timed(self, *arguments, **keywords):
+        begin = time.perf_counter()
+        pending = submit(self, *arguments, **keywords)
+        if device.type == "cuda":
+            pending.result()  # waits for the device
+        at_work.append(time.perf_counter() - begin)
+        return pending
+
+    VideoSession.submit = timed
+    try:
+        for _ in range(options.rounds):
+            at_work.clear()
+            with tempfile.TemporaryDirectory() as folder:
+                begin = time.process_time()
+                for number, mask in enumerate(masks):
+                    write_mask(Path(folder) / f"{number:05d}.png", mask)
+                encoding.append(time.process_time() - begin)
+                out = Path(folder) / "out"
+                report = segment_video(
+                    options.video, options.mask, out=out, model=network, device=device, end=options.end
+                )
+            shares.append(sum(at_work) / report.seconds)
             speeds.append(report.frames_per_second)
+    finally:
+        VideoSession.submit = submit
     slowest = max(decoding, statistics.median(encoding)) / len(frames)
     return {
         "model": options.model,
