@@ -61,7 +61,7 @@ class Stepping(Protocol):
     """What is timed: a session, see :class:`~vos_zoo.inference.session.VideoSession`."""
 
     def step(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None, /) -> Any:
-        """Segment the next frame."""
+        """Segment the next frame, RGB of shape (H, W, 3), with ids of shape (H, W) for the first."""
 
 
 def choose_precision(
@@ -86,6 +86,9 @@ def choose_precision(
         start: Starts a session of the network on the device in a ``precision``.
         graphs: Whether it uses CUDA graphs where it can.
         timer: Clock to measure with, in seconds.
+
+    Returns:
+        A name for the session's ``precision``, the one measured or remembered.
     """
     names = candidates(device)
     if len(names) == 1:
