@@ -30,6 +30,7 @@ WRITES = {
     "reads": {"seconds", "floor_seconds", "compiled_while_timed"},
     "fps": {"frames_per_second", "warm_up", "graphs"},
     "long": {"frame", "memory_bytes"},
+    "share": {"network_share", "decoding_ms", "encoding_ms"},
     "train": {"clips_per_second", "waited_seconds"},
     "loader": {"workers"},
 }

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from testing.recipes import RECIPES, REPOSITORY, configs_of, load_recipe
+from testing.videos import write_frames
 from vos_zoo.data.clips.shapes import moving_shapes
 from vos_zoo.layers import ResNetTrunk
 from vos_zoo.media.masks import write_mask
@@ -163,6 +164,57 @@ def words(data_root: Path, tiny_checkpoint: Any) -> Any:
         return [*configs, *(f"--{name}={value}" for name, value in values.items())]
 
     return of
+
+
+@pytest.fixture(scope="session")
+def detector_words(data_root: Path) -> list[str]:
+    """Return what makes the detector's recipe small enough for a test."""
+    return [
+        f"--config={REPOSITORY / 'recipes' / 'dmn_aoa' / 'detector.yaml'}", f"--data.root={data_root}",
+        "--model.weights=null", "--model.min_size=64", "--data.crop_size=[64,96]", "--data.batch_size=1",
+        "--data.samples_per_epoch=2", "--data.num_workers=0", "--trainer.max_steps=1", "--trainer.accelerator=cpu",
+        "--trainer.accumulate_grad_batches=2", "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false", "--trainer.log_every_n_steps=1", "--trainer.logger=CSVLogger",
+        "--trainer.logger.save_dir=logs", "--trainer.callbacks.every_n_train_steps=1",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def prompt_words(data_root: Path) -> list[str]:
+    """Return what makes the prompt network's recipe small enough for a test."""
+    return [
+        f"--config={REPOSITORY / 'recipes' / 'prompts' / 'small.yaml'}", f"--data.root={data_root}",
+        "--model.config=tiny", f"--model.backbone_weights={data_root / 'backbone.safetensors'}",
+        "--model.training_size=null", "--data.held_back=1", "--data.crop_size=64", "--data.batch_size=2",
+        "--data.samples_per_epoch=4", "--data.num_workers=0", "--data.validation_frames=2", "--trainer.max_steps=2",
+        "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.limit_val_batches=1",
+        "--trainer.num_sanity_val_steps=0", "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false", "--trainer.log_every_n_steps=1", "--trainer.logger=CSVLogger",
+        "--trainer.logger.save_dir=logs", "--trainer.callbacks.every_n_train_steps=1",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def own_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six frames of a user's own video, three of them annotated."""
+    root = tmp_path_factory.mktemp("own")
+    video = moving_shapes(6, 64, 96, num_objects=2, rng=4)
+    write_frames(root / "videos" / "shapes", list(video.frames))
+    for index in (0, 2, 5):
+        write_mask(root / "masks" / "shapes" / f"{index:05d}.png", video.masks[index])
+    return root
+
+
+@pytest.fixture(scope="session")
+def finetune_words(tiny_model: Path, own_videos: Path) -> list[str]:
+    """Return what makes the fine-tuning recipe small enough for a test, on a user's own video."""
+    return [
+        f"--config={REPOSITORY / 'recipes' / 'finetune.yaml'}", f"--model.weights={tiny_model}",
+        f"--data.root={own_videos}", "--data.crop_size=48",
+        "--data.batch_size=1", "--data.samples_per_epoch=1", "--trainer.max_epochs=2", "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
+        "--trainer.log_every_n_steps=1", "--trainer.num_sanity_val_steps=0",
+    ]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ import sys
 import pytest
 import torch
 
-from testing.recipes import REPOSITORY
 from vos_zoo.cli import lightning
 from vos_zoo.models.dmn_aoa.detector import build_detector
 
@@ -21,16 +20,8 @@ pytestmark = [
 ]
 
 
-def test_the_detector_is_tuned_and_can_propose(data_root, tmp_path, monkeypatch, capsys):
-    words = [
-        f"--config={REPOSITORY / 'recipes' / 'dmn_aoa' / 'detector.yaml'}", f"--data.root={data_root}",
-        "--model.weights=null", "--model.min_size=64", "--data.crop_size=[64,96]", "--data.batch_size=1",
-        "--data.samples_per_epoch=2", "--data.num_workers=0", "--trainer.max_steps=1", "--trainer.accelerator=cpu",
-        "--trainer.accumulate_grad_batches=2", "--trainer.enable_progress_bar=false",
-        "--trainer.enable_model_summary=false", "--trainer.log_every_n_steps=1", "--trainer.logger=CSVLogger",
-        "--trainer.logger.save_dir=logs", "--trainer.callbacks.every_n_train_steps=1",
-    ]  # fmt: skip
-    monkeypatch.setattr(sys, "argv", ["lightning", "fit", *words])
+def test_the_detector_is_tuned_and_can_propose(detector_words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lightning", "fit", *detector_words])
     assert lightning.main() == 0, capsys.readouterr().err
     (metrics,) = tmp_path.rglob("metrics.csv")
     with metrics.open() as file:

@@ -24,18 +24,8 @@ pytestmark = [
 ]
 
 
-def test_the_recipe_trains_a_network_that_can_be_exported(data_root, tmp_path, monkeypatch, capsys):
-    words = [
-        f"--config={RECIPE}", f"--data.root={data_root}", "--model.config=tiny",
-        f"--model.backbone_weights={data_root / 'backbone.safetensors'}", "--model.training_size=null",
-        "--data.held_back=1", "--data.crop_size=64", "--data.batch_size=2", "--data.samples_per_epoch=4",
-        "--data.num_workers=0", "--data.validation_frames=2", "--trainer.max_steps=2", "--trainer.accelerator=cpu",
-        "--trainer.precision=32-true", "--trainer.limit_val_batches=1", "--trainer.num_sanity_val_steps=0",
-        "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
-        "--trainer.log_every_n_steps=1", "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs",
-        "--trainer.callbacks.every_n_train_steps=1",
-    ]  # fmt: skip
-    monkeypatch.setattr(sys, "argv", ["lightning", "fit", *words])
+def test_the_recipe_trains_a_network_that_can_be_exported(prompt_words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lightning", "fit", *prompt_words])
     assert lightning.main() == 0, capsys.readouterr().err
     (metrics,) = tmp_path.rglob("metrics.csv")
     with metrics.open() as file:

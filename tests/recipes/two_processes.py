@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import sys
+import time
 import traceback
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
@@ -25,13 +27,26 @@ def main() -> None:
     rank = os.environ["LOCAL_RANK"]
     os.chdir(folder)
     found = folder / f"rank-{rank}.jsonl"
-    for recipe, (port, words) in json.loads(jobs.read_text()).items():
-        os.environ["MASTER_PORT"] = port
+    for number, (recipe, words) in enumerate(json.loads(jobs.read_text()).items()):
+        os.environ["MASTER_PORT"] = meeting_port(folder / f"port-{number}", rank)
         problem = train(words)
         if torch.distributed.is_initialized():  # Lightning keeps it; what one run left over would meet the next one
             torch.distributed.destroy_process_group()
         with found.open("a") as file:  # at once, in case that the next one hangs
             file.write(json.dumps([recipe, problem]) + "\n")
+
+
+def meeting_port(path: Path, rank: str) -> str:
+    """Let the first process choose a port at the last moment, when nothing else will take it, and tell the other."""
+    if rank == "0":
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            partial = path.with_suffix(".partial")
+            partial.write_text(str(free.getsockname()[1]))
+        partial.rename(path)
+    while not path.exists():
+        time.sleep(0.01)
+    return path.read_text()
 
 
 def train(words: list[str]) -> str:

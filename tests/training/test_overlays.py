@@ -27,8 +27,10 @@ def trainer(tmp_path, loggers=()):
 
 
 def test_pictures_lie_in_the_run_folder(tmp_path, video):
-    SampleOverlays(videos=1).on_validation_batch_end(trainer(tmp_path), None, video[1], video[0], 0)
-    SampleOverlays(videos=1).on_validation_batch_end(trainer(tmp_path), None, video[1], video[0], 1)
+    overlays = SampleOverlays(videos=1)
+    overlays.on_validation_start(trainer(tmp_path), None)
+    for index in range(2):
+        overlays.on_validation_batch_end(trainer(tmp_path), None, video[1], video[0], index)
     (path,) = (tmp_path / "overlays").iterdir()
     assert path.name == "dogs_jump-7.png"
     picture = np.asarray(Image.open(path))

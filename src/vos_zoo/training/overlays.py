@@ -39,6 +39,12 @@ class SampleOverlays(pl.Callback):
     def __init__(self, videos: int = 4) -> None:
         super().__init__()
         self.videos = videos
+        self._folder = Path()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Find the run folder, which all processes have to ask for together."""
+        del pl_module
+        self._folder = Path(trainer.log_dir or trainer.default_root_dir) / FOLDER
 
     def on_validation_batch_end(
         self,
@@ -59,8 +65,7 @@ class SampleOverlays(pl.Callback):
             experiment: Any = board.experiment
             experiment.add_image(f"val/{batch['name']}", picture, trainer.global_step, dataformats="HWC")
         if not boards:
-            folder = Path(trainer.log_dir or trainer.default_root_dir) / FOLDER
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{batch['name'].replace('/', '_')}-{trainer.global_step}.png"
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / f"{batch['name'].replace('/', '_')}-{trainer.global_step}.png"
             with atomic_path(path) as partial:
                 Image.fromarray(picture).save(partial, format="PNG")

@@ -39,10 +39,8 @@ class Extract(nn.Module):
         """Map (2*B, C, h, w), the rows of the first frame before those of the second, to the same shape."""
         height, width = frames.shape[2:]
         query = self.theta(frames).flatten(2).mT
-        # A frame of up to 16 pixels is one position wide or high, which leaves nothing to pool.
-        window = (min(2, height), min(2, width))
-        key = F.max_pool2d(self.phi(frames), window).flatten(2)
-        value = F.max_pool2d(self.g(frames), window).flatten(2).mT
+        key = _pooled(self.phi(frames)).flatten(2)
+        value = _pooled(self.g(frames)).flatten(2).mT
         # (theta phi^T) g = theta (phi^T g): without a softmax the small C/2 x C/2 product may come first. Its sum over
         # all positions is divided by their number before it is taken, since it may be too large for float16.
         product = (key / (_FRAMES * key.shape[2])) @ value
@@ -50,6 +48,16 @@ class Extract(nn.Module):
         of_both = product.unflatten(0, (_FRAMES, frames.shape[0] // _FRAMES)).sum(0).repeat(_FRAMES, 1, 1)
         projected: Tensor = self.project((query @ of_both).mT.unflatten(2, (height, width)))
         return projected + frames
+
+
+def _pooled(features: Tensor) -> Tensor:
+    """Take the maximum of each 2x2 window, as ``max_pool2d``, which torch 2.10 cannot export for any size."""
+    # A frame of up to 16 pixels is one position wide or high, which leaves nothing to pool.
+    if features.shape[2] > 1:
+        features = torch.maximum(features[:, :, :-1:2], features[:, :, 1::2])
+    if features.shape[3] > 1:
+        features = torch.maximum(features[..., :-1:2], features[..., 1::2])
+    return features
 
 
 class Enhance(nn.Module):
