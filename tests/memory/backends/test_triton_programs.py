@@ -172,7 +172,9 @@ def test_a_device_without_memory_is_probed_again(message: str, monkeypatch: pyte
 ALIGNED = ("query_row", "keys_row", "table_row", "maxima_row", "scores_row", "places_row", "narrowed_row", "columns")
 
 
-@pytest.mark.parametrize(("architecture", "kind"), [(80, "bf16"), (86, "fp32"), (90, "fp32"), (120, "fp16")])
+@pytest.mark.parametrize(
+    ("architecture", "kind"), [(80, "bf16"), (80, "fp32"), (86, "fp32"), (90, "fp32"), (120, "fp16"), (120, "fp32")]
+)
 def test_tiles_of_the_first_step_stay_in_registers(architecture: int, kind: str) -> None:
     from vos_zoo.memory.backends import triton_programs
 
