@@ -120,7 +120,7 @@ def test_two_processes_train_and_predict_like_one(tmp_path, capsys):
     assert column(two, "train/loss") == pytest.approx(losses, rel=1e-5)
     first, second = weights(one), weights(two)
     # Adam divides by the gradients' magnitude, so that rounding shows where a gradient is almost 0.
-    assert max(float((first[key] - second[key]).abs().max()) for key in first) < 1e-4
+    assert max(float((first[key] - second[key]).abs().max()) for key in first) < 2e-4
     assert column(two, "val/jf_mean") == pytest.approx(column(one, "val/jf_mean"), abs=0.02)
 
     (checkpoint,) = one.rglob("*.ckpt")

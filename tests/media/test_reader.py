@@ -237,7 +237,8 @@ def test_decoded_frames_do_not_wait_for_the_garbage_collector(tmp_path):
     gc.disable()
     try:
         assert sum(1 for _ in open_video(path)) == 30
-        left = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+        # Decoders of PyAV 17.0 keep frames without pixels for what comes next.
+        left = sum(type(thing) is av.VideoFrame and thing.format is not None for thing in gc.get_objects())
     finally:
         gc.enable()
     assert left == 0

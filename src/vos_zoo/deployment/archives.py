@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,9 @@ def open_archives(folder: str | Path, **options: Any) -> GraphSession:
 
 
 def _load_archive(path: Path) -> Callable[..., Sequence[Tensor]]:
-    return torch.export.load(path).module()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch to itself
+        return torch.export.load(path).module()
 
 
 def _load_compiled(path: Path) -> Callable[..., Sequence[Tensor]]:

@@ -162,7 +162,14 @@ class _Tracer:
         shapes = tuple(self._dynamic(array) for array in inputs)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch to itself
-            exported = torch.export.export(module.eval(), example, dynamic_shapes=(shapes,), strict=False)
+            exported = torch.export.export(
+                module.eval(),
+                example,
+                dynamic_shapes=(shapes,),
+                strict=False,
+                # Up to torch 2.11, that 16 n is the least of 16 n and 64 n counts as a guess about the objects.
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
         return Program(name, exported, module, inputs, outputs)
 
     def _taken(self, names: Sequence[str]) -> list[Array]:

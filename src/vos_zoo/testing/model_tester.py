@@ -365,8 +365,8 @@ class ModelTester(SessionTester):
 
     def test_the_network_rearranged_for_inference_gives_the_same(self, network: Any) -> None:
         plain, optimized = (probabilities(network, optimize=optimize) for optimize in (False, True))
-        # Folding multiplies weights in float32 once more.
-        torch.testing.assert_close(optimized, plain, atol=1e-5, rtol=0)
+        # Folding multiplies weights in float32 once more; the processor decides in which order sums are taken.
+        torch.testing.assert_close(optimized, plain, atol=3e-5, rtol=0)
 
     def test_memory_does_not_grow_with_the_video(self, network: Any) -> None:
         session = VideoSession(network, size=None)

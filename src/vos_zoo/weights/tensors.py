@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["TensorFile", "describe_file", "fill", "without_storage"]
 
 _SHOWN_KEYS = 5  # keys named in a message before it says how many more there are
-_DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)  # what the functions of torch.nn.init end in
+# What the functions of torch.nn.init end in; orthogonal_ takes signs too, for which torch 2.10 loads as much.
+_DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.sign)
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
 
