@@ -600,9 +600,9 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "stcn.small",
             num_bytes=15_013_312,
-            sha256="f321ed9a35a56235c3002fe210a24d6fc03d1bd5f5283729349e6c8142eae2ee",
+            sha256="f5813bf3603c9f71642bbd27216ef7b4c056845eeb60e3e762a21a3763432a53",
             date="2026-11-30",
-            on_clips=(75.1, 70.7, 79.5),
+            on_clips=(75.5, 71.2, 79.8),
             in_wheel=True,
             more_data=_MORE_DATA,
         ),
