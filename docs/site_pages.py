@@ -118,11 +118,15 @@ def papers_page() -> str:
     for name, tables in by_model.items():
         parts.append(f"## {ARCHITECTURES[name].title}")
         for table in tables:
-            rows = [("row", *table.measures)]
-            rows += [
-                (row.label.replace("|", "\\|"), *(_number(row.scores, m) for m in table.measures)) for row in table.rows
-            ]
-            parts += [f"### `{table.name}`: {table.title}", f"{table.source}.", _table(rows).rstrip()]
+            parts += [f"### `{table.name}`: {table.title}", f"{table.source}."]
+            # What a paper draws and does not print has no numbers here.
+            printed = [m for m in table.measures if any(row.scores.get(m) is not None for row in table.rows)]
+            if not printed:
+                parts.append("The paper draws these values and prints no numbers.")
+                continue
+            rows = [("row", *printed)]
+            rows += [(row.label.replace("|", "\\|"), *(_number(row.scores, m) for m in printed)) for row in table.rows]
+            parts.append(_table(rows).rstrip())
     return "\n\n".join(parts) + "\n"
 
 
