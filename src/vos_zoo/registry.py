@@ -634,10 +634,11 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "dmn_aoa.small",
             num_bytes=9_343_532,
-            sha256="e394ac3c5867493237eec79fc97d17ff713e80e538f7d036f7ad7fcd6fba4a4d",
-            date="2026-11-21",
-            on_clips=(57.7, 53.3, 62.0),
+            sha256="049ef36ed166bba7039114525cd90101b045ddd5e697ac3efec384eacd9ccdff",
+            date="2026-11-30",
+            on_clips=(59.3, 55.5, 63.1),
             size="short side 320",
+            more_data=_MORE_DATA,
         ),
     )
 }
