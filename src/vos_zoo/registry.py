@@ -591,9 +591,9 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "rde.small",
             num_bytes=16_492_400,
-            sha256="15fa56c00169486de075bda654678f85525d18cde7983c3117230ca175c7d6f3",
+            sha256="bdf201a020caa887e012148a6a035bea9a0cff0d420150d7fccbdb5feb4b0aac",
             date="2026-11-30",
-            on_clips=(76.8, 71.4, 82.1),
+            on_clips=(78.3, 73.1, 83.6),
             in_wheel=True,
             more_data=_MORE_DATA,
         ),
