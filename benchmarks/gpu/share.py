@@ -16,7 +16,7 @@ SECONDS = 20.0
 
 
 def measure(run: Run) -> None:
-    """Write one row for one object at 480p, the median of three runs after one that warms up."""
+    """Write one row for one object at 480p, the median of three runs after a bare session that warms up."""
     clip = demo_clip()
     options = argparse.Namespace(
         video=clip.video,
