@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
+import contextlib
+import importlib.metadata
 import itertools
 import json
 import os
@@ -9,11 +12,14 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import vos_zoo
 from testing.videos import clip, write_video
@@ -196,6 +202,42 @@ def test_every_public_name_is_in_the_reference():
     assert len(entries) == len(shown), "a name is shown twice"
     assert {f"vos_zoo.{name}" for name in vos_zoo.__all__ if not name.startswith("__")} <= shown
     assert not [name for name in shown if name.rpartition(".")[2].startswith("_")]
+
+
+def requirements(text):
+    return [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def with_dependencies(named):
+    """Return the names of installed distributions, with those that they require."""
+    found, waiting = set(), list(named)
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if name not in found and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                waiting += map(Requirement, importlib.metadata.requires(name) or [])
+                found.add(name)
+    return found
+
+
+def test_the_reference_needs_no_more_than_the_extra_docs():
+    """Sphinx imports what it shows. Modules that the package and its extra do not bring are hidden from it here."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    extras = {name: requirements(text) for name, text in setup["options.extras_require"].items()}
+    brought = with_dependencies(requirements(setup["options"]["install_requires"]) + extras["docs"])
+    others = {canonicalize_name(entry.name) for entry in itertools.chain(*extras.values())} - brought
+    distributions = importlib.metadata.packages_distributions()
+    hidden = [module for module, owners in distributions.items() if others & set(map(canonicalize_name, owners))]
+    assert {"hypothesis", "xdist"} <= set(hidden)
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\.\. auto(?:function|class|module):: ([\w.]+)$", reference, flags=re.MULTILINE)
+    script = (
+        f"import pkgutil, sys; sys.modules.update(dict.fromkeys({hidden})); list(map(pkgutil.resolve_name, {shown}))"
+    )
+    child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False)
+    assert child.returncode == 0, child.stderr
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=lambda architecture: architecture.name)
