@@ -626,10 +626,11 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "hs2s.small",
             num_bytes=26_040_042,
-            sha256="17d7856996062f0d4d442fa67ee88f01035d64a04a3a28b2e5ca6c4b158a594e",
-            date="2026-11-22",
-            on_clips=(54.8, 51.2, 58.4),
+            sha256="a9be5e032fb52d712cebe714487a4feb4e6d1ef7e63e030f052b229f5375ec20",
+            date="2026-12-01",
+            on_clips=(61.1, 56.8, 65.3),
             size="256x448",
+            more_data=_MORE_DATA,
         ),
         _small_weight(
             "dmn_aoa.small",
