@@ -119,3 +119,19 @@ def test_a_decoder_that_is_abandoned_while_it_logs_blocks_nothing():
     """In a process of its own, which hangs if the decoder's threads wait for the lock of whoever frees them."""
     run = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, text=True, timeout=120)
     assert run.stdout == "done\n", run.stderr
+
+
+def test_a_title_in_no_known_encoding_is_no_reason_to_refuse_a_video(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", clip(3))
+    titled = tmp_path / "titled.mp4"
+    with av.open(str(path)) as source, av.open(str(titled), "w") as target:
+        target.metadata["title"] = "a title of its own"
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    content = titled.read_bytes()
+    assert content.count(b"a title") == 1
+    titled.write_bytes(content.replace(b"a title", b"\xff\xfetitle"))
+    assert shown(titled) == 3

@@ -32,8 +32,9 @@ def open_container(location: Path | str, *, input_format: str | None = None) -> 
     # An absolute path, because FFmpeg takes what comes before the first colon of a relative one for a protocol.
     name = str(location.absolute()) if isinstance(location, Path) else location
     timeout = None if isinstance(location, Path) else _PATIENCE
-    # Badly encoded titles and the like are no reason to refuse a video.
-    return av.open(name, format=input_format, metadata_errors="ignore", timeout=timeout)
+    # Badly encoded titles and the like are no reason to refuse a video. PyAV 19 reads them unasked, without the choice.
+    lenient = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+    return av.open(name, format=input_format, timeout=timeout, **lenient)
 
 
 def video_stream(container: Any) -> Any:
