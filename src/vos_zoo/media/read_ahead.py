@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -44,7 +45,10 @@ def read_ahead(items: Iterable[ItemT], *, ahead: int = _AHEAD) -> Iterator[ItemT
             del item  # a frame must not stay while the next one is waited for
     finally:
         is_left.set()
-        thread.join()
+        # An iterator that outlives the program is closed when its thread is stopped already; from Python 3.13 on,
+        # waiting for one that was stopped never ends.
+        if not sys.is_finalizing():
+            thread.join()
 
 
 def _make(

@@ -213,7 +213,7 @@ class PyAVVideo(VideoReader):
                 rate = stream.average_rate or stream.guessed_rate
                 is_endless = input_format is not None or (isinstance(path, str) and container.duration is None)
                 # Every frame takes some bytes; a number that is only declared could fill the memory with names.
-                count = stream.frames if stream.frames <= container.size else 0
+                count = stream.frames if stream.frames <= (container.size or 0) else 0
             if is_endless:
                 if end is None:
                     raise ConfigError(
