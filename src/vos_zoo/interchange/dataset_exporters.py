@@ -57,7 +57,7 @@ class _DatasetExporter(CollectionExporter):
         if source is None:
             content = io.BytesIO()  # Pillow writing to a full disk does not say that it is full
             Image.fromarray(frame.image).save(content, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
-            target.write_bytes(content.getbuffer())
+            target.write_bytes(content.getvalue())
         else:
             shutil.copyfile(source, target)
         write_mask(self._masks / f"{name}.png", frame.mask)

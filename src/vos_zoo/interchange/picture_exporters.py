@@ -55,4 +55,4 @@ class CutoutExporter(Exporter):
 def _write_png(path: Path, pixels: NDArray[Any]) -> None:
     content = io.BytesIO()  # Pillow writing to a full disk does not say that it is full
     Image.fromarray(pixels).save(content, format="PNG", compress_level=3)
-    path.write_bytes(content.getbuffer())
+    path.write_bytes(content.getvalue())

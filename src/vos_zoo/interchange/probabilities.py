@@ -55,7 +55,7 @@ class ProbabilityWriter:
             Image.fromarray(_to_8_bits(plane)).save(content, format="PNG", compress_level=3)
             file = self._folder / str(object_id) / f"{name}.png"
             with atomic_path(file) as partial:
-                partial.write_bytes(content.getbuffer())
+                partial.write_bytes(content.getvalue())
             written.add(file)
         for older in set(self._folder.glob(f"*/{glob.escape(name)}.png")) - written:
             older.unlink()

@@ -98,7 +98,7 @@ def write_mask(path: str | Path, mask: NDArray[Any], palette: NDArray[np.uint8] 
     content = io.BytesIO()  # Pillow writing to a full disk does not say that it is full
     image.save(content, format="PNG")
     with atomic_path(path) as partial:
-        partial.write_bytes(content.getbuffer())
+        partial.write_bytes(content.getvalue())
 
 
 def mask_ids(mask: NDArray[Any], *, void: int | None = None) -> list[int]:

@@ -175,7 +175,7 @@ def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
     content = io.BytesIO()  # Pillow writing to a full disk does not say that it is full
     Image.fromarray(np.ascontiguousarray(image)).save(content, format=kind, quality=92)
     with atomic_path(path) as partial:
-        partial.write_bytes(content.getbuffer())
+        partial.write_bytes(content.getvalue())
 
 
 def check_image_name(path: Path) -> None:
