@@ -31,7 +31,7 @@ def test_files_of_objects_make_masks(objects):
 
 
 def test_what_is_exported_for_each_object_is_read(tmp_path):
-    masks = [np.where(truth == 2, 300, truth).astype(np.int32) for truth in TRUTH]
+    masks = [np.where(truth == 2, 300, truth.astype(np.int32)) for truth in TRUTH]
     export(BinaryMaskExporter, tmp_path / "out", masks)
     for mask, truth in zip(masks_in(tmp_path / "out").values(), masks, strict=True):
         np.testing.assert_array_equal(mask, truth)
