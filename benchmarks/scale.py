@@ -9,7 +9,8 @@
 memory of a driver that finds everything finished, and milliseconds that a video costs beside its frames. `workers`
 compares two workers with one on short clips, in turns, one thread each. `share` says which part of the wall time of one
 clip is spent in its session, and what processor time decoding a frame and encoding its mask take. Each has a thread of
-its own, so that no device gets further than the slower of them. `cost` multiplies: frames a second on one device, bytes
+its own, so that no device gets further than the slower of them; `--waits 20 10 5` says what the share would be with
+devices that take so many milliseconds a frame and leave the processor alone, as a GPU nearly does. `cost` multiplies: frames a second on one device, bytes
 of a mask, dollars an hour.
 """
 
@@ -201,7 +202,7 @@ def write_clips(folder, clips, frames):
 
 
 def measure_share(options):
-    from vos_zoo import VideoSession, load_model, read_frames, read_mask, segment_video
+    from vos_zoo import VideoSession, load_model, read_frames, read_mask
     from vos_zoo.devices import find_device
     from vos_zoo.media.masks import write_mask
 
@@ -212,46 +213,84 @@ def measure_share(options):
     decoding = time.process_time() - begin
     first = read_mask(options.mask)
     session = VideoSession(network)
-    masks = [session.step(frame, None if number else first).mask for number, frame in enumerate(frames)]
-    shares, speeds, encoding, at_work = [], [], [], []
+    pending = [session.submit(frame, None if number else first) for number, frame in enumerate(frames)]
+    encoding = []
+    for _ in range(options.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            begin = time.process_time()
+            for number, one in enumerate(pending):
+                write_mask(Path(folder) / f"{number:05d}.png", one.result().mask)
+            encoding.append(time.process_time() - begin)
     submit = VideoSession.submit
+
+    def in_full(*arguments, **keywords):
+        one = submit(*arguments, **keywords)
+        if device.type == "cuda":
+            one.result()  # waits for the device
+        return one
+
+    share, speed = share_of(in_full, network, device, options)
+    waits = {}
+    for milliseconds in options.waits:
+        waits[f"{milliseconds:g}"], _ = share_of(Waiting(pending, milliseconds / 1000), network, device, options)
+    slowest = max(decoding, statistics.median(encoding)) / len(frames)
+    return {
+        "model": options.model,
+        "device": str(device),
+        "frames": len(frames),
+        "network_share": share,
+        "frames_per_second": speed,
+        "decoding_ms": round(1e3 * decoding / len(frames), 2),
+        "encoding_ms": round(1e3 * statistics.median(encoding) / len(frames), 2),
+        "most_frames_per_second": round(1 / slowest, 1),
+        "share_of_waits_ms": waits,
+    }
+
+
+class Waiting:
+    """A session's ``submit`` that waits as for a device which does everything, and returns what is known already."""
+
+    def __init__(self, pending, seconds):
+        self.pending, self.seconds, self.frames = pending, seconds, 0
+
+    def __call__(self, session, frame, mask=None, *, absent=()):
+        """Stand in for a frame; the first of the video follows the last."""
+        time.sleep(self.seconds)
+        self.frames += 1
+        return self.pending[(self.frames - 1) % len(self.pending)]
+
+
+def share_of(submit, network, device, options):
+    """Segment the clip with a session's ``submit``, and return its share of the wall time, and the frames a second."""
+    from vos_zoo import VideoSession, segment_video
+
+    before = VideoSession.submit
+    at_work, shares, speeds = [], [], []
 
     def timed(self, *arguments, **keywords):
         begin = time.perf_counter()
-        pending = submit(self, *arguments, **keywords)
-        if device.type == "cuda":
-            pending.result()  # waits for the device
+        one = submit(self, *arguments, **keywords)
         at_work.append(time.perf_counter() - begin)
-        return pending
+        return one
 
     VideoSession.submit = timed
     try:
         for _ in range(options.rounds):
             at_work.clear()
             with tempfile.TemporaryDirectory() as folder:
-                begin = time.process_time()
-                for number, mask in enumerate(masks):
-                    write_mask(Path(folder) / f"{number:05d}.png", mask)
-                encoding.append(time.process_time() - begin)
-                out = Path(folder) / "out"
                 report = segment_video(
-                    options.video, options.mask, out=out, model=network, device=device, end=options.end
+                    options.video,
+                    options.mask,
+                    out=Path(folder) / "out",
+                    model=network,
+                    device=device,
+                    end=options.end,
                 )
             shares.append(sum(at_work) / report.seconds)
             speeds.append(report.frames_per_second)
     finally:
-        VideoSession.submit = submit
-    slowest = max(decoding, statistics.median(encoding)) / len(frames)
-    return {
-        "model": options.model,
-        "device": str(device),
-        "frames": len(frames),
-        "network_share": round(statistics.median(shares), 3),
-        "frames_per_second": round(statistics.median(speeds), 2),
-        "decoding_ms": round(1e3 * decoding / len(frames), 2),
-        "encoding_ms": round(1e3 * statistics.median(encoding) / len(frames), 2),
-        "most_frames_per_second": round(1 / slowest, 1),
-    }
+        VideoSession.submit = before
+    return round(statistics.median(shares), 3), round(statistics.median(speeds), 2)
 
 
 def estimate_cost(options):
@@ -295,6 +334,7 @@ def main() -> int:
     three.add_argument("--device", default="auto")
     three.add_argument("--end", type=int, help="frame to stop before")
     three.add_argument("--rounds", type=int, default=3)
+    three.add_argument("--waits", type=float, nargs="*", default=[], help="milliseconds a frame of stand-in devices")
     four = parts.add_parser("cost")
     four.add_argument("--videos", type=int, default=100_000)
     four.add_argument("--frames", type=int, default=150, help="frames of a video")

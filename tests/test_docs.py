@@ -221,6 +221,7 @@ def with_dependencies(named):
     return found
 
 
+@pytest.mark.slow
 def test_the_reference_needs_no_more_than_the_extra_docs():
     """Sphinx imports what it shows. Modules that the package and its extra do not bring are hidden from it here."""
     setup = configparser.ConfigParser()

@@ -25,5 +25,6 @@ def measure(run: Run) -> None:
         device=str(run.device),
         end=2 if run.is_dry else None,
         rounds=1 if run.is_dry else 3,
+        waits=[],
     )
     run.row(**scale.measure_share(options))

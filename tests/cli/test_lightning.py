@@ -43,6 +43,23 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture
+def parsed(monkeypatch, capsys, tmp_path):
+    """Run words that go no further than being parsed in this process, in an empty folder; return the exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+
+    def run(*words: str) -> tuple[object, str, str]:
+        try:
+            code: object = lightning.main(words)
+        except SystemExit as stopped:
+            code = stopped.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.slow
 def test_a_recipe_trains_says_where_it_writes_and_goes_on(tmp_path):
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     first = run(tmp_path, "fit", "--config", "recipe.yaml")
@@ -61,13 +78,15 @@ def test_a_recipe_trains_says_where_it_writes_and_goes_on(tmp_path):
     assert "step=2" in "".join(path.name for path in tmp_path.rglob("*.ckpt"))
 
 
-def test_options_of_the_data_need_no_class_path(tmp_path):
+def test_options_of_the_data_need_no_class_path(tmp_path, parsed):
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    printed = run(tmp_path, "fit", "--config", "recipe.yaml", "--data.crop_size", "96", "--print_config").stdout
+    code, printed, _ = parsed("fit", "--config", "recipe.yaml", "--data.crop_size", "96", "--print_config")
+    assert code == 0
     assert "crop_size: 96" in printed
     assert "class_path: vos_zoo.models.rde" in printed
 
 
+@pytest.mark.slow
 def test_our_errors_become_one_message(tmp_path):
     (tmp_path / "recipe.yaml").write_text(RECIPE.replace("config: tiny", "config: huge"))
     result = run(tmp_path, "fit", "--config", "recipe.yaml")
@@ -94,18 +113,32 @@ def test_a_broken_model_of_another_package_is_left_out(monkeypatch, caplog):
     assert "'toy' is registered with module_class='no_such_package:ToyModule'" in record.getMessage()
 
 
-def test_a_recipe_is_found_by_its_name_from_any_folder(tmp_path):
-    result = run(tmp_path, "fit", "--config", "rde", "--print_config")
-    assert result.returncode == 0, result.stderr
-    assert "class_path: vos_zoo.models.rde" in result.stdout
-    assert "crop_size: 224" in result.stdout
+def test_a_recipe_is_found_by_its_name_from_any_folder(parsed):
+    code, printed, complaints = parsed("fit", "--config", "rde", "--print_config")
+    assert code == 0, complaints
+    assert "class_path: vos_zoo.models.rde" in printed
+    assert "crop_size: 224" in printed
 
 
-def test_a_missing_recipe_is_one_line(tmp_path):
-    result = run(tmp_path, "fit", "--config", "recipes/rde.yaml")
-    assert result.returncode == 2
-    assert len(result.stderr.splitlines()) == 1
-    assert "Did you mean `rde`?" in result.stderr
+def test_a_missing_recipe_is_one_line(parsed):
+    code, _, complaints = parsed("fit", "--config", "recipes/rde.yaml")
+    assert code == 2
+    assert len(complaints.splitlines()) == 1
+    assert "Did you mean `rde`?" in complaints
+
+
+def test_help_lists_every_command(parsed):
+    code, printed, _ = parsed("--help")
+    assert code == 0
+    assert all(f"\n    {command} " in printed for command in ("fit", "validate", "test", "predict"))
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_help_of_a_command_lists_its_options(parsed, command):
+    code, printed, _ = parsed(command, "--help")
+    assert code == 0
+    assert "--trainer.max_steps" in printed
+    assert f"lightning [options] {command} " in printed
 
 
 @pytest.mark.parametrize(
@@ -115,12 +148,12 @@ def test_a_missing_recipe_is_one_line(tmp_path):
         (["--trainer.max_steps", "many"], 'Parser key "trainer.max_steps"'),
     ],
 )
-def test_a_mistake_gets_its_message_and_no_pages_of_options(tmp_path, words, message):
-    result = run(tmp_path, "fit", "--config", "rde", *words)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert "lightning fit --help" in result.stderr
-    assert len(result.stderr.splitlines()) <= 5
+def test_a_mistake_gets_its_message_and_no_pages_of_options(parsed, words, message):
+    code, _, complaints = parsed("fit", "--config", "rde", *words)
+    assert code == 2
+    assert message in complaints
+    assert "lightning fit --help" in complaints
+    assert len(complaints.splitlines()) <= 5
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,7 @@ def test_segment_writes_json_lines(capsys, small_clip, tiny_model, tmp_path):
     assert "--resume" in events[0]["message"]
 
 
+@pytest.mark.slow
 def test_segment_speaks_in_a_log_file(small_clip, tiny_model, tmp_path):
     command = [sys.executable, "-m", "vos_zoo.cli.main", *words(small_clip, tiny_model, tmp_path / "out")]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -30,6 +30,7 @@ def run(words, environment, **options):
     )
 
 
+@pytest.mark.slow
 def test_the_command_publishes_and_a_new_process_loads_by_revision(hub, tiny_model, tmp_path):
     publish = ["-m", "vos_zoo.cli.main", "publish", str(tiny_model), "--repo-id", REPOSITORY, "--private"]
     written = run(publish, hub.environment(tmp_path / "writer", token=WRITER))

@@ -136,6 +136,7 @@ def ranks(tmp_path_factory):
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shares", SHARES)
 def test_ranks_together_score_like_one_process(ranks, shares):
     expected = as_floats(fill(JAndF()).compute())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -29,11 +30,11 @@ def main() -> None:
     found = folder / f"rank-{rank}.jsonl"
     for number, (recipe, words) in enumerate(json.loads(jobs.read_text()).items()):
         os.environ["MASTER_PORT"] = meeting_port(folder / f"port-{number}", rank)
-        problem = train(words)
+        problem, written = train(words)
         if torch.distributed.is_initialized():  # Lightning keeps it; what one run left over would meet the next one
             torch.distributed.destroy_process_group()
         with found.open("a") as file:  # at once, in case that the next one hangs
-            file.write(json.dumps([recipe, problem]) + "\n")
+            file.write(json.dumps([recipe, problem, written]) + "\n")
 
 
 def meeting_port(path: Path, rank: str) -> str:
@@ -49,16 +50,18 @@ def meeting_port(path: Path, rank: str) -> str:
     return path.read_text()
 
 
-def train(words: list[str]) -> str:
-    """Return what went wrong, nothing if all went well."""
+def train(words: list[str]) -> tuple[str, str]:
+    """Return what went wrong, nothing if all went well, and the folder that the first process says it writes to."""
     sys.argv = ["lightning", "fit", *words]
-    errors = io.StringIO()
-    with warnings.catch_warnings(), redirect_stderr(errors), redirect_stdout(io.StringIO()):
+    errors, said = io.StringIO(), io.StringIO()
+    with warnings.catch_warnings(), redirect_stderr(errors), redirect_stdout(said):
         warnings.simplefilter("ignore")
         try:
-            return "" if lightning.main() == 0 else errors.getvalue()[-2000:]
+            problem = "" if lightning.main() == 0 else errors.getvalue()[-2000:]
         except Exception:
-            return traceback.format_exc()[-2000:]
+            problem = traceback.format_exc()[-2000:]
+    (written,) = re.findall("^Writing to (.*)$", said.getvalue(), re.MULTILINE) or ("",)
+    return problem, written and str(Path(written).resolve())
 
 
 if __name__ == "__main__":

@@ -131,6 +131,7 @@ def test_runs_of_version_0_1_are_resumed(small_clip, options):
     assert segment_video(small_clip.frames, small_clip.given, **options, resume=True).segmented == FRAMES - 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAN_KILL, reason="processes are killed as POSIX does it")
 def test_a_run_killed_at_any_point_can_be_resumed(small_clip, options, tmp_path):
     # The older run followed objects 1 and 7 as 8 and 9.

@@ -414,6 +414,7 @@ def words_of(clip, given, out, model, *more):
     return [*words, "--device", "cpu", "--size", "32", *more]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAN_KILL, reason="processes are killed as POSIX does it")
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("direction", ["backward", "both"])
@@ -447,6 +448,7 @@ def test_a_killed_run_loses_nothing_and_goes_on(small_clip, options, given, dire
     assert finished[-1] > FRAMES // 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAN_KILL, reason="processes are killed as POSIX does it")
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("direction", ["backward", "both"])

@@ -20,6 +20,7 @@ def finish(children, exitcode=0):
         child.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_a_killed_run_resumes_exactly(name, processes, tmp_path):

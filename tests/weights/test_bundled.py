@@ -153,6 +153,7 @@ def test_a_hub_without_the_weight_is_said(weight, installed, hub, monkeypatch):
         load_model("rde", device="cpu")
 
 
+@pytest.mark.slow
 def test_every_bundled_weight_loads_without_a_network(tmp_path):
     expected = {name: weight.sha256 for name, weight in WEIGHTS.items() if weight.folder is not None}
     code = (

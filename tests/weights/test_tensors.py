@@ -125,6 +125,7 @@ for folder in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
 def test_loading_takes_the_weights_memory_and_little_more(tmp_path, tiny_model):
     architecture = find_architecture("rde")

@@ -163,6 +163,12 @@ def _run(arguments: list[str], kept: _Kept) -> None:
     class ZooCLI(LightningCLI):
         """LightningCLI that writes below ``runs/`` and says so, and lets no checkpoint run code."""
 
+        @staticmethod
+        def subcommands() -> dict[str, set[str]]:
+            """Return the command that is asked for: a parser of every option takes a moment, and there are four."""
+            known = LightningCLI.subcommands()
+            return {arguments[0]: known[arguments[0]]} if arguments[0] in known else known
+
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.set_defaults({"trainer.default_root_dir": _RUNS_FOLDER})
             parser.add_lightning_class_args(PredictionWriter, "predictions")

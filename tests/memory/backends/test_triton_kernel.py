@@ -15,6 +15,7 @@ from vos_zoo.memory import MemoryTokens, choose_backend, read_memory
 FLOAT_TYPES = ("float32", "float16", "bfloat16")
 
 
+@pytest.mark.slow
 @needs_triton
 def test_kernels_under_the_interpreter() -> None:
     folder = Path(__file__).parent

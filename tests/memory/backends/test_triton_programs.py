@@ -172,6 +172,7 @@ def test_a_device_without_memory_is_probed_again(message: str, monkeypatch: pyte
 ALIGNED = ("query_row", "keys_row", "table_row", "maxima_row", "scores_row", "places_row", "narrowed_row", "columns")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "kind"), [(80, "bf16"), (80, "fp32"), (86, "fp32"), (90, "fp32"), (120, "fp16"), (120, "fp32")]
 )
@@ -261,6 +262,7 @@ def test_other_steps_compile_ahead_of_time(architecture: int, kind: str) -> None
         assert stack_bytes(program) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "kind"), [(80, "bf16"), (80, "fp32"), (90, "fp32"), (90, "fp16")])
 @pytest.mark.parametrize("name", ["read_all", "grad_of_table", "grad_of_keys", "grad_of_query"])
 def test_tiles_of_all_tokens_stay_in_registers(name: str, architecture: int, kind: str) -> None:
