@@ -10,13 +10,14 @@ memory of a driver that finds everything finished, and milliseconds that a video
 compares two workers with one on short clips, in turns, one thread each. `share` says which part of the wall time of one
 clip is spent in its session, and what processor time decoding a frame and encoding its mask take. Each has a thread of
 its own, so that no device gets further than the slower of them; `--waits 20 10 5` says what the share would be with
-devices that take so many milliseconds a frame and leave the processor alone, as a GPU nearly does. `cost` multiplies: frames a second on one device, bytes
-of a mask, dollars an hour.
+devices that take so many milliseconds a frame and leave the processor alone, as a GPU nearly does. `cost` multiplies:
+frames a second on one device, bytes of a mask, dollars an hour.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -230,9 +231,10 @@ def measure_share(options):
         return one
 
     share, speed = share_of(in_full, network, device, options)
-    waits = {}
-    for milliseconds in options.waits:
-        waits[f"{milliseconds:g}"], _ = share_of(Waiting(pending, milliseconds / 1000), network, device, options)
+    waits = {
+        f"{milliseconds:g} ms": share_of(stand_in(pending, milliseconds / 1000), network, device, options)
+        for milliseconds in options.waits
+    }
     slowest = max(decoding, statistics.median(encoding)) / len(frames)
     return {
         "model": options.model,
@@ -243,53 +245,50 @@ def measure_share(options):
         "decoding_ms": round(1e3 * decoding / len(frames), 2),
         "encoding_ms": round(1e3 * statistics.median(encoding) / len(frames), 2),
         "most_frames_per_second": round(1 / slowest, 1),
-        "share_of_waits_ms": waits,
+        "share_and_speed_of_waits": waits,
     }
 
 
-class Waiting:
-    """A session's ``submit`` that waits as for a device which does everything, and returns what is known already."""
+def stand_in(pending, seconds):
+    """Return a session's ``submit`` that waits as for a device which does everything, and returns what is known."""
+    known = itertools.cycle(pending)
 
-    def __init__(self, pending, seconds):
-        self.pending, self.seconds, self.frames = pending, seconds, 0
+    def submit(session, frame, mask=None, *, absent=()):
+        time.sleep(seconds)
+        return next(known)
 
-    def __call__(self, session, frame, mask=None, *, absent=()):
-        """Stand in for a frame; the first of the video follows the last."""
-        time.sleep(self.seconds)
-        self.frames += 1
-        return self.pending[(self.frames - 1) % len(self.pending)]
+    return submit
 
 
 def share_of(submit, network, device, options):
-    """Segment the clip with a session's ``submit``, and return its share of the wall time, and the frames a second."""
+    """Segment the clip with a session's ``submit``; return its share of the wall time, and frames a second."""
     from vos_zoo import VideoSession, segment_video
 
-    before = VideoSession.submit
+    before = VideoSession.__init__, VideoSession.submit
     at_work, shares, speeds = [], [], []
 
-    def timed(self, *arguments, **keywords):
-        begin = time.perf_counter()
-        one = submit(self, *arguments, **keywords)
-        at_work.append(time.perf_counter() - begin)
-        return one
+    def timed(function):
+        def of(*arguments, **keywords):
+            begin = time.perf_counter()
+            result = function(*arguments, **keywords)
+            at_work.append(time.perf_counter() - begin)
+            return result
 
-    VideoSession.submit = timed
+        return of
+
+    VideoSession.__init__, VideoSession.submit = timed(before[0]), timed(submit)
     try:
         for _ in range(options.rounds):
             at_work.clear()
             with tempfile.TemporaryDirectory() as folder:
+                out = Path(folder) / "out"
                 report = segment_video(
-                    options.video,
-                    options.mask,
-                    out=Path(folder) / "out",
-                    model=network,
-                    device=device,
-                    end=options.end,
+                    options.video, options.mask, out=out, model=network, device=device, end=options.end
                 )
             shares.append(sum(at_work) / report.seconds)
             speeds.append(report.frames_per_second)
     finally:
-        VideoSession.submit = before
+        VideoSession.__init__, VideoSession.submit = before
     return round(statistics.median(shares), 3), round(statistics.median(speeds), 2)
 
 

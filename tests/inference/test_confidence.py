@@ -43,6 +43,17 @@ def test_states_are_those_of_a_naive_count(ids, height, width, seed):
         assert (state.probability, state.margin) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("size", [(64, 96), (2160, 3840)])
+def test_means_of_large_frames_are_as_exact(size):
+    lead = torch.rand(size, generator=torch.Generator().manual_seed(0)) - 0.3
+    probabilities = torch.stack([0.5 - lead / 2, 0.5 + lead / 2])
+    mask = (lead > 0).numpy().astype(np.uint8)
+    (state,) = measure_objects(mask, (1,), probabilities)
+    expected = lead[lead > 0].double().mean().item()
+    assert state.margin == pytest.approx(expected, abs=1e-4)
+    assert state.probability == pytest.approx(0.5 + expected / 2, abs=1e-4)
+
+
 def test_a_result_measures_its_objects_when_asked():
     video = moving_shapes(3, 45, 61, num_objects=2, rng=3)
     session = VideoSession(RDEModule("tiny").eval(), size=32)

@@ -8,6 +8,7 @@ import queue
 import shutil
 import threading
 import time
+import zlib
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -376,5 +377,5 @@ def _mask_png(mask: NDArray[np.int32], size: tuple[int, int]) -> bytes:
     picture = Image.fromarray(small)
     picture.putpalette(_colours().tobytes())
     content = io.BytesIO()
-    picture.save(content, format="PNG", transparency=0, compress_level=1)
+    picture.save(content, format="PNG", transparency=0, compress_type=zlib.Z_RLE)
     return content.getvalue()

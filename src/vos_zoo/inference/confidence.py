@@ -58,23 +58,25 @@ def measure_objects(
         >>> state.area, state.box, state.centroid, round(state.probability, 2), round(state.margin, 2)
         (2, (1, 1, 3, 2), (2.0, 1.5), 0.8, 0.6)
     """
-    # The two largest of every pixel, plane by plane: sorting all of them takes many times as long.
-    best = probabilities[0]
-    second = torch.full_like(best, -1)
-    winner = torch.zeros_like(best, dtype=torch.int64)
+    # The two largest of every pixel, plane by plane: sorting all of them takes many times as long. All of it in a few
+    # buffers, since asking the system for new ones takes longer than most of what is done with them.
+    best, second = probabilities[0].clone(), torch.full_like(probabilities[0], -1)
+    winner, spare = torch.zeros_like(best, dtype=torch.int32), torch.empty_like(best)
     for plane in range(1, len(probabilities)):
         values = probabilities[plane]
-        second = torch.maximum(second, torch.minimum(best, values))
+        torch.maximum(second, torch.minimum(best, values, out=spare), out=second)
         winner.masked_fill_(values > best, plane)
-        best = torch.maximum(best, values)
-    places = winner.flatten()
-    count = torch.bincount(places, minlength=len(probabilities)).clamp(min=1)
-    sure, lead = (
-        (torch.bincount(places, weights=one.flatten(), minlength=len(probabilities)) / count).tolist()
-        for one in (best, best - second)
-    )
+        torch.maximum(best, values, out=best)
+    best, lead = best.flatten(), torch.sub(best, second, out=second).flatten()
+    means = []
+    for plane in range(1, len(probabilities)):
+        is_object = spare.copy_(winner == plane).flatten()
+        count = is_object.sum().clamp(min=1)
+        means += [torch.dot(values, is_object) / count for values in (best, lead)]
+    found = torch.stack(means).tolist() if means else []  # waits for the device once
     return tuple(
-        _state(mask, object_id, sure[plane], lead[plane]) for plane, object_id in enumerate(object_ids, start=1)
+        _state(mask, object_id, *pair)
+        for object_id, pair in zip(object_ids, zip(found[::2], found[1::2], strict=True), strict=True)
     )
 
 
