@@ -21,9 +21,19 @@ from pathlib import Path
 import torch
 
 from vos_zoo.cli import lightning
+from vos_zoo.training.module import VOSModule
+
+unreached: set[str] = set()
+"""Names of trained parameters that got no gradient in some step: several devices would wait for one for ever."""
+
+
+def note_unreached(module: VOSModule) -> None:
+    parameters = module.network.named_parameters()
+    unreached.update(name for name, part in parameters if part.requires_grad and part.grad is None)
 
 
 def main() -> None:
+    VOSModule.on_after_backward = note_unreached  # type: ignore[method-assign]
     jobs, folder = Path(sys.argv[1]), Path(sys.argv[2])
     rank = os.environ["LOCAL_RANK"]
     os.chdir(folder)
@@ -60,6 +70,9 @@ def train(words: list[str]) -> tuple[str, str]:
             problem = "" if lightning.main() == 0 else errors.getvalue()[-2000:]
         except Exception:
             problem = traceback.format_exc()[-2000:]
+    if not problem and unreached:
+        problem = f"no gradient reached {sorted(unreached)}"
+    unreached.clear()
     (written,) = re.findall("^Writing to (.*)$", said.getvalue(), re.MULTILINE) or ("",)
     return problem, written and str(Path(written).resolve())
 

@@ -73,11 +73,8 @@ def measure_objects(
         is_object = spare.copy_(winner == plane).flatten()
         count = is_object.sum().clamp(min=1)
         means += [torch.dot(values, is_object) / count for values in (best, lead)]
-    found = torch.stack(means).tolist() if means else []  # waits for the device once
-    return tuple(
-        _state(mask, object_id, *pair)
-        for object_id, pair in zip(object_ids, zip(found[::2], found[1::2], strict=True), strict=True)
-    )
+    found = torch.stack(means).reshape(-1, 2).tolist() if means else []  # waits for the device once
+    return tuple(_state(mask, object_id, *pair) for object_id, pair in zip(object_ids, found, strict=True))
 
 
 def _state(mask: NDArray[np.integer[Any]], object_id: int, probability: float, margin: float) -> ObjectState:
