@@ -290,3 +290,18 @@ def test_the_list_of_tests_is_true(pattern):
     assert found, f"{pattern} in WITHOUT_SOURCE matches no test file. Remove it."
     twins = [test_file for test_file in found if test_file in map(twin, MIRRORED)]
     assert not twins, f"{pattern} in WITHOUT_SOURCE matches tests/{twins[0]}, whose source exists. Narrow it."
+
+
+TESTS_AND_HELPERS = sorted(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", TESTS_AND_HELPERS)
+def test_tests_share_what_lies_in_testing(file):
+    """Without ``__init__.py``, a folder gives way to any module of its name that an installed library brings."""
+    rooms_of_tests = {path.name for path in TESTS.iterdir() if path.is_dir()} - {"testing"}
+    for node in ast.walk(ast.parse((TESTS / file).read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [str(node.module)]
+        wrong = [name for name in names if name.partition(".")[0] in rooms_of_tests]
+        assert not wrong, f"tests/{file} imports {', '.join(wrong)}. Move what several tests need to tests/testing."

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from reproduction.data_roots import davis_root
 from testing.checkpoints import save_tiny
+from testing.data_roots import davis_root
 from vos_zoo.cli.main import main
 from vos_zoo.files import folder_lock
 from vos_zoo.reproduction.tables import long_video_figures, paper_tables

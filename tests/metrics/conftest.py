@@ -2,7 +2,7 @@
 
 import pytest
 
-from metrics.generated_folders import CASES, write_cases
+from testing.generated_folders import CASES, write_cases
 from vos_zoo.metrics import PROTOCOLS, evaluate
 
 

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from metrics.test_breakdowns import make_score
+from testing.object_scores import make_score
 from vos_zoo.errors import ConfigError, EvaluationError
 from vos_zoo.metrics import EvaluationReport, compare
 from vos_zoo.metrics.comparison import object_differences

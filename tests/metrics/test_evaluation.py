@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metrics import official_definition
-from metrics.generated_folders import (
+from testing import official_definition
+from testing.generated_folders import (
     CASES,
     EXACT,
     RULES,

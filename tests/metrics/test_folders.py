@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from metrics.generated_folders import EXACT, SHAPE, by_id, cases, layered, moving, square, write_cases, write_sequence
+from testing.generated_folders import EXACT, SHAPE, by_id, cases, layered, moving, square, write_cases, write_sequence
 from vos_zoo.errors import EvaluationError, MissingFileError
 from vos_zoo.metrics import evaluate
 

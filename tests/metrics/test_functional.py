@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from metrics import official_definition
+from testing import official_definition
 from vos_zoo.errors import ConfigError, ShapeError
 from vos_zoo.metrics.functional import (
     Statistics,

@@ -7,7 +7,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
-from metrics.generated_folders import cases, write_cases
+from testing.generated_folders import cases, write_cases
 from vos_zoo.errors import ConfigError, EvaluationError, ShapeError
 from vos_zoo.metrics import BoundaryAccuracy, JAndF, RegionSimilarity, evaluate
 

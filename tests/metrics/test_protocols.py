@@ -2,7 +2,7 @@
 
 import math
 
-from metrics.generated_folders import by_id, write_cases
+from testing.generated_folders import by_id, write_cases
 from vos_zoo.metrics import evaluate
 
 

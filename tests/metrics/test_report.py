@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from metrics.generated_folders import cases, layered, moving, square, write_cases
+from testing.generated_folders import cases, layered, moving, square, write_cases
 from vos_zoo.errors import EvaluationError, MissingFileError
 from vos_zoo.media.masks import write_mask
 from vos_zoo.metrics import EvaluationReport, evaluate

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from reproduction.data_roots import davis_root
+from testing.data_roots import davis_root
 from vos_zoo.metrics.protocols import get_protocol
 from vos_zoo.models.dmn_aoa import DMNAOAModule
 from vos_zoo.reproduction.parts import time_parts

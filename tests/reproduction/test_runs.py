@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reproduction.data_roots import davis_root, youtube_vos_root
+from testing.data_roots import davis_root, youtube_vos_root
 from vos_zoo.errors import ConfigError, DataError, MissingFileError, OutputExistsError
 from vos_zoo.media.masks import read_mask, write_mask
 from vos_zoo.metrics import EvaluationReport

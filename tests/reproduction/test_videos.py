@@ -1,6 +1,6 @@
 import pytest
 
-from reproduction.data_roots import davis_root, youtube_vos_root
+from testing.data_roots import davis_root, youtube_vos_root
 from vos_zoo.errors import DataError, EvaluationError, MissingFileError
 from vos_zoo.reproduction.tables import find_table
 from vos_zoo.reproduction.videos import find_videos
