@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from vos_zoo.errors import ConfigError
 
-__all__ = ["check_choice", "check_choices", "config_from_dict", "config_to_dict"]
+__all__ = ["check_choice", "check_choices", "check_type", "config_from_dict", "config_to_dict"]
 
 ConfigT = TypeVar("ConfigT")
 
@@ -133,6 +133,23 @@ def check_choices(config: Any) -> None:
     for name, hint in get_type_hints(type(config)).items():
         if _has_choices(hint):
             _convert(getattr(config, name), hint, f"{type(config).__name__}.{name}")
+
+
+def check_type(name: str, value: object, kind: type) -> None:
+    """Refuse what is not made by its class: only the command line turns a mapping of a recipe into one.
+
+    Args:
+        name: Name of the argument.
+        value: What was handed in; None means that nothing was.
+        kind: Class of the argument.
+
+    Raises:
+        ConfigError: If the value is of another type.
+    """
+    if value is not None and not isinstance(value, kind):
+        raise ConfigError(
+            f"{name} is {_kind(value)}. Expected `{kind.__name__}(…)`. Import the class from {kind.__module__}."
+        )
 
 
 def _has_choices(hint: Any) -> bool:

@@ -6,8 +6,10 @@ import pytest
 
 from testing.data_modules import LIGHTNING_WARNINGS, SMALL, batches
 from vos_zoo.data.clips.colour import STATIC_FRAME_COLOUR, VIDEO_FRAME_COLOUR, ColourRange
+from vos_zoo.data.clips.compositing import PasteSettings
 from vos_zoo.data.clips.motion import CHAINED_STATIC, CHAINED_VIDEO, MotionRange
 from vos_zoo.data.modules.mixed import MixedDataModule
+from vos_zoo.data.modules.sets import VideoSet
 from vos_zoo.errors import ConfigError, DataError
 
 pytestmark = LIGHTNING_WARNINGS
@@ -25,6 +27,23 @@ pytestmark = LIGHTNING_WARNINGS
 def test_mixture_out_of_range(options, message):
     with pytest.raises(ConfigError, match=message):
         MixedDataModule("anywhere", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"video_sets": [VideoSet(), {"path": "more"}]}, r"video_sets\[1\] is .*\(dict\)\. Expected `VideoSet"),
+        ({"paste": {"twins": 0.5}}, "paste is .*`PasteSettings"),
+        ({"pair_motion": {"zoom": 3}}, "pair_motion is .*`MotionRange"),
+        ({"video_motion": 3}, "video_motion is 3 .*`MotionRange"),
+        ({"frame_colour": {"blur": 0.5}}, "frame_colour is .*`ColourRange"),
+    ],
+)
+def test_a_mapping_where_recipes_have_one_is_refused_in_python(options, message):
+    with pytest.raises(ConfigError, match=message):
+        MixedDataModule("anywhere", **options)
+    with pytest.raises(ConfigError, match=r"motion of PasteSettings is .*`MotionRange"):
+        PasteSettings(motion={"zoom": 3})
 
 
 def test_missing_part_names_what_was_found(data_root, tmp_path):

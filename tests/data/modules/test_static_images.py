@@ -27,3 +27,10 @@ def test_pairs_are_held_back(data_root):
         StaticImagesDataModule(str(data_root), sets=[PictureSet("pairs")], held_back=2, **SMALL)
     with pytest.raises(ConfigError, match="held_back is -1"):
         StaticImagesDataModule(str(data_root), held_back=-1, **SMALL)
+
+
+def test_a_mapping_where_recipes_have_one_is_refused_in_python():
+    with pytest.raises(ConfigError, match=r"sets\[0\] is .*`PictureSet"):
+        StaticImagesDataModule("anywhere", sets=[{"path": "pairs"}])
+    with pytest.raises(ConfigError, match=r"motion is .*`MotionRange"):
+        StaticImagesDataModule("anywhere", motion={"zoom": 2})

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.configs import check_type
 from vos_zoo.data.clips import motion
 from vos_zoo.data.clips.motion import CHAINED_SPRITE, FrameSize, Matrix, MotionRange
 from vos_zoo.data.layouts.pictures import LabelledPictures
@@ -51,7 +52,8 @@ class PasteSettings:
     hidden: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the chances."""
+        """Check the chances and the motion."""
+        check_type("motion of PasteSettings", self.motion, MotionRange)
         if not (0 <= self.twins <= 1 and 0 <= self.hidden <= 1):
             raise ConfigError(f"Pasting has twins {self.twins} and hidden {self.hidden}. Expected chances from 0 to 1.")
 

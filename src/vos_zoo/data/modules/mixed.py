@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vos_zoo.configs import check_type
 from vos_zoo.data.clips.colour import STATIC_FRAME_COLOUR, VIDEO_FRAME_COLOUR, ColourRange
 from vos_zoo.data.clips.compositing import PasteSettings
 from vos_zoo.data.clips.dataset import ClipSource
@@ -14,7 +15,13 @@ from vos_zoo.data.clips.motion import CHAINED_STATIC, CHAINED_VIDEO, PAPER_STATI
 from vos_zoo.data.clips.shapes import MovingShapes
 from vos_zoo.data.layouts.pictures import ImageMaskPairs, LabelledPictures
 from vos_zoo.data.modules.base import ClipDataModule, check_least
-from vos_zoo.data.modules.options import CACHE_BYTES, check_area, check_repeats, part_of_root, paste_settings
+from vos_zoo.data.modules.options import (
+    CACHE_BYTES,
+    check_area,
+    check_repeats,
+    part_of_root,
+    paste_settings,
+)
 from vos_zoo.data.modules.sets import VideoSet
 from vos_zoo.errors import ConfigError
 
@@ -48,7 +55,8 @@ class MixedDataModule(ClipDataModule):
         options: Arguments of :class:`ClipDataModule`.
 
     Raises:
-        ConfigError: If an argument is out of range, or ``frame_step`` or ``video_names`` stand beside ``video_sets``.
+        ConfigError: If an argument is out of range or of another type, or if ``frame_step`` or ``video_names``
+            stand beside ``video_sets``.
     """
 
     def __init__(
@@ -88,11 +96,16 @@ class MixedDataModule(ClipDataModule):
                 "are called frame_step and names."
             )
         self.video_sets = [VideoSet(names=video_names, frame_step=frame_step)] if video_sets is None else video_sets
+        for number, entry in enumerate(self.video_sets):
+            check_type(f"video_sets[{number}]", entry, VideoSet)
         check_repeats([entry.repeat for entry in self.video_sets])
         self.root = Path(root)
         self.weights = weights
         check_area(crop_area)
         self.paste = paste_settings(paste)
+        check_type("pair_motion", pair_motion, MotionRange)
+        check_type("video_motion", video_motion, MotionRange)
+        check_type("frame_colour", frame_colour, ColourRange)
         self.pair_motion = pair_motion or (CHAINED_STATIC if is_chained else PAPER_STATIC)
         self.video_motion = video_motion or (CHAINED_VIDEO if is_chained else PAPER_VIDEO)
         self.frame_colour = frame_colour

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vos_zoo.configs import check_type
 from vos_zoo.data.clips.compositing import PasteSettings
 from vos_zoo.data.modules.base import ClipDataModule
 from vos_zoo.errors import ConfigError, DataError, MissingFileError
@@ -23,10 +24,15 @@ def check_area(crop_area: tuple[float, float]) -> None:
 
 
 def paste_settings(paste: bool | PasteSettings) -> PasteSettings | None:
-    """Return how objects are pasted: the default for True, None for False."""
-    if isinstance(paste, PasteSettings):
-        return paste
-    return PasteSettings() if paste else None
+    """Return how objects are pasted: the default for True, None for False.
+
+    Raises:
+        ConfigError: If it is neither a truth value nor settings.
+    """
+    if isinstance(paste, bool):
+        return PasteSettings() if paste else None
+    check_type("paste", paste, PasteSettings)
+    return paste
 
 
 def held_back(data: ClipDataModule) -> list[str]:

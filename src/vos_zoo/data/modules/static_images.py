@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vos_zoo.configs import check_type
 from vos_zoo.data.clips.compositing import PasteSettings
 from vos_zoo.data.clips.dataset import ClipSource
 from vos_zoo.data.clips.from_pictures import StaticImageClips
@@ -32,7 +33,7 @@ class StaticImagesDataModule(ClipDataModule):
         options: Arguments of :class:`ClipDataModule`.
 
     Raises:
-        ConfigError: If an argument is out of range.
+        ConfigError: If an argument is out of range or of another type.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class StaticImagesDataModule(ClipDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        for number, entry in enumerate(sets or []):
+            check_type(f"sets[{number}]", entry, PictureSet)
         check_repeats([entry.repeat for entry in sets or []])
         if sets is not None and (pair_sources is not None or held_back):
             name = "held_back" if pair_sources is None else "pair_sources"
@@ -56,6 +59,7 @@ class StaticImagesDataModule(ClipDataModule):
         self.root = Path(root)
         self.sets = sets
         self.paste = paste_settings(paste)
+        check_type("motion", motion, MotionRange)
         self.motion = motion or (CHAINED_STATIC if is_chained else PAPER_STATIC)
         self.pair_sources = pair_sources
         self.held_back = held_back
