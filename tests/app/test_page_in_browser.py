@@ -257,11 +257,55 @@ def test_an_error_that_comes_twice_is_shown_twice(page, clip):
         assert not page.tab.locator(".vz-progress").is_visible()
 
 
-def test_every_control_has_a_name_and_every_text_a_contrast(page, clip):
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_control_has_a_name_and_every_text_a_contrast(page, address, clip, theme):
+    page.tab.goto(f"{address}?__theme={theme}")
     page.upload(clip)
     page.wait(frame=0)
     assert page.tab.evaluate(UNNAMED) == []
     assert page.tab.evaluate(PALE) == []
+
+
+# One video is opened at a time, and one may wait; the first takes until the gate is there.
+BUSY = """
+import sys, time
+from pathlib import Path
+from vos_zoo.app import page
+from vos_zoo.app.limits import AppLimits
+from vos_zoo.app.serve import serve
+
+gate, port = Path(sys.argv[1]), int(sys.argv[2])
+demo_clip = page.demo_clip
+
+def guarded():
+    until = time.monotonic() + 120
+    while not gate.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    return demo_clip()
+
+page.demo_clip, page._OPENED_AT_A_TIME = guarded, 1
+serve(port=port, open_browser=False, device="cpu", limits=AppLimits(projects=1))
+"""
+
+
+def test_whom_the_server_turns_away_is_told(browser, tmp_path):
+    gate = tmp_path / "gate"
+    with running_page(tmp_path, ["-c", BUSY, str(gate)]) as address:
+        context = browser.new_context()
+        first, second, third = (Page(context, address) for _ in range(3))
+        for page in (first, second):
+            page.button("Use the example").click()
+            page.tab.get_by_text("Waiting for the server").wait_for()
+        page.tab.wait_for_timeout(1000)  # the second has come to the server, too
+        third.button("Use the example").click()
+        assert "too much to do: try again" in third.error()
+        assert not third.tab.locator(".vz-progress").is_visible()
+        gate.touch()
+        second.wait(frame=0)
+        third.button("Use the example").click()
+        third.wait(frame=0)
+        assert third.tab.locator(".vz-error").inner_text() == ""
+        context.close()
 
 
 def test_what_is_no_video_is_refused_in_the_librarys_words(page, tmp_path):

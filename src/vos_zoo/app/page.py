@@ -38,6 +38,9 @@ _NEWS_EVERY = 0.25  # seconds
 _KEEP = "(...values) => { sessionStorage.setItem('vos-zoo-fields', JSON.stringify(values)); }"
 _RESTORE = "() => ['vos-zoo-project', 'vos-zoo-fields'].map((name) => sessionStorage.getItem(name) || '')"
 
+# Gradio's own line is full, or a function fails in a way that it does not foresee: what was waited for does not come.
+_FAILED = "() => { window.vosZoo.fail(); }"
+
 # Parts of the page come in any order, and tell the editor once it is there.
 _TELL = """
 const tell = () => (window.vosZoo ? window.vosZoo.news(props.value) : setTimeout(tell, 50));
@@ -138,20 +141,26 @@ def build_page(store: ProjectStore, *, model: str = "rde") -> gradio.Blocks:
         opening = {"show_progress": "hidden", "concurrency_limit": _OPENED_AT_A_TIME, "concurrency_id": "open"}
         for event in (chosen.upload, take_example.click):
             event(None, js=_wait("Waiting for the server …"))
-        chosen.upload(upload, [chosen, key], [key, news, chosen], **opening)
-        take_example.click(example, key, [key, news], **opening)
         begin.click(None, js=_wait("Waiting for your turn …"))
-        # The projects' own line says who is next, and tells the visitors.
-        begin.click(track, [key, *settings], news, concurrency_limit=None, show_progress="hidden")
+        called = [
+            chosen.upload(upload, [chosen, key], [key, news, chosen], **opening),
+            take_example.click(example, key, [key, news], **opening),
+            # The projects' own line says who is next, and tells the visitors.
+            begin.click(track, [key, *settings], news, concurrency_limit=None, show_progress="hidden"),
+        ]
         for kind, button in buttons.items():
-            button.click(
-                _of_kind(download, kind),
-                key,
-                [file, news],
-                api_name=f"download_{kind}",
-                concurrency_limit=1,
-                concurrency_id="download",
+            called.append(
+                button.click(
+                    _of_kind(download, kind),
+                    key,
+                    [file, news],
+                    api_name=f"download_{kind}",
+                    concurrency_limit=1,
+                    concurrency_id="download",
+                )
             )
+        for event in called:
+            event.failure(None, js=_FAILED)
     # Tracking has a line of its own, which refuses in words of its own; this one holds uploads and downloads.
     page.queue(max_size=store.limits.projects)
     return page

@@ -414,6 +414,10 @@ window.vosZoo = {
     progress(0, text);
     bring(".vz-progress");
   },
+  fail() {
+    progress(0, "");
+    fail("The server did not take this. It may have too much to do: try again in a minute. If that does not help, its log says why.");
+  },
   review(part) {
     review = part;
     timeline = part.querySelector(".vz-timeline");
