@@ -85,8 +85,10 @@ class _ColouredFrame(GivenFrame):
     def ids(self, size: tuple[int, int]) -> Mask:
         pixels = _pixels(self.path)
         colours, place = np.unique(pixels, return_inverse=True)
-        table = np.array([self.by_colour.get(int(colour), 0) for colour in colours])
-        return table.astype(np.uint8 if table.max() <= 255 else np.int32)[place.reshape(pixels.shape)]
+        table: Mask = np.array([self.by_colour.get(int(colour), 0) for colour in colours], np.int32)
+        if table.max() <= 255:
+            table = table.astype(np.uint8)
+        return table[place.reshape(pixels.shape)]
 
 
 def _pixels(path: Path) -> NDArray[np.int32]:

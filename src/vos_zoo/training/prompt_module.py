@@ -224,7 +224,7 @@ def _draw_sample(image: Tensor, mask: Mask, size: int, rng: np.random.Generator)
     if truth.sum() < 16:
         return None
     sample = _Sample(crop, truth)
-    kind = rng.choice(["box", "box and clicks", "clicks", "spoilt"], p=[0.4, 0.1, 0.4, 0.1])
+    kind = str(rng.choice(["box", "box and clicks", "clicks", "spoilt"], p=[0.4, 0.1, 0.4, 0.1]))
     if kind.startswith("box"):
         sample.box = jittered_box(truth, rng)
     if kind == "spoilt":
