@@ -184,7 +184,12 @@ def test_a_system_without_file_numbers_goes_by_real_paths(tree, monkeypatch):
     from pathlib import Path
 
     stat = Path.stat
-    monkeypatch.setattr(Path, "stat", lambda self: os.stat_result((*stat(self)[:1], 0, *stat(self)[2:])))
+
+    def without_number(self, **how):
+        mode, _, *others = stat(self, **how)
+        return os.stat_result((mode, 0, *others))
+
+    monkeypatch.setattr(Path, "stat", without_number)
     with pytest.raises(OutputExistsError):
         check_outputs(["link"], INPUTS)
     check_outputs(["elsewhere"], INPUTS)
