@@ -635,9 +635,9 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "dmn_aoa.small",
             num_bytes=9_343_532,
-            sha256="049ef36ed166bba7039114525cd90101b045ddd5e697ac3efec384eacd9ccdff",
-            date="2026-11-30",
-            on_clips=(59.3, 55.5, 63.1),
+            sha256="ea1e26ca30eaf82600b4f1ad68e5ae6761ae23e2e98a1c80d8a4e7318772718f",
+            date="2026-12-01",
+            on_clips=(63.5, 59.5, 67.5),
             size="short side 320",
             more_data=_MORE_DATA,
         ),
