@@ -617,9 +617,9 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "giel.small",
             num_bytes=15_954_492,
-            sha256="bba043dfd9ed20d0de94cc70f856fafe5630b8f673377c4961e33b0bde035066",
-            date="2026-11-30",
-            on_clips=(60.8, 58.0, 63.5),
+            sha256="03ea9ff579db38780869424616a214360a15eb83d712ef62e68052b5fe57e269",
+            date="2026-12-01",
+            on_clips=(62.1, 59.4, 64.9),
             size="short side 320",
             more_data=_MORE_DATA,
         ),
