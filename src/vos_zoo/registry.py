@@ -635,9 +635,9 @@ WEIGHTS: dict[str, Weight] = {
         _small_weight(
             "dmn_aoa.small",
             num_bytes=9_343_532,
-            sha256="ea1e26ca30eaf82600b4f1ad68e5ae6761ae23e2e98a1c80d8a4e7318772718f",
+            sha256="c26b738ea136c442532f6b72c321261ba8b634928ccfdc8b23a99b52192d4046",
             date="2026-12-01",
-            on_clips=(63.5, 59.5, 67.5),
+            on_clips=(62.8, 58.8, 66.7),
             size="short side 320",
             more_data=_MORE_DATA,
         ),
