@@ -15,13 +15,7 @@ from vos_zoo.data.clips.motion import CHAINED_STATIC, CHAINED_VIDEO, PAPER_STATI
 from vos_zoo.data.clips.shapes import MovingShapes
 from vos_zoo.data.layouts.pictures import ImageMaskPairs, LabelledPictures
 from vos_zoo.data.modules.base import ClipDataModule, check_least
-from vos_zoo.data.modules.options import (
-    CACHE_BYTES,
-    check_area,
-    check_repeats,
-    part_of_root,
-    paste_settings,
-)
+from vos_zoo.data.modules.options import CACHE_BYTES, check_area, check_repeats, part_of_root, paste_settings
 from vos_zoo.data.modules.sets import VideoSet
 from vos_zoo.errors import ConfigError
 
